@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The engine: carries out plans. One engine for each queue, in that queue's thread.
+ *
+ *   front-end ── engine_start() ──► frames (one per target asked) ──► sub-I/Os ──► backend.submit()
+ *   front-end ◄── backend.commit() ◄── results, resume() ◄── sub-I/O's event ◄── backend
+ *
+ * It knows no target, no io_uring, no kernel: requests come from engine_start(), bytes are moved by
+ * the backend (io_uring in the daemon, memory in the simulator). Nothing is allocated after
+ * engine_open(): for each tag there is an arena that holds the frames, plans and sub-I/Os of the
+ * largest request that the tree's `needs` allow.
+ */
+#ifndef COMPOSER_ENGINE_H
+#define COMPOSER_ENGINE_H
+
+#include "event.h"
+#include "target.h"
+
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct engine;
+struct frame;
+struct io;
+struct leaf;
+struct tree;
+
+enum fan_out { FAN_OUT_AUTO, FAN_OUT_LINKED, FAN_OUT_GATHERED, FAN_OUT_PASSTHROUGH };
+
+/*
+ * An op that has reached a leaf. The engine owns it; the backend has it from submit() until it calls
+ * event.end() with the bytes moved (READ, WRITE; fewer than asked are fine), 0, or -errno.
+ */
+struct sub_io {
+	struct event event;
+	struct leaf *leaf;
+	enum io_kind kind; /* not IO_CLEAR, not IO_RECORD */
+	unsigned flags;
+	uint64_t offset, length; /* what is still to be done; absolute in the file */
+	struct iovec *vectors;	 /* READ, WRITE: the bytes still to be done */
+	unsigned vector_count;
+	bool linked; /* a commit follows that goes on only if this succeeds in full */
+
+	/* The engine's own */
+	struct io *io;
+	struct frame *frame; /* whose op this is; NULL: the device's own request */
+	struct op *op;
+	struct sub_io *next;   /* of those not submitted yet, or waiting for a record */
+	struct sub_io *merged; /* further ops that it serves, in order of offset */
+	struct sub_io *merged_last;
+	struct iovec vector; /* the bytes of this op alone */
+	unsigned round, retries;
+};
+
+struct engine_backend {
+	/*
+	 * Starts a sub-I/O. With sub->linked the next call is commit(…, linked), and both must reach
+	 * the kernel as one chain: the event then ends only on failure or a short transfer. Never
+	 * fails: what can't be started ends through the event, later.
+	 */
+	void (*submit)(void *context, struct sub_io *sub);
+	/* The request's result: bytes (READ, WRITE), 0, or -errno. */
+	void (*commit)(void *context, unsigned tag, int result, bool linked);
+};
+
+struct engine_config {
+	struct tree *tree;
+	const struct engine_backend *backend;
+	void *context;	 /* handed to the backend */
+	unsigned depth;	 /* tags 0 … depth-1 */
+	uint32_t max_io; /* the longest READ or WRITE */
+	enum fan_out fan_out;
+	bool trace; /* one line per request and per op to stderr */
+};
+
+/* Counters since the start; written by the queue's thread, read by any, each on its own. */
+struct engine_stats {
+	uint64_t requests[IO_KINDS], bytes[IO_KINDS];
+	uint64_t linked, gathered; /* requests by the way they fanned out */
+	uint64_t unlinked;	   /* linked ones that failed or fell short and went on gathered */
+	uint64_t sub_ios, merged;  /* sub-I/Os submitted; ops that were merged into another's */
+	uint64_t held, resumed, errors;
+};
+
+/* 0, or -1 with messages: out of memory, or a tree whose requests need too much of it. */
+int engine_open(struct engine **engine, const struct engine_config *config, struct err *err);
+void engine_close(struct engine *engine);
+
+/* Memory that engine_open() took, in bytes. */
+size_t engine_memory(const struct engine *engine);
+
+/*
+ * A request has come. `data` has room for its length (READ, WRITE). The tag's last request must have
+ * been committed. Ends through backend.commit(), perhaps before this returns.
+ */
+void engine_start(struct engine *engine, unsigned tag, const struct request *request, void *data);
+
+const struct engine_stats *engine_stats(const struct engine *engine);
+
+/* The most sub-I/Os that one request can have in flight, and the deepest chain: for ring sizes. */
+unsigned engine_fan_out_max(const struct engine *engine);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Front-ends: where requests come from. `ubd` is our driver, `ublk` the mainline one (not yet),
+ * `replay` a script (replay.h).
+ *
+ * Main thread only. A front-end owns the kernel's device, the queues' threads, their rings and
+ * engines; the tree is the caller's and must be open and outlive it.
+ */
+#ifndef COMPOSER_FRONTEND_H
+#define COMPOSER_FRONTEND_H
+
+#include "tree.h"
+
+struct frontend;
+
+/*
+ * Whether a driver is there for the tree's device, without making anything: for `check`, and for
+ * `create` before it touches a leaf. 0, or -1 with a message (module not loaded, no permission, …).
+ */
+int frontend_check(const struct tree *tree, struct err *err);
+
+/* Makes the device and serves it: when this returns 0 the disk can be opened. -1: nothing is left. */
+int frontend_open(struct frontend **frontend, struct tree *tree, bool trace, struct err *err);
+
+/* "/dev/ubdb0", and the driver's number and name for it. */
+const char *frontend_path(const struct frontend *frontend);
+unsigned frontend_id(const struct frontend *frontend);
+const char *frontend_driver(const struct frontend *frontend);
+
+/* Becomes readable when the queues have ended by themselves (the device was stopped elsewhere). */
+int frontend_ended_fd(const struct frontend *frontend);
+
+/* The sum over the queues, and the memory of engines and buffers in bytes. */
+void frontend_stats(const struct frontend *frontend, struct engine_stats *stats);
+size_t frontend_memory(const struct frontend *frontend);
+
+/*
+ * Stops the disk (what the kernel has is ended first), joins the threads, removes the kernel's
+ * device and frees all. Blocks until then. NULL is fine.
+ */
+void frontend_close(struct frontend *frontend);
+
+#endif

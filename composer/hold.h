@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Holds: which requests on one node must keep apart, in order of arrival.
+ *
+ * An entry conflicts with every earlier one that overlaps it, unless both are shared. One that
+ * conflicts waits, and keeps later ones that overlap it waiting too, so nobody starves. The engine
+ * has one list for each node with a hold(); no allocation, no locks, one thread.
+ */
+#ifndef COMPOSER_HOLD_H
+#define COMPOSER_HOLD_H
+
+#include "target.h"
+
+struct hold_entry {
+	struct hold_entry *next, *previous;
+	struct range range;
+	enum hold mode; /* HOLD_NONE: not in any list */
+	bool waiting;
+};
+
+struct hold_list {
+	struct hold_entry *first, *last;
+};
+
+/* Adds the entry, whose mode and range are set. True: granted. False: it waits. */
+bool hold_take(struct hold_list *list, struct hold_entry *entry);
+
+/* Removes the entry; calls granted() for each waiting one that may go on now. */
+void hold_release(struct hold_list *list, struct hold_entry *entry,
+	void (*granted)(void *context, struct hold_entry *entry), void *context);
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The label: what we write on a leaf, so that it says who it is whatever its path. label.c has the
+ * byte table and the crash story; this header has the fields.
+ *
+ * A labelled leaf keeps LABEL_FRONT bytes at its front and LABEL_TAIL at its end for us, whatever its
+ * size: at the front two copies of the label (and, later, the mirror's bitmap), at the end nothing,
+ * so that what a user puts at the end of his device (a GPT's backup, an old md superblock) is never
+ * at the end of the leaf, where other tools would take it for the leaf's own.
+ */
+#ifndef COMPOSER_LABEL_H
+#define COMPOSER_LABEL_H
+
+#include "err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uuid/uuid.h>
+
+#define LABEL_FRONT (UINT64_C(4) << 20)
+#define LABEL_TAIL (UINT64_C(1) << 20)
+#define LABEL_COPIES 2
+#define LABEL_COPY_STRIDE (UINT64_C(2) << 20) /* copy n begins at n * LABEL_COPY_STRIDE */
+#define LABEL_PEERS_MAX 1024
+#define LABEL_UPDATE_MAX (4096 + LABEL_PEERS_MAX * 16) /* head and peers: what changes while live */
+
+/* label.flags */
+#define LABEL_FORMATTING 1u /* `create` has not ended: nothing was ever served from this leaf */
+#define LABEL_OPEN 2u	    /* a daemon serves it: an assembly that finds this follows an unclean stop */
+#define LABEL_UNSYNCED 4u   /* redundant legs may differ where writes were in flight; resync clears it */
+
+enum label_peer_state {
+	LABEL_PEER_IN_SYNC = 0,
+	LABEL_PEER_STALE = 1, /* missed a write that was acknowledged */
+};
+
+/* What a leaf knows of another leaf of its tree, by that one's place. */
+struct label_peer {
+	uint64_t generation; /* the peer's when last seen */
+	uint32_t state;
+	uint32_t reserved;
+};
+
+struct label {
+	uint64_t incompatible, compatible, readonly_compatible; /* feature masks */
+	uuid_t tree_uuid, leaf_uuid;
+	uint32_t place, leaf_count;
+	uint64_t data_offset, data_length;
+	uint64_t generation; /* goes up with every write of the label */
+	uint32_t flags;
+	struct label_peer *peers; /* leaf_count of them; owned */
+	char *document;		  /* the tree's JSON text, NUL-ended; owned */
+	char *geometry;		  /* tree_geometry(), NUL-ended; owned */
+};
+
+/*
+ * Writes head and peers into memory of LABEL_UPDATE_MAX bytes, zero-padded to whole 4096-byte blocks,
+ * and returns their length. Pure; for a queue's thread too. The texts don't change while live.
+ */
+size_t label_encode(const struct label *label, void *memory);
+
+/* Where in the leaf the label of this generation goes: copies take turns, the older one is replaced. */
+uint64_t label_offset(uint64_t generation);
+
+/* Writes both copies with their texts, durably. 0, or -errno. Blocks. */
+int label_format(int fd, const struct label *label);
+
+/* Raises the generation and writes the copy whose turn it is, durably. 0, or -errno. Blocks. */
+int label_update(int fd, struct label *label);
+
+enum label_found {
+	LABEL_NONE,	/* nothing of ours */
+	LABEL_FOUND,	/* label is filled; label_finish() frees it */
+	LABEL_NEWER,	/* ours, but of a version or with incompatible features unknown to us */
+	LABEL_CORRUPT,	/* our magic, but no copy is whole */
+	LABEL_UNREADABLE, /* an I/O error; *error says which */
+};
+
+/* Reads the newer of the whole copies. `why` (a buffer) gets a clause for messages. Blocks. */
+enum label_found label_read(int fd, uint64_t bytes, struct label *label, char *why, size_t why_size);
+
+void label_finish(struct label *label);
+
+#endif

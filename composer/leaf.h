@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A leaf: a backing file or disk, from its keys in the document to an open file.
+ *
+ * leaf.c reads keys, opens, makes files and learns limits. What a leaf holds is identify.c's matter,
+ * who it is label.c's, whether it fits assemble.c's; bytes are moved by backing_file.c. Main thread
+ * only, except for the counters and `record`, which belong to the queue's thread while live.
+ */
+#ifndef COMPOSER_LEAF_H
+#define COMPOSER_LEAF_H
+
+#include "label.h"
+#include "target.h"
+
+#include <sys/types.h>
+
+struct sub_io;
+
+/* The write of the label while live (record.c). */
+struct leaf_record {
+	struct sub_io *waiting; /* IO_RECORD ops that the next write will answer */
+	struct sub_io *writing; /* those that the running write answers; the first one carries it */
+};
+
+struct leaf {
+	struct node *node;
+	unsigned place;	  /* index among the tree's leaves, in document order */
+	char *path;	  /* as the document says it, made absolute */
+	bool is_block;	  /* a disk, not a regular file */
+	bool direct;	  /* O_DIRECT */
+	bool labelled;	  /* carries a label of ours */
+	bool exists;	  /* was there before us */
+	int fd;		  /* -1: not open */
+	dev_t device;	  /* is_block: the disk; else the file system that the file is on */
+	ino_t inode;	  /* regular files */
+	uint64_t bytes;	  /* the whole file or disk */
+	uint64_t wanted;  /* the document's size; 0: none given */
+	uint64_t data_offset; /* where the node's bytes begin */
+	struct label label;
+	void *label_memory; /* LABEL_UPDATE_MAX bytes, aligned for O_DIRECT; labelled leaves only */
+	struct leaf_record record;
+	uint64_t sub_ios, errors; /* relaxed counters */
+};
+
+/* Opens every leaf of the tree, or with `touch` false only looks. */
+enum leaf_access {
+	LEAF_PROBE, /* read only, nothing is made; a missing file has the size that it would get */
+	LEAF_SERVE, /* for a device: read-write, locked against other daemons, missing files are made */
+};
+
+struct tree;
+
+/* Opens all leaves and learns their limits. 0, or -1 with messages for each that fails. */
+int leaves_open(struct tree *tree, enum leaf_access access, struct err *err);
+/* Closes all; files that this run has made and `undo` names are removed. */
+void leaves_close(struct tree *tree, bool undo);
+
+#endif

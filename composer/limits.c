@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT
+/* What a node inherits from its children, and the plan that asks them all. It knows no type. */
+#include "target.h"
+
+#define BLOCK_MIN 512
+
+static uint32_t larger(uint32_t a, uint32_t b)
+{
+	return a > b ? a : b;
+}
+
+/* A granularity that suits both; 0 means that the thing can't be had. */
+static uint32_t both(uint32_t a, uint32_t b)
+{
+	return a && b ? larger(a, b) : 0;
+}
+
+void limits_join(struct node *node)
+{
+	struct limits *limits = &node->limits;
+	unsigned i;
+
+	*limits = (struct limits){
+		.logical_block_size = BLOCK_MIN,
+		.physical_block_size = BLOCK_MIN,
+		.io_min = BLOCK_MIN,
+		.discard_granularity = BLOCK_MIN,
+		.zeroes_granularity = BLOCK_MIN,
+	};
+	for (i = 0; i < node->child_count; i++) {
+		const struct limits *child = &node->children[i]->limits;
+
+		if (node->children[i]->failed)
+			continue;
+		limits->logical_block_size =
+			larger(limits->logical_block_size, child->logical_block_size);
+		limits->physical_block_size =
+			larger(limits->physical_block_size, child->physical_block_size);
+		limits->io_min = larger(limits->io_min, child->io_min);
+		limits->io_opt = larger(limits->io_opt, child->io_opt);
+		limits->discard_granularity =
+			both(limits->discard_granularity, child->discard_granularity);
+		limits->zeroes_granularity =
+			both(limits->zeroes_granularity, child->zeroes_granularity);
+		limits->rotational |= child->rotational;
+		limits->read_only |= child->read_only;
+	}
+}
+
+void plan_all(struct plan *plan, const struct node *node, const struct request *request)
+{
+	unsigned i;
+
+	for (i = 0; i < node->child_count; i++)
+		plan_add(plan, i, *request);
+}

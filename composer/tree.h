@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The tree: a document in memory as nodes, and the settings of its device.
+ *
+ * tree_read() takes a document apart (no file of the tree is touched), leaves_open() (leaf.h) opens
+ * the leaves, tree_open() then asks the targets for their limits from the leaves upwards. Main
+ * thread only. The tree owns its nodes, leaves and the document; all live until tree_destroy().
+ */
+#ifndef COMPOSER_TREE_H
+#define COMPOSER_TREE_H
+
+#include "engine.h"
+#include "leaf.h"
+#include "target.h"
+
+#define TREE_DEPTH_MAX 32
+#define TREE_NODES_MAX 4096
+#define TREE_LEAVES_MAX 1024
+#define DEVICE_QUEUES_MAX 64
+
+enum driver { DRIVER_AUTO, DRIVER_UBD, DRIVER_UBLK };
+
+struct device {
+	enum driver driver;
+	enum fan_out fan_out;
+	unsigned queues, queue_depth;
+	uint32_t logical_block_size; /* 0: as the tree needs */
+	uint32_t max_io_size;
+	bool read_only;
+};
+
+struct tree {
+	char *file;	 /* the document's name, for messages */
+	char *directory; /* what relative paths are relative to; ends with no slash */
+	const char *name;
+	struct json *document;
+	struct device device;
+	struct node *root;
+	struct node **nodes; /* by index */
+	unsigned node_count;
+	struct leaf **leaves; /* by place */
+	unsigned leaf_count;
+};
+
+/* Reads, checks against the schema and takes apart. NULL with messages, all that can be told. */
+struct tree *tree_read(const char *path, struct err *err);
+/* The same for a document in memory (a label's text); path names it and gives the directory. */
+struct tree *tree_parse(const char *path, const char *text, size_t length, struct err *err);
+/* Closes nodes, closes leaves, frees all. NULL is fine. */
+void tree_destroy(struct tree *tree);
+
+/* Limits, from the leaves upwards. Leaves must be open or probed. 0, or -1 with messages. */
+int tree_open(struct tree *tree, struct err *err);
+
+/*
+ * What must not change between two creates, as text, for the labels and for comparing:
+ * "stripe(chunk_size=65536)[leaf,leaf]". The caller frees it. NULL: out of memory.
+ */
+char *tree_geometry(const struct tree *tree);
+
+const char *driver_name(enum driver driver);
+const char *fan_out_name(enum fan_out fan_out);
+
+#endif
