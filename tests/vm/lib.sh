@@ -1,0 +1,23 @@
+# shellcheck shell=bash
+# What the scripts of tests/vm share: where things are, and how a script gives up.
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/ubd-compose
+vm_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$vm_dir/../.." && pwd)
+build=$root/build
+
+say() { echo "vm/run: $*" >&2; }
+
+# A trouble of our own, told apart from the command's statuses.
+RUN_FAILED=122
+die() {
+	say "$@"
+	exit "$RUN_FAILED"
+}
+
+need_tools() {
+	local tool
+	for tool; do
+		command -v "$tool" >/dev/null || die "$tool is missing; install what is needed with tests/deps"
+	done
+}
