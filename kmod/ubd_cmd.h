@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: (GPL-2.0-only WITH Linux-syscall-note) OR MIT */
+/*
+ * What the ubd driver and its servers say to each other.
+ *
+ * This is the one header shared by the kernel module and user space. It holds the contract of the
+ * second (V2) posting of the io_uring based user-space block driver, and our extensions to it, each
+ * behind a feature bit. All numbers are little-endian and naturally aligned; nothing here depends
+ * on the width of a pointer.
+ *
+ *
+ * NODES
+ *
+ *   /dev/ubd-control   control commands; every one needs CAP_SYS_ADMIN
+ *   /dev/ubdcN         I/O commands and the descriptors' mapping of device N; mode 0600; one opener
+ *                      at a time, a second open() fails with EBUSY
+ *   /dev/ubdbN         the disk; exists from START_DEV until STOP_DEV, DEL_DEV or the server's death
+ *
+ * There is no ioctl. Every command is an IORING_OP_URING_CMD, its code in sqe->cmd_op and its payload
+ * in sqe->cmd, on a ring made with IORING_SETUP_SQE128. Any other ring gets EINVAL before anything
+ * else is looked at. Errors come as the CQE's result, a negative errno.
+ *
+ *
+ * THE LIFE OF A DEVICE
+ *
+ *   1. ADD_DEV makes device N and /dev/ubdcN. State DEAD.
+ *   2. SET_PARAMS, if wanted (extension). The defaults are V2's, see struct ubd_params.
+ *   3. The server opens /dev/ubdcN, maps each queue's descriptors and puts one FETCH_REQ per tag.
+ *      All I/O commands of one queue come from one task and one ring; queues may be served by
+ *      different tasks and rings.
+ *   4. START_DEV waits until every tag of every queue is fetched, then adds the disk and answers.
+ *      Adding the disk reads its partition table, so that the queues must be served while START_DEV
+ *      is under way: from another task, or by a server that does not wait for its answer in a way
+ *      that keeps it from serving. State LIVE before the first request.
+ *   5. STOP_DEV takes the disk away and ends every waiting FETCH with UBD_IO_RES_ABORT. State DEAD.
+ *   6. The server closes /dev/ubdcN. The device can be opened, fetched and started once more.
+ *   7. DEL_DEV removes it, in any state (it stops a live one first). The number is free at once.
+ *
+ * A device may be deleted without ever having been started or opened. A server that has the char
+ * node open while its device is deleted gets ENODEV from then on and should close it.
+ *
+ * If the server dies, closes its ring or unmaps all descriptors, then the device is stopped: requests
+ * that it had end with an I/O error, the disk goes away, the state is DEAD. The device stays, until
+ * DEL_DEV; the next server may open it (EBUSY while the last one's exit is still under way), fetch
+ * and start it.
+ */
+#ifndef UBD_CMD_H
+#define UBD_CMD_H
+
+#include <linux/types.h>
+
+#ifdef __KERNEL__
+#include <linux/build_bug.h>
+#else
+#include <assert.h>
+#endif
+#define UBD_CHECK_SIZE(type, bytes) static_assert(sizeof(type) == (bytes), #type)
+
+/* Limits */
+#define UBD_MAX_QUEUE_DEPTH 4096
+#define UBD_MAX_NR_QUEUES 4096 /* ADD_DEV further lowers a larger number to the CPUs' */
+#define UBD_MAX_RQ_BYTES (32u << 20) /* rq_max_blocks * block_size; at least a page */
+#define UBD_NO_QUEUE 0xffff /* ubd_ctrl_cmd.queue_id of a command that is not about a queue */
+
+/*
+ * CONTROL COMMANDS, on /dev/ubd-control
+ *
+ * They sleep: a non-blocking issue is passed on to an io_uring worker, which the sender does not see.
+ * dev_id and queue_id (UBD_NO_QUEUE) are always set; len and addr say where the buffer is. Common
+ * errors: EPERM without CAP_SYS_ADMIN, ENODEV no such device, EINVAL a field out of its range or a
+ * buffer of the wrong length, EFAULT a bad address, EOPNOTSUPP an unknown command, feature or flag.
+ */
+#define UBD_CMD_GET_QUEUE_AFFINITY 0x01 /* out: the CPUs of queue data[0], a bitmap of u64 words; */
+					/* len: a multiple of 8 with room for all possible CPUs */
+#define UBD_CMD_GET_DEV_INFO 0x02 /* out: struct ubd_dev_info, as ADD_DEV returned it, with the */
+				  /* state and pid of now */
+#define UBD_CMD_ADD_DEV 0x04 /* in and out: struct ubd_dev_info; dev_id is the wanted number or -1 */
+			     /* for the next free one, in the command and in the struct alike. */
+			     /* EEXIST if taken; out: what the device really got */
+#define UBD_CMD_DEL_DEV 0x05 /* no buffer */
+#define UBD_CMD_START_DEV 0x06 /* data[0]: the server's pid, kept for GET_DEV_INFO and not otherwise */
+			       /* used. Answers when the disk is there. EEXIST if it is live, ENODEV */
+			       /* if the server dies or the device is stopped meanwhile, EINTR */
+#define UBD_CMD_STOP_DEV 0x07 /* writes back what the disk's page cache holds as long as the server */
+			      /* answers, at most UBD_STOP_TIMEOUT_MS: after that, requests end with */
+			      /* an I/O error. 0 also for a device that is not live */
+#define UBD_STOP_TIMEOUT_MS 10000
+
+/* Extensions. From 0x13 to 0x1f: reserved for size update, recovery and legs. */
+#define UBD_CMD_GET_FEATURES 0x10 /* out: u64 at addr, len 8: the UBD_F_* bits that ADD_DEV takes; */
+				  /* needs no device (dev_id is not looked at) */
+#define UBD_CMD_SET_PARAMS 0x11 /* in: struct ubd_params; EBUSY once START_DEV has begun. A server */
+				/* restarted on a device finds the last set values */
+#define UBD_CMD_GET_PARAMS 0x12 /* out: struct ubd_params, with all defaults filled in */
+
+struct ubd_ctrl_cmd {
+	__u32 dev_id;
+	__u16 queue_id;
+	__u16 len;
+	__u64 addr;
+	__u64 data[2];
+};
+UBD_CHECK_SIZE(struct ubd_ctrl_cmd, 32);
+
+/* ubd_dev_info.state */
+#define UBD_DEV_DEAD 0
+#define UBD_DEV_LIVE 1
+
+/*
+ * Features: ubd_dev_info.flags[0]. A device has those that its ADD_DEV asked for; unknown bits are
+ * refused with EOPNOTSUPP, and so is the use of an extension that the device was not added with.
+ */
+#define UBD_F_ZERO_COPY (1ull << 0) /* V2's: never granted, taken back silently as V2 did */
+#define UBD_F_PARAMS (1ull << 8) /* SET_PARAMS and GET_PARAMS */
+/* (1ull << 9) and up: reserved for size update, recovery, legs, plans and batches */
+
+struct ubd_dev_info {
+	__u16 nr_hw_queues; /* 1 ... UBD_MAX_NR_QUEUES; more than there are CPUs is lowered */
+	__u16 queue_depth; /* 1 ... UBD_MAX_QUEUE_DEPTH */
+	__u16 block_size; /* bytes: a power of two from 512 to the page size */
+	__u16 state; /* UBD_DEV_*; ignored by ADD_DEV */
+	__u32 rq_max_blocks; /* largest READ or WRITE, and size of a tag's buffer, in blocks */
+	__u32 dev_id;
+	__u64 dev_blocks; /* capacity in blocks of block_size */
+	__s32 pid; /* that START_DEV was given; -1 when not live */
+	__s32 reserved0; /* zero */
+	__u64 flags[2]; /* [0]: UBD_F_*; [1]: zero */
+	__u64 reserved1[10]; /* not looked at, as in V2; zero is returned */
+};
+UBD_CHECK_SIZE(struct ubd_dev_info, 128);
+
+/*
+ * The disk's parameters. All sizes in bytes. A zero means the default where one is named; unknown
+ * flags and reserved fields that are not zero are refused with EINVAL. SET_PARAMS replaces all.
+ * Without SET_PARAMS the disk is V2's: UBD_PARAM_DEFAULT_FLAGS, discard and write-zeroes accepted.
+ */
+struct ubd_params {
+	__u32 flags; /* UBD_PARAM_* */
+	__u32 logical_block_size; /* power of two, 512 to page size; default dev_info.block_size */
+	__u32 physical_block_size; /* power of two, not below the logical; default the logical */
+	__u32 io_min; /* default the physical block size */
+	__u32 io_opt; /* a multiple of the logical block size; default: none given */
+	__u32 chunk_size; /* no request crosses a multiple of this. Power of two, not below the */
+			  /* page size and the logical block size; default: none */
+	__u32 discard_granularity; /* a multiple of the logical block size, power of two; default */
+				   /* (if max_discard is not zero) the logical block size */
+	__u32 timeout_ms; /* a request unanswered for longer stops the device as the server's death */
+			  /* does; 1000 ... 86400000; default: wait for ever */
+	__u64 max_discard; /* bytes per request, a multiple of the logical block size; 0: no discard */
+	__u64 max_write_zeroes; /* likewise; 0: zeroes are sent as ordinary WRITEs */
+	__u64 reserved[10]; /* zero */
+};
+UBD_CHECK_SIZE(struct ubd_params, 128);
+
+#define UBD_PARAM_READ_ONLY (1u << 0) /* the disk refuses writes */
+#define UBD_PARAM_ROTATIONAL (1u << 1)
+#define UBD_PARAM_VOLATILE_CACHE (1u << 2) /* FLUSH is sent; write_cache says "write back" */
+#define UBD_PARAM_FUA (1u << 3) /* WRITEs may carry UBD_IO_F_FUA; needs VOLATILE_CACHE. Without it, */
+				/* the kernel sends a FLUSH after such a WRITE */
+#define UBD_PARAM_ALL_FLAGS 0xfu
+#define UBD_PARAM_DEFAULT_FLAGS (UBD_PARAM_VOLATILE_CACHE | UBD_PARAM_FUA)
+
+/*
+ * I/O COMMANDS, on /dev/ubdcN
+ *
+ * A command that completes with UBD_IO_RES_OK says: a request with that tag waits in the descriptor
+ * array, and the tag is the server's until it commits. Completions come in the order in which the
+ * kernel sent the requests. UBD_IO_RES_ABORT: the device is being stopped, do not fetch again. Any
+ * other negative result: this command was wrong, and changed nothing:
+ *   EINVAL   queue or tag out of range; addr zero or not the server's; another task or ring than the
+ *            queue's first; COMMIT of a tag that is not the server's
+ *   EBUSY    FETCH of a tag that is fetched already, or of a queue that is complete already
+ *   EOPNOTSUPP  an unknown code; a ring with IORING_SETUP_SQPOLL
+ */
+#define UBD_IO_FETCH_REQ 0x20 /* once per tag, before START_DEV */
+#define UBD_IO_COMMIT_AND_FETCH_REQ 0x21 /* hands back the tag's request and fetches its next */
+#define UBD_IO_COMMIT_REQ 0x22 /* hands back the tag's request, completes at once with 0; requests */
+			       /* that meet this tag afterwards end with an I/O error */
+/* 0x23 to 0x2f: reserved for plans and batches */
+
+#define UBD_IO_RES_OK 0
+#define UBD_IO_RES_ABORT (-19) /* -ENODEV */
+
+struct ubd_io_cmd {
+	__u16 q_id;
+	__u16 tag;
+	/*
+	 * The request's result. READ and WRITE: bytes done, a multiple of the logical block size (what
+	 * is over is not counted). Fewer than asked: the rest comes again, as a request of its own on
+	 * the same or another tag. None, or more than asked: the request fails with EIO. Other
+	 * operations: 0 or more is success. A negative errno fails the request.
+	 */
+	__s32 result;
+	__u64 addr; /* the tag's buffer, rq_max_blocks * block_size bytes; not looked at by COMMIT_REQ */
+};
+UBD_CHECK_SIZE(struct ubd_io_cmd, 16);
+
+/*
+ * THE DESCRIPTORS: one array per queue, indexed by tag
+ *
+ * mmap() of /dev/ubdcN: PROT_READ, MAP_SHARED, offset ubd_desc_offset(), length exactly that of
+ * ubd_desc_length(). An element is valid from its command's completion until its commit.
+ *
+ * Data: the bytes of a WRITE are in the tag's buffer when the command completes; those of a READ are
+ * taken from it while the commit is being submitted. Other operations carry none.
+ */
+struct ubd_io_desc {
+	__u32 op_flags; /* UBD_OP_* in bits 0 to 7, UBD_IO_F_* above */
+	__u32 nr_sectors; /* of 512 bytes, whatever the block size */
+	__u64 start_sector;
+	__u64 addr; /* the tag's buffer, as last given */
+};
+UBD_CHECK_SIZE(struct ubd_io_desc, 24);
+
+#define UBD_OP_READ 0
+#define UBD_OP_WRITE 1
+#define UBD_OP_FLUSH 2
+#define UBD_OP_DISCARD 3
+#define UBD_OP_WRITE_SAME 4 /* never sent: Linux has none since 5.18 */
+#define UBD_OP_WRITE_ZEROES 5
+
+/* These are bits of op_flags as it stands, not shifted. */
+#define UBD_IO_F_FAILFAST_DEV (1u << 8)
+#define UBD_IO_F_FAILFAST_TRANSPORT (1u << 9)
+#define UBD_IO_F_FAILFAST_DRIVER (1u << 10)
+#define UBD_IO_F_META (1u << 11)
+#define UBD_IO_F_INTEGRITY (1u << 12)
+#define UBD_IO_F_FUA (1u << 13) /* durable before the commit */
+#define UBD_IO_F_PREFLUSH (1u << 14)
+#define UBD_IO_F_NOUNMAP (1u << 15) /* WRITE_ZEROES: do not deallocate */
+#define UBD_IO_F_SWAP (1u << 16)
+
+static inline __u8 ubd_desc_op(const struct ubd_io_desc *desc)
+{
+	return desc->op_flags & 0xff;
+}
+
+/* The UBD_IO_F_* bits, unshifted. */
+static inline __u32 ubd_desc_flags(const struct ubd_io_desc *desc)
+{
+	return desc->op_flags & ~0xffu;
+}
+
+/*
+ * Queues lie 4096 descriptors apart whatever their depth. Where pages are larger than 32 KiB that is
+ * no multiple of a page, and is rounded up to one.
+ */
+static inline __u64 ubd_desc_offset(unsigned int q_id, unsigned long page_size)
+{
+	__u64 stride = UBD_MAX_QUEUE_DEPTH * sizeof(struct ubd_io_desc);
+
+	return q_id * ((stride + page_size - 1) & ~((__u64)page_size - 1));
+}
+
+static inline __u64 ubd_desc_length(unsigned int queue_depth, unsigned long page_size)
+{
+	__u64 length = queue_depth * sizeof(struct ubd_io_desc);
+
+	return (length + page_size - 1) & ~((__u64)page_size - 1);
+}
+
+#endif
