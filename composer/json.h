@@ -62,13 +62,25 @@ const char *json_text(const struct json *value, size_t *length);
 size_t json_count(const struct json *value);			      /* members or elements */
 const struct json *json_at(const struct json *value, size_t index);  /* element, or member's value */
 const char *json_key_at(const struct json *object, size_t index);    /* member's key */
+const char *json_key(const struct json *value);			      /* its own; NULL: not a member */
+size_t json_index(const struct json *value);			      /* its place among its parent's */
+const struct json *json_parent(const struct json *value);	      /* NULL: the root */
 const struct json *json_get(const struct json *object, const char *key); /* NULL: not there */
 
-/* Where a value stands: line from 1, and its JSON Pointer (RFC 6901) written into text. */
+/*
+ * Where a value stands: line from 1, and its JSON Pointer (RFC 6901) written into text, cut to what
+ * fits and NUL-ended. Returns the length of the whole pointer, 0 for the root.
+ */
 unsigned json_line(const struct json *value);
 size_t json_pointer(const struct json *value, char *text, size_t size);
 
-/* Adds "message (file:line, /pointer)". Returns -1. */
+/*
+ * The length of text when it is cut to at most `limit` bytes between two characters: for "%.*s" in
+ * messages, as keys and strings may be as long as the document.
+ */
+size_t json_cut(const char *text, size_t length, size_t limit);
+
+/* Adds "message (file:line, /pointer)". Returns -1. Of one document's messages it keeps the first 100. */
 int json_err(const struct json *value, struct err *err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
