@@ -5,15 +5,17 @@
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
+# The shells and all that run other programs are the host's: busybox's prefer their own applets to the tools.
 base_tools='
+	dash bash env nice nohup setsid taskset timeout xargs
 	fio qemu-img qemu-io kmod dmsetup mdadm
 	mke2fs e2fsck tune2fs dumpe2fs debugfs resize2fs mkfs.xfs xfs_repair xfs_db xfs_io
-	losetup blkid lsblk blkdiscard blockdev wipefs findmnt
+	losetup blkid lsblk blkdiscard blockdev wipefs mount umount findmnt
 '
 # Names under which a tool is known besides its own.
 base_links='
-	mke2fs:mkfs.ext4 mke2fs:mkfs.ext2 e2fsck:fsck.ext4
-	kmod:modprobe kmod:insmod kmod:rmmod kmod:lsmod kmod:modinfo kmod:depmod
+	dash:bin/sh mke2fs:sbin/mkfs.ext4 mke2fs:sbin/mkfs.ext2 e2fsck:sbin/fsck.ext4
+	kmod:sbin/modprobe kmod:sbin/insmod kmod:sbin/rmmod kmod:sbin/lsmod kmod:sbin/modinfo kmod:sbin/depmod
 '
 
 tool_path() { PATH=$PATH:/usr/sbin:/sbin command -v "$1"; }
@@ -75,11 +77,10 @@ base_build() {
 	for name in $base_tools; do tools+=("$(tool_path "$name")"); done
 	mapfile -t -O ${#tools[@]} tools < <(libraries_of "${tools[@]}")
 	copy_into "$into" "${tools[@]}"
-	for name in $base_links; do ln -sf "${name%:*}" "$into/usr/sbin/${name#*:}"; done
-	ln -sf ../bin/kmod "$into/usr/sbin/kmod"
+	for name in $base_links; do ln -s "$(readlink -f "$(tool_path "${name%:*}")")" "$into/usr/${name#*:}"; done
 	cp -L "$(tool_path busybox)" "$into/usr/bin/busybox"
 	for applet in $("$into/usr/bin/busybox" --list); do
-		[ -e "$into/usr/bin/$applet" ] || [ -L "$into/usr/sbin/$applet" ] || [ -e "$into/usr/sbin/$applet" ] ||
+		[ -L "$into/usr/bin/$applet" ] || [ -e "$into/usr/bin/$applet" ] || [ -L "$into/usr/sbin/$applet" ] || [ -e "$into/usr/sbin/$applet" ] ||
 			ln -s busybox "$into/usr/bin/$applet"
 	done
 	base_modules "$kernel" "$into" "$release"
