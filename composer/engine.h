@@ -59,7 +59,10 @@ struct engine_backend {
 	 * fails: what can't be started ends through the event, later.
 	 */
 	void (*submit)(void *context, struct sub_io *sub);
-	/* The request's result: bytes (READ, WRITE), 0, or -errno. */
+	/*
+	 * The request's result: bytes (READ, WRITE), 0, or -errno. The tag's memory is still in use
+	 * when this is called: the tag's next engine_start() comes after it has returned.
+	 */
 	void (*commit)(void *context, unsigned tag, int result, bool linked);
 };
 

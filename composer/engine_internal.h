@@ -76,6 +76,8 @@ void io_ended(struct io *io, int result);
 void sub_io_add(struct io *io, struct node *node, const struct request *request,
 	struct frame *frame, struct op *op);
 void sub_io_submit(struct io *io); /* all fresh ones */
+/* True: sent again, for the rest or for another try. False: *result is 0 or -errno, and final. */
+bool sub_io_again(struct sub_io *sub, int *result);
 
 /* Every entry into the engine from outside runs between these two. */
 void engine_enter(struct engine *engine);

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: MIT
+#
+# make            the program, build/ubd-compose
+# make kmod       the driver for the running kernel (KDIR=… for another)
+# make check      all tests: unit, simulator, command line, VM; installs what they need
+# make demo       the main job in a small VM, to watch
+# make bench      instructions per I/O beside the kernel's own dm and md, in a VM
+# make install    the program, the driver, the schema
+#
+# Every composer/*.c and targets/*.c belongs to the program; every tests/unit/test_*.c is a test
+# program of its own, linked with all of them but main.c under ASan and UBSan.
+
+CC ?= gcc
+PREFIX ?= /usr/local
+KDIR ?= /lib/modules/$(shell uname -r)/build
+BUILD := build
+
+PACKAGES := liburing json-c blkid uuid libisal
+WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+	-Wpointer-arith -Wno-unused-parameter -Wvla
+CPPFLAGS += -D_GNU_SOURCE -Icomposer -Itargets -Ikmod
+CFLAGS ?= -O2 -g
+ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(CFLAGS) $(shell pkg-config --cflags $(PACKAGES))
+LIBS = $(shell pkg-config --libs $(PACKAGES)) -pthread
+SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+SOURCES := $(wildcard composer/*.c targets/*.c)
+ASSEMBLY := $(wildcard composer/*.S)
+OBJECTS := $(SOURCES:%.c=$(BUILD)/release/%.o) $(ASSEMBLY:%.S=$(BUILD)/release/%.o)
+TEST_OBJECTS := $(filter-out %/main.o,$(SOURCES:%.c=$(BUILD)/asan/%.o)) \
+	$(ASSEMBLY:%.S=$(BUILD)/asan/%.o)
+UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
+HELPERS := $(patsubst tests/unit/%.c,$(BUILD)/asan/tests/unit/%.o,\
+	$(filter-out tests/unit/test_%.c,$(wildcard tests/unit/*.c)))
+HELPERS := $(filter-out %_main.o,$(HELPERS))
+
+.DELETE_ON_ERROR:
+.PHONY: all check check-unit check-layers check-vm demo bench kmod install clean deps format
+
+all: $(BUILD)/ubd-compose
+
+$(BUILD)/ubd-compose: $(OBJECTS)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/release/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/asan/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(SANITIZE) -MMD -MP -c -o $@ $<
+
+# The schema is part of the program (composer/schema_text.S).
+$(BUILD)/release/%.o $(BUILD)/asan/%.o: %.S $(wildcard schemas/*.json)
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) -Ischemas -c -o $@ $<
+
+$(BUILD)/unit/%: $(BUILD)/asan/tests/unit/%.o $(HELPERS) $(TEST_OBJECTS)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(SANITIZE) -o $@ $^ $(LIBS) -lcmocka
+
+.PRECIOUS: $(BUILD)/asan/%.o $(BUILD)/asan/tests/unit/%.o
+
+kmod:
+	$(MAKE) -C kmod KDIR=$(KDIR)
+
+deps:
+	@tests/deps
+
+check: deps
+	@$(MAKE) --no-print-directory -j2 all $(UNIT_TESTS)
+	@tests/check
+
+# The layers hold: targets name nothing of the system, nor of io_uring, files or threads.
+check-layers: $(patsubst targets/%.c,$(BUILD)/release/targets/%.o,$(wildcard targets/*.c))
+	@tests/layers $^
+
+unit: $(UNIT_TESTS)
+
+install: all
+	install -D -m 755 $(BUILD)/ubd-compose $(DESTDIR)$(PREFIX)/sbin/ubd-compose
+	install -D -m 644 schemas/ubd-compose.schema.json \
+		$(DESTDIR)$(PREFIX)/share/ubd-compose/ubd-compose.schema.json
+
+format:
+	clang-format -i composer/*.[ch] targets/*.[ch] tests/unit/*.[ch]
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(wildcard $(BUILD)/*/*/*.d $(BUILD)/*/*/*/*.d)

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Frames: one target's plan being carried out, wave by wave. It knows plans, and of a target only
+ * hold(), map() and resume(); leaves are sub_io.c's.
+ */
+#include "engine_internal.h"
+
+#include <inttypes.h>
+#include <errno.h>
+#include <string.h>
+
+static void trace_op(const struct frame *frame, const struct op *op)
+{
+	fprintf(stderr, "op tag=%u node=%s wave=%u child=%u %s offset=%" PRIu64 " length=%" PRIu64
+			" flags=%u\n",
+		frame->io->tag, frame->node->id, op->wave, op->child,
+		io_kind_name(op->request.kind), op->request.offset, op->request.length,
+		op->request.flags);
+}
+
+static void op_start(struct frame *frame, struct op *op)
+{
+	struct io *io = frame->io;
+
+	frame->pending++;
+	if (io->engine->config.trace)
+		trace_op(frame, op);
+	if (op->request.kind == IO_CLEAR) {
+		memset((char *)io->data + op->request.data.offset, 0, op->request.length);
+		op_ended(io, frame, op, 0);
+		return;
+	}
+	node_start(io, frame->node->children[op->child], &op->request, frame, op);
+}
+
+/* The first error in op order, which is the plan's own order. */
+static int frame_result(const struct frame *frame)
+{
+	const struct plan *plan = &frame->plan;
+	unsigned i;
+
+	if (plan->result != PLAN_RUNNING)
+		return plan->result;
+	for (i = 0; i < plan->count; i++)
+		if (plan->ops[i].result < 0)
+			return plan->ops[i].result;
+	return 0;
+}
+
+static void frame_granted(void *context, struct hold_entry *entry)
+{
+	struct engine *engine = context;
+	struct frame *frame = container_of(entry, struct frame, hold);
+
+	frame->next_ready = NULL;
+	*engine->ready_end = frame;
+	engine->ready_end = &frame->next_ready;
+}
+
+static void frame_end(struct frame *frame)
+{
+	struct engine *engine = frame->io->engine;
+
+	if (frame->hold.mode != HOLD_NONE)
+		hold_release(&engine->holds[frame->node->index], &frame->hold, frame_granted,
+			engine);
+	op_ended(frame->io, frame->parent, frame->parent_op, frame_result(frame));
+}
+
+/* A wave has ended. True: there are ops to start. False: the frame has ended. */
+static bool frame_next(struct frame *frame)
+{
+	struct plan *plan = &frame->plan;
+	const struct target_type *type = frame->node->type;
+	bool failed = frame->failed;
+
+	if (failed)
+		for (; frame->started < plan->count; frame->started++)
+			plan->ops[frame->started].result = -ECANCELED;
+	if (frame->started < plan->count) {
+		frame->wave = plan->ops[frame->started].wave;
+		return true;
+	}
+	if (type->resume && plan->result == PLAN_RUNNING && (failed || plan->ask)) {
+		plan->ask = false;
+		frame->failed = false;
+		plan_then(plan);
+		engine_count(&frame->io->engine->stats.resumed, 1);
+		type->resume(frame->node, &frame->request, plan);
+		if (plan->result == PLAN_RUNNING && frame->started < plan->count) {
+			frame->wave = plan->ops[frame->started].wave;
+			return true;
+		}
+	}
+	frame_end(frame);
+	return false;
+}
+
+/* Starts ops until some are under way or the frame has ended. */
+static void frame_advance(struct frame *frame)
+{
+	struct plan *plan = &frame->plan;
+
+	do {
+		frame->pending = 1; /* ops that end at once must not end the wave */
+		while (frame->started < plan->count &&
+			plan->ops[frame->started].wave == frame->wave)
+			op_start(frame, &plan->ops[frame->started++]);
+		if (--frame->pending)
+			return;
+	} while (frame_next(frame));
+}
+
+void op_ended(struct io *io, struct frame *frame, struct op *op, int result)
+{
+	if (!frame) {
+		io_ended(io, result);
+		return;
+	}
+	op->result = result;
+	if (result < 0)
+		frame->failed = true;
+	if (--frame->pending == 0 && frame_next(frame))
+		frame_advance(frame);
+}
+
+void frame_go(struct frame *frame)
+{
+	frame->node->type->map(frame->node, &frame->request, &frame->plan);
+	if (frame->plan.result != PLAN_RUNNING)
+		frame_end(frame);
+	else
+		frame_advance(frame);
+}
+
+static struct frame *frame_init(struct io *io, struct node *node, const struct request *request,
+	struct frame *parent, struct op *op)
+{
+	struct frame *frame = io_take(io, sizeof(*frame));
+	uint32_t ops = node->needs.ops_fixed;
+
+	if (node->needs.ops_per && request->data.home != DATA_NONE)
+		ops += (uint32_t)request->length / node->needs.ops_per;
+	*frame = (struct frame){
+		.node = node,
+		.parent = parent,
+		.parent_op = op,
+		.io = io,
+		.request = *request,
+		.plan = { .capacity = (uint16_t)ops, .result = PLAN_RUNNING },
+	};
+	frame->plan.ops = io_take(io, ops * sizeof(struct op));
+	if (node->type->io_state_size) {
+		frame->plan.io_state = io_take(io, node->type->io_state_size);
+		memset(frame->plan.io_state, 0, node->type->io_state_size);
+	}
+	return frame;
+}
+
+void node_start(struct io *io, struct node *node, const struct request *request,
+	struct frame *parent, struct op *op)
+{
+	struct engine *engine = io->engine;
+	struct frame *frame;
+
+	if (node->leaf) {
+		sub_io_add(io, node, request, parent, op);
+		return;
+	}
+	frame = frame_init(io, node, request, parent, op);
+	if (node->type->hold) {
+		frame->hold.mode = node->type->hold(node, request, &frame->hold.range);
+		if (frame->hold.mode != HOLD_NONE &&
+			!hold_take(&engine->holds[node->index], &frame->hold)) {
+			engine_count(&engine->stats.held, 1);
+			return;
+		}
+	}
+	frame_go(frame);
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: MIT
+/* A queue's ring, engine and buffers. It knows no driver. */
+#include "queue.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define HUGE_PAGE ((size_t)2 << 20)
+#define FIXED_BUFFER_MAX ((size_t)1 << 30) /* the kernel's limit for one registered buffer */
+#define SQES_MIN 64u
+
+/* Buffers begin at a huge page where they fill one, so that a large copy meets few pages. */
+static int buffers_open(struct queue *queue, size_t length, struct err *err)
+{
+	size_t slack = length >= HUGE_PAGE ? HUGE_PAGE : 0;
+	char *memory = mmap(NULL, length + slack, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *begin;
+
+	if (memory == MAP_FAILED)
+		return err_add(err, "out of memory for buffers of %zu bytes", length);
+	begin = memory;
+	if (slack) {
+		begin = (char *)(((uintptr_t)memory + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
+		if (begin > memory)
+			(void)munmap(memory, (size_t)(begin - memory)); /* only gives room back */
+		if (begin - memory < (long)slack)
+			(void)munmap(begin + length, slack - (size_t)(begin - memory));
+		(void)madvise(begin, length, MADV_HUGEPAGE); /* a wish */
+	}
+	queue->buffers = begin;
+	queue->buffers_length = length;
+	return 0;
+}
+
+static int ring_open(struct queue *queue, const struct queue_config *config, struct err *err)
+{
+	unsigned leaves = config->tree->leaf_count;
+	unsigned fan_out = engine_fan_out_max(queue->engine);
+	uint64_t completions = (uint64_t)config->depth * (fan_out + 1);
+	int *fds = calloc(leaves + 1, sizeof(*fds));
+	unsigned i;
+	int result;
+
+	if (!fds)
+		return err_add(err, "out of memory");
+	fds[QUEUE_FILE_FRONTEND] = config->frontend_fd;
+	for (i = 0; i < leaves; i++)
+		fds[QUEUE_FILE_LEAVES + i] = config->tree->leaves[i]->fd;
+	result = uring_open(&queue->uring, config->depth * 2 + SQES_MIN, completions, fds,
+		leaves + 1, err);
+	free(fds);
+	return result;
+}
+
+int queue_open(struct queue *queue, const struct queue_config *config, struct err *err)
+{
+	const struct device *device = &config->tree->device;
+	struct engine_config engine = {
+		.tree = config->tree,
+		.backend = &queue->backend,
+		.context = queue,
+		.depth = config->depth,
+		.max_io = device->max_io_size,
+		.fan_out = device->fan_out,
+		.trace = config->trace,
+	};
+	size_t length = (size_t)config->depth * device->max_io_size;
+
+	queue->backend = (struct engine_backend){ backing_file_submit, config->commit };
+	if (engine_open(&queue->engine, &engine, err) < 0 || ring_open(queue, config, err) < 0 ||
+		buffers_open(queue, length, err) < 0)
+		return -1;
+	/* Without registered buffers (RLIMIT_MEMLOCK) all works, with more work per sub-I/O. */
+	queue->is_registered = length <= FIXED_BUFFER_MAX &&
+		uring_register_buffer(&queue->uring, queue->buffers, length) == 0;
+	return 0;
+}
+
+void queue_close(struct queue *queue)
+{
+	uring_close(&queue->uring); /* first: the kernel writes into the buffers until then */
+	engine_close(queue->engine);
+	if (queue->buffers)
+		(void)munmap(queue->buffers, queue->buffers_length);
+	queue->engine = NULL;
+	queue->buffers = NULL;
+}
+
+void *queue_buffer(const struct queue *queue, unsigned tag, uint32_t max_io)
+{
+	return queue->buffers + (size_t)tag * max_io;
+}

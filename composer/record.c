@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Records: writing a leaf's label while the device is live, so that it says which leaves missed a
+ * write. One write per leaf at a time; ops that come meanwhile share the next one, whose content is
+ * what the tree knows when it begins. It knows labels, and no target.
+ *
+ * A crash during the write leaves the other copy, one generation older, whole. After a failed write
+ * the generation is taken back, so that the next try goes to the same, possibly torn, copy and the
+ * whole one is not touched.
+ */
+#include "engine_internal.h"
+
+#include <errno.h>
+
+/* Whether a leaf missed something: it or a node above it was failed by its parent. */
+static bool is_stale(const struct leaf *leaf)
+{
+	const struct node *node;
+
+	for (node = leaf->node; node; node = node->parent)
+		if (node->failed)
+			return true;
+	return false;
+}
+
+static void label_refresh(struct label *label, const struct tree *tree)
+{
+	unsigned place;
+
+	label->generation++;
+	for (place = 0; place < tree->leaf_count; place++) {
+		struct label_peer *peer = &label->peers[place];
+
+		if (is_stale(tree->leaves[place])) {
+			peer->state = LABEL_PEER_STALE;
+		} else if (tree->leaves[place]->labelled) {
+			peer->state = LABEL_PEER_IN_SYNC;
+			peer->generation = tree->leaves[place]->label.generation;
+		}
+	}
+}
+
+static void record_written(struct event *event, int result);
+
+static void record_write(struct engine *engine, struct leaf *leaf)
+{
+	struct sub_io *sub = leaf->record.waiting;
+
+	leaf->record.writing = sub;
+	leaf->record.waiting = NULL;
+	label_refresh(&leaf->label, engine->config.tree);
+	sub->event.end = record_written;
+	sub->kind = IO_WRITE;
+	sub->flags = IO_FUA;
+	sub->offset = label_offset(leaf->label.generation);
+	sub->length = label_encode(&leaf->label, leaf->label_memory);
+	sub->vector = (struct iovec){ leaf->label_memory, sub->length };
+	sub->vectors = &sub->vector;
+	sub->vector_count = 1;
+	engine->config.backend->submit(engine->config.context, sub);
+}
+
+static void record_written(struct event *event, int result)
+{
+	struct sub_io *sub = container_of(event, struct sub_io, event);
+	struct engine *engine = sub->io->engine;
+	struct leaf *leaf = sub->leaf;
+	struct sub_io *next;
+
+	engine_enter(engine);
+	if (!sub_io_again(sub, &result)) {
+		if (result < 0) {
+			leaf->label.generation--;
+			engine_count(&leaf->errors, 1);
+		}
+		leaf->record.writing = NULL;
+		if (leaf->record.waiting)
+			record_write(engine, leaf);
+		for (; sub; sub = next) {
+			next = sub->next;
+			sub->io->sub_count--;
+			op_ended(sub->io, sub->frame, sub->op, result);
+		}
+	}
+	engine_leave(engine);
+}
+
+void record_start(struct engine *engine, struct sub_io *sub)
+{
+	struct leaf *leaf = sub->leaf;
+
+	if (!leaf->labelled) { /* assembly refuses it below a redundant node: nobody should ask */
+		sub->io->sub_count--;
+		op_ended(sub->io, sub->frame, sub->op, -EOPNOTSUPP);
+		return;
+	}
+	sub->next = leaf->record.waiting;
+	leaf->record.waiting = sub;
+	if (!leaf->record.writing)
+		record_write(engine, leaf);
+}

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Sub-I/Os: ops that have reached a leaf. Joins neighbours on one leaf, chooses how the request fans
+ * out, finishes short transfers. It knows no target and no io_uring.
+ */
+#include "engine_internal.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#define RETRIES_MAX 100 /* -EAGAIN and -EINTR of one sub-I/O before it is an error */
+
+static bool has_bytes(enum io_kind kind)
+{
+	return kind == IO_READ || kind == IO_WRITE;
+}
+
+static void io_make_dirty(struct io *io)
+{
+	if (io->dirty)
+		return;
+	io->dirty = true;
+	io->next_dirty = io->engine->dirty;
+	io->engine->dirty = io;
+}
+
+/* Joins the op to the last one on the leaf if they are neighbours and of one kind. */
+static bool sub_io_merge(struct io *io, struct sub_io *sub)
+{
+	struct sub_io **slot = &io->engine->last_subs[sub->leaf->place];
+	struct sub_io *last = *slot;
+
+	if (!has_bytes(sub->kind))
+		return false;
+	if (last && last->io == io && last->round == io->round && last->kind == sub->kind &&
+		last->flags == sub->flags && last->offset + last->length == sub->offset) {
+		last->length += sub->length;
+		last->merged_last->merged = sub;
+		last->merged_last = sub;
+		engine_count(&io->engine->stats.merged, 1);
+		return true;
+	}
+	*slot = sub;
+	return false;
+}
+
+static void sub_io_ended(struct event *event, int result);
+
+void sub_io_add(struct io *io, struct node *node, const struct request *request,
+	struct frame *frame, struct op *op)
+{
+	struct sub_io *sub = io_take(io, sizeof(*sub));
+
+	*sub = (struct sub_io){
+		.event.end = sub_io_ended,
+		.leaf = node->leaf,
+		.kind = request->kind,
+		.flags = request->flags,
+		.offset = node->leaf->data_offset + request->offset,
+		.length = request->length,
+		.io = io,
+		.frame = frame,
+		.op = op,
+		.round = io->round,
+	};
+	if (request->data.home == DATA_REQUEST)
+		sub->vector = (struct iovec){ (char *)io->data + request->data.offset,
+			request->length };
+	sub->merged_last = sub;
+	if (sub_io_merge(io, sub))
+		return;
+	io->sub_count++;
+	if (io->fresh)
+		io->fresh_last->next = sub;
+	else
+		io->fresh = sub;
+	io->fresh_last = sub;
+	io_make_dirty(io);
+}
+
+/* Lists the bytes of the sub-I/O and all merged into it; neighbours in memory become one vector. */
+static void sub_io_gather(struct sub_io *sub)
+{
+	struct sub_io *part;
+	unsigned count = 0;
+
+	if (!sub->merged) {
+		sub->vectors = &sub->vector;
+		sub->vector_count = 1;
+		return;
+	}
+	for (part = sub; part; part = part->merged)
+		count++;
+	sub->vectors = io_take(sub->io, count * sizeof(struct iovec));
+	count = 0;
+	for (part = sub; part; part = part->merged) {
+		struct iovec *last = count ? &sub->vectors[count - 1] : NULL;
+
+		if (last && (char *)last->iov_base + last->iov_len == part->vector.iov_base)
+			last->iov_len += part->vector.iov_len;
+		else
+			sub->vectors[count++] = part->vector;
+	}
+	sub->vector_count = count;
+}
+
+/* Drops `done` bytes from the front of what is still to be done. */
+static void sub_io_advance(struct sub_io *sub, uint64_t done)
+{
+	sub->offset += done;
+	sub->length -= done;
+	while (done >= sub->vectors->iov_len && sub->vector_count > 1) {
+		done -= sub->vectors->iov_len;
+		sub->vectors++;
+		sub->vector_count--;
+	}
+	sub->vectors->iov_base = (char *)sub->vectors->iov_base + done;
+	sub->vectors->iov_len -= done;
+}
+
+/*
+ * A request may complete behind its only sub-I/O, unseen by us, if nobody up the tree needs to know:
+ * no further wave, no resume() on success, no hold to release.
+ */
+static bool is_linkable(const struct io *io, const struct sub_io *sub)
+{
+	const struct frame *frame;
+
+	if (io->sub_count != 1 || sub->merged || io->gathered || sub->kind == IO_RECORD ||
+		(sub->kind == IO_WRITE_ZEROES && sub->flags & IO_FUA))
+		return false;
+	for (frame = sub->frame; frame; frame = frame->parent)
+		if (frame->pending != 1 || frame->started != frame->plan.count ||
+			frame->plan.ask || frame->failed || frame->hold.mode != HOLD_NONE)
+			return false;
+	return true;
+}
+
+static void sub_io_send(struct engine *engine, struct sub_io *sub)
+{
+	engine_count(&engine->stats.sub_ios, 1);
+	engine_count(&sub->leaf->sub_ios, 1);
+	if (sub->kind == IO_RECORD)
+		record_start(engine, sub);
+	else
+		engine->config.backend->submit(engine->config.context, sub);
+}
+
+void sub_io_submit(struct io *io)
+{
+	struct engine *engine = io->engine;
+	struct sub_io *sub = io->fresh;
+
+	io->fresh = NULL;
+	io->round++;
+	if (!sub)
+		return;
+	if (engine->config.fan_out != FAN_OUT_GATHERED && is_linkable(io, sub)) {
+		sub_io_gather(sub);
+		sub->linked = io->linked = true;
+		engine_count(&engine->stats.linked, 1);
+		sub_io_send(engine, sub);
+		engine->config.backend->commit(engine->config.context, io->tag,
+			has_bytes(io->request.kind) ? (int)io->request.length : 0, true);
+		return;
+	}
+	if (!io->gathered) {
+		io->gathered = true;
+		engine_count(&engine->stats.gathered, 1);
+	}
+	while (sub) {
+		struct sub_io *next = sub->next;
+
+		sub_io_gather(sub);
+		sub_io_send(engine, sub);
+		sub = next;
+	}
+}
+
+bool sub_io_again(struct sub_io *sub, int *result)
+{
+	struct engine *engine = sub->io->engine;
+
+	if (*result == -EAGAIN || *result == -EINTR) {
+		if (++sub->retries > RETRIES_MAX) {
+			*result = -EIO;
+			return false;
+		}
+	} else if (*result == 0 && sub->kind == IO_WRITE_ZEROES && sub->flags & IO_FUA) {
+		sub->kind = IO_FLUSH; /* leaves know no durable zeroing: a flush follows it */
+	} else if (*result < 0 || !has_bytes(sub->kind)) {
+		return false;
+	} else if (*result == 0 || (uint64_t)*result > sub->length) {
+		*result = -EIO; /* the leaf ends before its data does: it was truncated */
+		return false;
+	} else if ((uint64_t)*result == sub->length) {
+		*result = 0;
+		return false;
+	} else {
+		sub_io_advance(sub, (uint64_t)*result);
+	}
+	engine->config.backend->submit(engine->config.context, sub);
+	return true;
+}
+
+static void sub_io_ended(struct event *event, int result)
+{
+	struct sub_io *sub = container_of(event, struct sub_io, event);
+	struct io *io = sub->io;
+	struct engine *engine = io->engine;
+	struct sub_io *part, *next;
+
+	engine_enter(engine);
+	if (sub->linked) {
+		/* It failed or fell short: the commit behind it was cancelled, we go on ourselves. */
+		sub->linked = io->linked = false;
+		io->gathered = true;
+		engine_count(&engine->stats.unlinked, 1);
+	}
+	if (!sub_io_again(sub, &result)) {
+		if (result < 0)
+			engine_count(&sub->leaf->errors, 1);
+		io->sub_count--;
+		for (part = sub; part; part = next) {
+			next = part->merged;
+			op_ended(io, part->frame, part->op, result);
+		}
+	}
+	engine_leave(engine);
+}

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: MIT
+/* The tree: takes a document apart into nodes, and derives limits upwards. It opens no file. */
+#include "tree.h"
+
+#include "schema.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define QUEUE_DEPTH_DEFAULT 128
+#define MAX_IO_DEFAULT (512u << 10)
+
+static const char *const driver_names[] = { "auto", "ubd", "ublk" };
+static const char *const fan_out_names[] = { "auto", "linked", "gathered", "passthrough" };
+
+const char *driver_name(enum driver driver)
+{
+	return driver_names[driver];
+}
+
+const char *fan_out_name(enum fan_out fan_out)
+{
+	return fan_out_names[fan_out];
+}
+
+static unsigned name_index(const char *const *names, unsigned count, const char *name)
+{
+	unsigned i;
+
+	for (i = 0; i < count && strcmp(names[i], name); i++)
+		;
+	return i;
+}
+
+static int device_read(struct tree *tree, struct err *err)
+{
+	const struct json *json = json_get(tree->document, "device");
+	struct device *device = &tree->device;
+	uint64_t max_io;
+
+	device->driver = name_index(driver_names, 3, json_get_string(json, "driver", "auto"));
+	device->fan_out = name_index(fan_out_names, 4, json_get_string(json, "fan_out", "auto"));
+	device->queues = (unsigned)json_get_unsigned(json, "queues", 1);
+	device->queue_depth =
+		(unsigned)json_get_unsigned(json, "queue_depth", QUEUE_DEPTH_DEFAULT);
+	device->logical_block_size =
+		(uint32_t)json_get_unsigned(json, "logical_block_size", 0);
+	device->read_only = json_get_boolean(json, "read_only", false);
+	max_io = json_get_size(json, "max_io_size", MAX_IO_DEFAULT);
+	if (max_io < 4096 || max_io > 4u << 20 || max_io % 4096)
+		json_err(json_get(json, "max_io_size"), err,
+			"max_io_size %" PRIu64 " is not a multiple of 4096 from 4096 to 4194304", max_io);
+	device->max_io_size = (uint32_t)max_io;
+	return 0;
+}
+
+static const struct target_type *type_find(const char *name)
+{
+	const struct target_type *const *type;
+
+	for (type = target_types; *type; type++)
+		if (!strcmp((*type)->name, name))
+			return *type;
+	return NULL;
+}
+
+static int node_keep(struct tree *tree, struct node *node)
+{
+	struct node **nodes =
+		realloc(tree->nodes, (tree->node_count + 1) * sizeof(*tree->nodes));
+
+	if (!nodes)
+		return -1;
+	tree->nodes = nodes;
+	node->index = tree->node_count;
+	tree->nodes[tree->node_count++] = node;
+	return 0;
+}
+
+static struct leaf *leaf_keep(struct tree *tree, struct node *node)
+{
+	struct leaf **leaves =
+		realloc(tree->leaves, (tree->leaf_count + 1) * sizeof(*tree->leaves));
+	struct leaf *leaf;
+
+	if (!leaves)
+		return NULL;
+	tree->leaves = leaves;
+	leaf = calloc(1, sizeof(*leaf));
+	if (!leaf)
+		return NULL;
+	leaf->node = node;
+	leaf->fd = -1;
+	leaf->place = tree->leaf_count;
+	tree->leaves[tree->leaf_count++] = leaf;
+	return leaf;
+}
+
+/* The id that the document gives, or one made of type and index. */
+static const char *node_id(const struct node *node)
+{
+	const char *given = json_get_string(node->json, "id", NULL);
+	char *id = NULL;
+
+	if (given)
+		return strdup(given);
+	if (asprintf(&id, "%s%u", node->type->name, node->index) < 0)
+		return NULL;
+	return id;
+}
+
+static struct node *node_make(struct tree *tree, const struct json *json, struct node *parent,
+	unsigned place)
+{
+	struct node *node = calloc(1, sizeof(*node));
+
+	if (!node || node_keep(tree, node) < 0) {
+		free(node);
+		return NULL;
+	}
+	node->json = json;
+	node->parent = parent;
+	node->place = place;
+	node->type = type_find(json_get_string(json, "type", ""));
+	if (!node->type)
+		return NULL;
+	node->id = node_id(node);
+	node->state = calloc(1, node->type->state_size + 1);
+	node->child_count = (unsigned)json_count(json_get(json, "children"));
+	node->children = calloc(node->child_count + 1, sizeof(*node->children));
+	if (!node->id || !node->state || !node->children)
+		return NULL;
+	if (node->type->leaf && !(node->leaf = leaf_keep(tree, node)))
+		return NULL;
+	return node;
+}
+
+static struct node *node_read(struct tree *tree, const struct json *json, struct node *parent,
+	unsigned place, unsigned depth, struct err *err)
+{
+	struct node *node;
+	unsigned i;
+
+	if (depth > TREE_DEPTH_MAX) {
+		json_err(json, err, "nodes are nested deeper than the limit of %d", TREE_DEPTH_MAX);
+		return NULL;
+	}
+	if (tree->node_count >= TREE_NODES_MAX || tree->leaf_count >= TREE_LEAVES_MAX) {
+		json_err(json, err, "the tree has more than %d nodes or %d leaves", TREE_NODES_MAX,
+			TREE_LEAVES_MAX);
+		return NULL;
+	}
+	node = node_make(tree, json, parent, place);
+	if (!node) {
+		json_err(json, err, "out of memory, or a type that the schema knows and we don't");
+		return NULL;
+	}
+	if (node->type->parse)
+		(void)node->type->parse(node, err); /* counted in err; the others have their say */
+	for (i = 0; i < node->child_count; i++) {
+		node->children[i] = node_read(tree, json_at(json_get(json, "children"), i), node, i,
+			depth + 1, err);
+		if (!node->children[i])
+			return NULL;
+	}
+	return node;
+}
+
+static void check_ids(const struct tree *tree, struct err *err)
+{
+	unsigned i, j;
+
+	for (i = 0; i < tree->node_count; i++)
+		for (j = 0; j < i; j++)
+			if (!strcmp(tree->nodes[i]->id, tree->nodes[j]->id))
+				json_err(tree->nodes[i]->json, err,
+					"id \"%s\" is in use by the node of line %u",
+					tree->nodes[i]->id, json_line(tree->nodes[j]->json));
+}
+
+static struct tree *tree_build(struct tree *tree, struct err *err)
+{
+	unsigned before = err->count;
+
+	if (!tree->document || schema_check(tree->document, err) < 0)
+		goto fail;
+	tree->name = json_get_string(tree->document, "name", "");
+	(void)device_read(tree, err); /* counted in err */
+	tree->root = node_read(tree, json_get(tree->document, "root"), NULL, 0, 1, err);
+	if (tree->root)
+		check_ids(tree, err);
+	if (err->count == before)
+		return tree;
+fail:
+	tree_destroy(tree);
+	return NULL;
+}
+
+/* A tree that knows where its document is: name and absolute directory. */
+static struct tree *tree_begin(const char *path, struct err *err)
+{
+	struct tree *tree = calloc(1, sizeof(*tree));
+	const char *slash = strrchr(path, '/');
+	char *directory = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+
+	if (tree && directory) {
+		tree->file = strdup(path);
+		tree->directory = realpath(directory, NULL);
+	}
+	free(directory);
+	if (tree && tree->file && tree->directory)
+		return tree;
+	err_add(err, "%s: its directory can't be found", path);
+	tree_destroy(tree);
+	return NULL;
+}
+
+struct tree *tree_read(const char *path, struct err *err)
+{
+	struct tree *tree = tree_begin(path, err);
+
+	if (!tree)
+		return NULL;
+	tree->document = json_read_file(path, err);
+	return tree_build(tree, err);
+}
+
+struct tree *tree_parse(const char *path, const char *text, size_t length, struct err *err)
+{
+	struct tree *tree = tree_begin(path, err);
+
+	if (!tree)
+		return NULL;
+	tree->document = json_parse(path, text, length, err);
+	return tree_build(tree, err);
+}
+
+static void node_destroy(struct node *node)
+{
+	if (node->type && node->type->close && node->state)
+		node->type->close(node);
+	free((void *)node->id);
+	free(node->state);
+	free(node->children);
+	free(node);
+}
+
+void tree_destroy(struct tree *tree)
+{
+	unsigned i;
+
+	if (!tree)
+		return;
+	leaves_close(tree, false);
+	for (i = tree->node_count; i > 0; i--)
+		node_destroy(tree->nodes[i - 1]);
+	for (i = 0; i < tree->leaf_count; i++)
+		free(tree->leaves[i]);
+	free(tree->nodes);
+	free(tree->leaves);
+	json_destroy(tree->document);
+	free(tree->file);
+	free(tree->directory);
+	free(tree);
+}
+
+/* Settings of the device that only the open tree can judge. */
+static void device_check(struct tree *tree, struct err *err)
+{
+	struct limits *limits = &tree->root->limits;
+	struct device *device = &tree->device;
+	const struct json *json = json_get(tree->document, "device");
+	unsigned i;
+
+	for (i = 0; i < tree->node_count && device->queues > 1; i++)
+		if (tree->nodes[i]->type->single_queue)
+			json_err(json_get(json, "queues"), err,
+				"queues %u: %s %s works with 1 queue only", device->queues,
+				tree->nodes[i]->type->name, tree->nodes[i]->id);
+	if (device->logical_block_size == 0)
+		device->logical_block_size = limits->logical_block_size;
+	if (device->logical_block_size < limits->logical_block_size)
+		json_err(json_get(json, "logical_block_size"), err,
+			"logical_block_size %u is below the %u that the leaves need",
+			device->logical_block_size, limits->logical_block_size);
+	limits->logical_block_size = device->logical_block_size;
+	if (limits->physical_block_size < limits->logical_block_size)
+		limits->physical_block_size = limits->logical_block_size;
+	limits->size -= limits->size % limits->logical_block_size;
+	limits->read_only |= device->read_only;
+	if (limits->size == 0)
+		json_err(tree->root->json, err, "%s: the device would have no block",
+			tree->name);
+}
+
+int tree_open(struct tree *tree, struct err *err)
+{
+	unsigned before = err->count, i;
+
+	/* Children stand after their parent in document order: backwards is upwards. */
+	for (i = tree->node_count; i > 0; i--) {
+		struct node *node = tree->nodes[i - 1];
+
+		if (node->type->open(node, err) < 0)
+			return -1; /* what stands on it would only repeat the fault */
+	}
+	device_check(tree, err);
+	return err->count == before ? 0 : -1;
+}
+
+static void geometry_print(const struct node *node, FILE *out)
+{
+	unsigned i;
+
+	if (node->leaf) {
+		fprintf(out, "leaf");
+		return;
+	}
+	fprintf(out, "%s", node->type->name);
+	if (node->type->geometry) {
+		fprintf(out, "(");
+		node->type->geometry(node, out);
+		fprintf(out, ")");
+	}
+	for (i = 0; i < node->child_count; i++) {
+		fprintf(out, i ? "," : "[");
+		geometry_print(node->children[i], out);
+	}
+	if (i)
+		fprintf(out, "]");
+}
+
+char *tree_geometry(const struct tree *tree)
+{
+	char *text = NULL;
+	size_t length;
+	FILE *out = open_memstream(&text, &length);
+
+	if (!out)
+		return NULL;
+	geometry_print(tree->root, out);
+	if (fclose(out) != 0) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+/* The ring and its loop. It knows no request, no leaf and no driver. */
+#include "uring.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ENTRIES_MAX 32768u /* the kernel's own limit */
+
+int uring_open(struct uring *uring, unsigned entries, uint64_t completions, const int *fds,
+	unsigned fd_count, struct err *err)
+{
+	struct io_uring_params params = {
+		.flags = IORING_SETUP_SQE128 | IORING_SETUP_SINGLE_ISSUER |
+			IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_COOP_TASKRUN |
+			IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+	};
+	int result;
+
+	if (entries > ENTRIES_MAX)
+		entries = ENTRIES_MAX;
+	params.cq_entries = completions > 2 * ENTRIES_MAX ? 2 * ENTRIES_MAX : (unsigned)completions;
+	if (params.cq_entries < entries)
+		params.cq_entries = entries;
+	result = io_uring_queue_init_params(entries, &uring->ring, &params);
+	if (result < 0)
+		return err_add(err, "io_uring: a ring of %u entries can't be made: %s", entries,
+			strerror(-result));
+	uring->is_open = true;
+	(void)io_uring_register_ring_fd(&uring->ring); /* only saves a look-up per system call */
+	if (fd_count == 0)
+		return 0;
+	result = io_uring_register_files(&uring->ring, fds, fd_count);
+	if (result < 0) {
+		uring_close(uring);
+		return err_add(err, "io_uring: %u files can't be registered: %s", fd_count,
+			strerror(-result));
+	}
+	return 0;
+}
+
+void uring_close(struct uring *uring)
+{
+	if (uring->is_open)
+		io_uring_queue_exit(&uring->ring);
+	uring->is_open = false;
+}
+
+int uring_register_buffer(struct uring *uring, void *memory, size_t length)
+{
+	struct iovec area = { memory, length };
+
+	return io_uring_register_buffers(&uring->ring, &area, 1);
+}
+
+int uring_submit(struct uring *uring)
+{
+	int result;
+
+	do
+		result = io_uring_submit(&uring->ring);
+	while (result == -EINTR || result == -EAGAIN || result == -EBUSY);
+	return result < 0 ? result : 0;
+}
+
+struct io_uring_sqe *uring_sqe(struct uring *uring, struct event *event, unsigned chain)
+{
+	struct io_uring_sqe *sqe;
+
+	if (io_uring_sq_space_left(&uring->ring) < chain && uring_submit(uring) < 0)
+		abort(); /* the ring itself is broken: no request could ever be answered */
+	sqe = io_uring_get_sqe(&uring->ring);
+	memset(sqe, 0, 2 * sizeof(*sqe)); /* SQE128 */
+	sqe->user_data = (uintptr_t)event;
+	return sqe;
+}
+
+int uring_run(struct uring *uring)
+{
+	struct io_uring_cqe *cqe;
+	unsigned head, count;
+	int result = io_uring_submit_and_wait(&uring->ring, 1);
+
+	if (result < 0 && result != -EINTR && result != -EAGAIN && result != -EBUSY)
+		return result;
+	do {
+		count = 0;
+		io_uring_for_each_cqe(&uring->ring, head, cqe) {
+			struct event *event = (struct event *)(uintptr_t)cqe->user_data;
+
+			event->end(event, cqe->res);
+			count++;
+		}
+		io_uring_cq_advance(&uring->ring, count);
+	} while (count && io_uring_cq_ready(&uring->ring));
+	return 0;
+}
