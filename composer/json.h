@@ -20,14 +20,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define JSON_DEPTH_MAX 80		     /* arrays and objects within each other */
+#define JSON_DEPTH_MAX 80 /* arrays and objects within each other */
 #define JSON_BYTES_MAX ((size_t)1024 * 1024) /* a document's text */
 
 enum json_kind {
 	JSON_NULL,
 	JSON_BOOLEAN,
 	JSON_INTEGER, /* no fraction, no exponent, fits int64_t or uint64_t */
-	JSON_REAL,    /* any other number */
+	JSON_REAL, /* any other number */
 	JSON_STRING,
 	JSON_ARRAY,
 	JSON_OBJECT,
@@ -37,8 +37,9 @@ struct json; /* one value */
 
 /*
  * Reads `text` of `length` bytes, which needs no terminating NUL. `name` stands for the document in
- * messages ("device.json"). Returns the root, or NULL with messages in err: syntax (strict RFC 8259,
- * UTF-8 checked), duplicate keys (all of them), depth over JSON_DEPTH_MAX, text over JSON_BYTES_MAX.
+ * messages ("device.json"). Returns the root, or NULL with messages in err: syntax (strict RFC
+ * 8259, UTF-8 checked), duplicate keys (all of them), depth over JSON_DEPTH_MAX, text over
+ * JSON_BYTES_MAX.
  */
 struct json *json_parse(const char *name, const char *text, size_t length, struct err *err);
 
@@ -49,22 +50,25 @@ struct json *json_read_file(const char *path, struct err *err);
 void json_destroy(struct json *root);
 
 enum json_kind json_kind(const struct json *value);
-const char *json_kind_name(enum json_kind kind); /* "object", "integer", … as JSON Schema says them */
+const char *json_kind_name(
+	enum json_kind kind); /* "object", "integer", … as JSON Schema says them */
 
-bool json_boolean(const struct json *value);	   /* kind is JSON_BOOLEAN */
-const char *json_string(const struct json *value); /* kind is JSON_STRING; NUL-ended; no NUL inside */
-double json_real(const struct json *value);	   /* kind is JSON_REAL or JSON_INTEGER */
+bool json_boolean(const struct json *value); /* kind is JSON_BOOLEAN */
+const char *json_string(
+	const struct json *value); /* kind is JSON_STRING; NUL-ended; no NUL inside */
+double json_real(const struct json *value); /* kind is JSON_REAL or JSON_INTEGER */
 /* False if the integer is negative. kind is JSON_INTEGER */
 bool json_unsigned(const struct json *value, uint64_t *number);
 /* The value's own text as it stands in the document, for messages and for keeping it. */
 const char *json_text(const struct json *value, size_t *length);
 
-size_t json_count(const struct json *value);			      /* members or elements */
-const struct json *json_at(const struct json *value, size_t index);  /* element, or member's value */
-const char *json_key_at(const struct json *object, size_t index);    /* member's key */
-const char *json_key(const struct json *value);			      /* its own; NULL: not a member */
-size_t json_index(const struct json *value);			      /* its place among its parent's */
-const struct json *json_parent(const struct json *value);	      /* NULL: the root */
+/* An absent object or array (NULL) is an empty one to json_count(), json_get() and json_get_…(). */
+size_t json_count(const struct json *value); /* members or elements */
+const struct json *json_at(const struct json *value, size_t index); /* element, or member's value */
+const char *json_key_at(const struct json *object, size_t index); /* member's key */
+const char *json_key(const struct json *value); /* its own; NULL: not a member */
+size_t json_index(const struct json *value); /* its place among its parent's */
+const struct json *json_parent(const struct json *value); /* NULL: the root */
 const struct json *json_get(const struct json *object, const char *key); /* NULL: not there */
 
 /*
@@ -80,7 +84,8 @@ size_t json_pointer(const struct json *value, char *text, size_t size);
  */
 size_t json_cut(const char *text, size_t length, size_t limit);
 
-/* Adds "message (file:line, /pointer)". Returns -1. Of one document's messages it keeps the first 100. */
+/* Adds "message (file:line, /pointer)". Returns -1. Of one document's messages it keeps the first
+ * 100. */
 int json_err(const struct json *value, struct err *err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
@@ -93,7 +98,8 @@ uint64_t json_get_unsigned(const struct json *object, const char *key, uint64_t 
 bool json_get_boolean(const struct json *object, const char *key, bool preset);
 const char *json_get_string(const struct json *object, const char *key, const char *preset);
 
-/* Reads a size from text, for the command line and for json_get_size(). False: not a size, or over 2^64-1. */
+/* Reads a size from text, for the command line and for json_get_size(). False: not a size, or over
+ * 2^64-1. */
 bool json_parse_size(const char *text, uint64_t *bytes);
 
 #endif

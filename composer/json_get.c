@@ -60,7 +60,7 @@ const char *json_text(const struct json *value, size_t *length)
 
 size_t json_count(const struct json *value)
 {
-	return value->count;
+	return value ? value->count : 0;
 }
 
 const struct json *json_at(const struct json *value, size_t index)
@@ -77,8 +77,8 @@ const char *json_key_at(const struct json *object, size_t index)
 
 const struct json *json_get(const struct json *object, const char *key)
 {
-	assert(object->kind == JSON_OBJECT);
-	for (size_t i = 0; i < object->count; i++)
+	assert(!object || object->kind == JSON_OBJECT);
+	for (size_t i = 0; object && i < object->count; i++)
 		if (strcmp(object->children[i]->key, key) == 0)
 			return object->children[i];
 	return NULL;
