@@ -23,12 +23,17 @@
 #define LABEL_COPIES 2
 #define LABEL_COPY_STRIDE (UINT64_C(2) << 20) /* copy n begins at n * LABEL_COPY_STRIDE */
 #define LABEL_PEERS_MAX 1024
+#define LABEL_BLOCK 4096 /* all offsets and lengths of ours are multiples: fits any O_DIRECT */
 #define LABEL_UPDATE_MAX (4096 + LABEL_PEERS_MAX * 16) /* head and peers: what changes while live */
+#define LABEL_DOCUMENT_MAX ((size_t)1 << 20)
+#define LABEL_GEOMETRY_MAX ((size_t)256 << 10)
 
 /* label.flags */
 #define LABEL_FORMATTING 1u /* `create` has not ended: nothing was ever served from this leaf */
 #define LABEL_OPEN 2u	    /* a daemon serves it: an assembly that finds this follows an unclean stop */
 #define LABEL_UNSYNCED 4u   /* redundant legs may differ where writes were in flight; resync clears it */
+#define LABEL_SERVED 8u	    /* a daemon has served it once: never again taken for a blank leaf */
+#define LABEL_FLAGS 15u	    /* those that we know */
 
 enum label_peer_state {
 	LABEL_PEER_IN_SYNC = 0,
@@ -52,6 +57,7 @@ struct label {
 	struct label_peer *peers; /* leaf_count of them; owned */
 	char *document;		  /* the tree's JSON text, NUL-ended; owned */
 	char *geometry;		  /* tree_geometry(), NUL-ended; owned */
+	bool damaged; /* label_read(): one copy is not whole. Torn by a crash, or rotten: no telling */
 };
 
 /*
@@ -63,23 +69,56 @@ size_t label_encode(const struct label *label, void *memory);
 /* Where in the leaf the label of this generation goes: copies take turns, the older one is replaced. */
 uint64_t label_offset(uint64_t generation);
 
-/* Writes both copies with their texts, durably. 0, or -errno. Blocks. */
+/*
+ * Makes a label where none is: writes both copies with their texts, durably. A crash before its end
+ * leaves no label or one with the flags given: callers set LABEL_FORMATTING. The copies get
+ * label->generation and the one before it, so that must be 2 or more. 0, or -errno. Blocks.
+ */
 int label_format(int fd, const struct label *label);
 
-/* Raises the generation and writes the copy whose turn it is, durably. 0, or -errno. Blocks. */
+/*
+ * Raises the generation and writes the copy whose turn it is, durably. 0, or -errno, and then the
+ * generation is as before. Blocks.
+ */
 int label_update(int fd, struct label *label);
+
+/*
+ * The same with the texts, for one copy. Called twice it replaces them in both, and a crash at any
+ * point leaves one whole copy. label_update() must not come between the two calls.
+ */
+int label_update_texts(int fd, struct label *label);
 
 enum label_found {
 	LABEL_NONE,	/* nothing of ours */
 	LABEL_FOUND,	/* label is filled; label_finish() frees it */
-	LABEL_NEWER,	/* ours, but of a version or with incompatible features unknown to us */
+	LABEL_NEWER,	/* ours, but of a version or with features unknown to us */
 	LABEL_CORRUPT,	/* our magic, but no copy is whole */
-	LABEL_UNREADABLE, /* an I/O error; *error says which */
+	LABEL_UNREADABLE, /* an I/O error */
 };
+
+/*
+ * Takes apart the copy that begins at `offset` of a leaf: `copy` holds its first `length` bytes.
+ * Pure; safe on any bytes. LABEL_NONE, FOUND, NEWER or CORRUPT; all but the first two fill `why`
+ * with a clause for messages. Features that only forbid writing are LABEL_NEWER too: we write.
+ */
+enum label_found label_decode(const void *copy, size_t length, uint64_t offset, struct label *label,
+	char *why, size_t why_size);
+
+/*
+ * The length that label_decode() wants for the copy with this head (LABEL_BLOCK bytes, any content):
+ * at most LABEL_COPY_STRIDE, a multiple of LABEL_BLOCK.
+ */
+size_t label_copy_length(const void *head);
 
 /* Reads the newer of the whole copies. `why` (a buffer) gets a clause for messages. Blocks. */
 enum label_found label_read(int fd, uint64_t bytes, struct label *label, char *why, size_t why_size);
 
 void label_finish(struct label *label);
+
+/*
+ * One whole copy with the texts, as it stands at label_offset(generation). Returns its length, of
+ * which `memory` (LABEL_COPY_STRIDE bytes) is filled. Pure. For label_io.c and tests.
+ */
+size_t label_encode_copy(const struct label *label, void *memory);
 
 #endif

@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The label's bytes: encoding and decoding. It knows no file and no tree; label_io.c moves the
+ *bytes.
+ *
+ * A leaf of ours:
+ *	0	copy 0 of the label
+ *	2 MiB	copy 1 of the label
+ *	4 MiB	the node's bytes (data_offset)
+ *	…	at least 1 MiB after data_offset + data_length, which is never written
+ *
+ * A copy; integers are little-endian, UUIDs are as in RFC 4122:
+ *	offset	bytes
+ *	0	8	magic "UBDLABEL"
+ *	8	4	version, 1
+ *	12	4	head length, 4096
+ *	16	4	CRC32C of the head, with zeroes here. All above is so in every version
+ *	20	4	CRC32C of the peers
+ *	24	4	CRC32C of the document
+ *	28	4	CRC32C of the geometry
+ *	32	8	incompatible features: unknown ones mean "don't touch"
+ *	40	8	compatible features: unknown ones may be ignored
+ *	48	8	read-only compatible features: unknown ones mean "don't write"
+ *	56	16	tree UUID
+ *	72	16	leaf UUID
+ *	88	4	place among the tree's leaves
+ *	92	4	leaf count of the tree, which is the number of peers
+ *	96	8	data offset
+ *	104	8	data length
+ *	112	8	generation: even ones stand in copy 0, odd ones in copy 1; never 0
+ *	120	4	flags
+ *	124	4	bytes per peer, 16
+ *	128	4	document length
+ *	132	4	geometry length
+ *	136	4	document offset in the copy, 32768
+ *	140	4	geometry offset in the copy: after the document, rounded up to 4096
+ *	144	3952	zeroes
+ *	4096	16 × n	peers, then zeroes to a multiple of 4096
+ *	32768	…	document: JSON text, at most 1 MiB, then zeroes to a multiple of 4096
+ *	…	…	geometry: text, at most 256 KiB, then zeroes to a multiple of 4096
+ *
+ * A peer: generation (8), state (4), zero (4).
+ *
+ * The crash story. An update writes head and peers of one copy, the one that the new generation
+ * falls to, in one write, and is durable before anybody relies on it. Whatever a power cut leaves
+ *of it, the checksums tell; then the other copy, which is the state before the update, counts. The
+ * texts only change when nothing is served, one copy at a time in the same way. A format begins
+ *with zeroes for both heads and ends with the heads, whose bytes that are not zero lie within one
+ *sector of 512: there is either no label or a whole one, and that says LABEL_FORMATTING.
+ */
+#include "label.h"
+
+#include "crc32c.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define VERSION 1u
+#define HEAD_BYTES 4096u
+#define SECTOR 512u /* what a disk writes whole or not at all */
+#define DOCUMENT_OFFSET 32768u
+
+#define KNOWN_INCOMPATIBLE UINT64_C(0)
+#define KNOWN_COMPATIBLE UINT64_C(0)
+#define KNOWN_READONLY_COMPATIBLE UINT64_C(0)
+
+static const char label_magic[8] = { 'U', 'B', 'D', 'L', 'A', 'B', 'E', 'L' };
+
+struct head {
+	char magic[8];
+	uint32_t version, head_length;
+	uint32_t head_crc, peers_crc, document_crc, geometry_crc;
+	uint64_t incompatible, compatible, readonly_compatible;
+	unsigned char tree_uuid[16], leaf_uuid[16];
+	uint32_t place, leaf_count;
+	uint64_t data_offset, data_length, generation;
+	uint32_t flags, peer_bytes;
+	uint32_t document_length, geometry_length, document_offset, geometry_offset;
+	unsigned char reserved[3952];
+};
+
+struct disk_peer {
+	uint64_t generation;
+	uint32_t state, reserved;
+};
+
+_Static_assert(sizeof(struct head) == HEAD_BYTES, "the head is one block");
+_Static_assert(offsetof(struct head, head_crc) == 16, "byte table");
+_Static_assert(offsetof(struct head, incompatible) == 32, "byte table");
+_Static_assert(offsetof(struct head, tree_uuid) == 56, "byte table");
+_Static_assert(offsetof(struct head, place) == 88, "byte table");
+_Static_assert(offsetof(struct head, generation) == 112, "byte table");
+_Static_assert(offsetof(struct head, document_length) == 128, "byte table");
+_Static_assert(offsetof(struct head, reserved) == 144, "byte table");
+_Static_assert(offsetof(struct head, reserved) <= SECTOR, "a head is written whole or not at all");
+_Static_assert(sizeof(struct disk_peer) == 16, "byte table");
+_Static_assert(sizeof(uuid_t) == 16, "byte table");
+_Static_assert(HEAD_BYTES + LABEL_PEERS_MAX * sizeof(struct disk_peer) == LABEL_UPDATE_MAX,
+	"all peers fit");
+_Static_assert(LABEL_UPDATE_MAX <= DOCUMENT_OFFSET, "peers end before the document");
+_Static_assert(DOCUMENT_OFFSET + LABEL_DOCUMENT_MAX + LABEL_GEOMETRY_MAX <= LABEL_COPY_STRIDE,
+	"a copy ends before the next");
+_Static_assert(LABEL_COPIES *LABEL_COPY_STRIDE <= LABEL_FRONT, "copies end before the data");
+
+static size_t rounded(size_t length)
+{
+	return (length + LABEL_BLOCK - 1) / LABEL_BLOCK * LABEL_BLOCK;
+}
+
+uint64_t label_offset(uint64_t generation)
+{
+	return generation % LABEL_COPIES * LABEL_COPY_STRIDE;
+}
+
+static uint32_t head_crc(const struct head *head)
+{
+	struct head copy = *head;
+
+	copy.head_crc = 0;
+	return crc32c(&copy, sizeof(copy));
+}
+
+static void encode_peers(const struct label *label, struct disk_peer *peers)
+{
+	uint32_t i;
+
+	for (i = 0; i < label->leaf_count; i++)
+		peers[i] = (struct disk_peer){
+			.generation = htole64(label->peers[i].generation),
+			.state = htole32(label->peers[i].state),
+		};
+}
+
+size_t label_encode(const struct label *label, void *memory)
+{
+	size_t peers_length = label->leaf_count * sizeof(struct disk_peer);
+	size_t length = HEAD_BYTES + rounded(peers_length);
+	size_t document_length = strlen(label->document), geometry_length = strlen(label->geometry);
+	struct head *head = memory;
+
+	assert(label->leaf_count >= 1 && label->leaf_count <= LABEL_PEERS_MAX);
+	assert(document_length <= LABEL_DOCUMENT_MAX && geometry_length <= LABEL_GEOMETRY_MAX);
+	memset(memory, 0, length);
+	encode_peers(label, (struct disk_peer *)((char *)memory + HEAD_BYTES));
+	*head = (struct head){
+		.version = htole32(VERSION),
+		.head_length = htole32(HEAD_BYTES),
+		.peers_crc = htole32(crc32c((char *)memory + HEAD_BYTES, peers_length)),
+		.document_crc = htole32(crc32c(label->document, document_length)),
+		.geometry_crc = htole32(crc32c(label->geometry, geometry_length)),
+		.incompatible = htole64(label->incompatible),
+		.compatible = htole64(label->compatible),
+		.readonly_compatible = htole64(label->readonly_compatible),
+		.place = htole32(label->place),
+		.leaf_count = htole32(label->leaf_count),
+		.data_offset = htole64(label->data_offset),
+		.data_length = htole64(label->data_length),
+		.generation = htole64(label->generation),
+		.flags = htole32(label->flags),
+		.peer_bytes = htole32(sizeof(struct disk_peer)),
+		.document_length = htole32((uint32_t)document_length),
+		.geometry_length = htole32((uint32_t)geometry_length),
+		.document_offset = htole32(DOCUMENT_OFFSET),
+		.geometry_offset = htole32((uint32_t)(DOCUMENT_OFFSET + rounded(document_length))),
+	};
+	memcpy(head->magic, label_magic, sizeof(label_magic));
+	memcpy(head->tree_uuid, label->tree_uuid, sizeof(head->tree_uuid));
+	memcpy(head->leaf_uuid, label->leaf_uuid, sizeof(head->leaf_uuid));
+	head->head_crc = htole32(head_crc(head));
+	return length;
+}
+
+size_t label_encode_copy(const struct label *label, void *memory)
+{
+	size_t document_length = strlen(label->document), geometry_length = strlen(label->geometry);
+	size_t geometry_offset = DOCUMENT_OFFSET + rounded(document_length);
+	size_t length = geometry_offset + rounded(geometry_length);
+	char *bytes = memory;
+
+	memset(bytes, 0, length);
+	(void)label_encode(label, bytes); /* its length is within DOCUMENT_OFFSET */
+	memcpy(bytes + DOCUMENT_OFFSET, label->document, document_length);
+	memcpy(bytes + geometry_offset, label->geometry, geometry_length);
+	return length;
+}
+
+size_t label_copy_length(const void *head)
+{
+	struct head h;
+	uint64_t length;
+
+	memcpy(&h, head, sizeof(h));
+	length = (uint64_t)le32toh(h.geometry_offset) + le32toh(h.geometry_length);
+	if (length < DOCUMENT_OFFSET)
+		return DOCUMENT_OFFSET;
+	return length > LABEL_COPY_STRIDE ? LABEL_COPY_STRIDE : rounded(length);
+}
+
+/* What a head of ours must say whatever its features, given that its checksum fits. */
+static const char *head_fault(const struct head *head, uint64_t offset)
+{
+	uint64_t data_offset = le64toh(head->data_offset), data_length = le64toh(head->data_length);
+	uint32_t leaf_count = le32toh(head->leaf_count);
+	uint64_t generation = le64toh(head->generation);
+
+	if (le32toh(head->head_length) != HEAD_BYTES ||
+		le32toh(head->peer_bytes) != sizeof(struct disk_peer))
+		return "its lengths are not those of its version";
+	if (leaf_count < 1 || leaf_count > LABEL_PEERS_MAX || le32toh(head->place) >= leaf_count)
+		return "its place is not within its tree";
+	if (data_offset < LABEL_FRONT || data_offset % LABEL_BLOCK || data_length == 0 ||
+		data_length > INT64_MAX - LABEL_TAIL ||
+		data_offset > INT64_MAX - LABEL_TAIL - data_length)
+		return "its data range is impossible";
+	if (generation == 0 || label_offset(generation) != offset)
+		return "its generation belongs into the other copy";
+	if (uuid_is_null(head->tree_uuid) || uuid_is_null(head->leaf_uuid))
+		return "it has no UUIDs";
+	return NULL;
+}
+
+/* Where peers and texts are, and that they are there and whole. */
+static const char *texts_fault(const struct head *head, const char *copy, size_t length)
+{
+	size_t peers_length = le32toh(head->leaf_count) * sizeof(struct disk_peer);
+	size_t document_length = le32toh(head->document_length);
+	size_t geometry_length = le32toh(head->geometry_length);
+	size_t geometry_offset;
+
+	if (document_length > LABEL_DOCUMENT_MAX || geometry_length > LABEL_GEOMETRY_MAX)
+		return "its texts are too long";
+	geometry_offset = DOCUMENT_OFFSET + rounded(document_length);
+	if (le32toh(head->document_offset) != DOCUMENT_OFFSET ||
+		le32toh(head->geometry_offset) != geometry_offset)
+		return "its texts are not where its version has them";
+	if (length < geometry_offset + geometry_length)
+		return "it is cut short";
+	if (le32toh(head->peers_crc) != crc32c(copy + HEAD_BYTES, peers_length))
+		return "the checksum of its peers is wrong";
+	if (le32toh(head->document_crc) != crc32c(copy + DOCUMENT_OFFSET, document_length) ||
+		memchr(copy + DOCUMENT_OFFSET, '\0', document_length))
+		return "the checksum of its document is wrong";
+	if (le32toh(head->geometry_crc) != crc32c(copy + geometry_offset, geometry_length) ||
+		memchr(copy + geometry_offset, '\0', geometry_length))
+		return "the checksum of its geometry is wrong";
+	return NULL;
+}
+
+/* A clause on what a newer program has put in, or false. */
+static bool head_is_newer(const struct head *head, char *why, size_t why_size)
+{
+	uint64_t incompatible = le64toh(head->incompatible) & ~KNOWN_INCOMPATIBLE;
+	uint64_t readonly = le64toh(head->readonly_compatible) & ~KNOWN_READONLY_COMPATIBLE;
+	uint32_t version = le32toh(head->version), flags = le32toh(head->flags) & ~LABEL_FLAGS;
+
+	if (version > VERSION)
+		snprintf(why, why_size, "its label has version %" PRIu32 ", this program knows %u",
+			version, VERSION);
+	else if (incompatible)
+		snprintf(why, why_size,
+			"its label has incompatible features 0x%" PRIx64 " unknown to this program",
+			incompatible);
+	else if (readonly)
+		snprintf(why, why_size,
+			"its label has features 0x%" PRIx64
+			" unknown to this program, which allow reading only",
+			readonly);
+	else if (flags)
+		snprintf(why, why_size, "its label has flags 0x%" PRIx32 " unknown to this program",
+			flags);
+	else
+		return false;
+	return true;
+}
+
+static bool decode_fields(const struct head *head, const char *copy, struct label *label)
+{
+	const struct disk_peer *peers = (const void *)(copy + HEAD_BYTES);
+	size_t geometry_offset = le32toh(head->geometry_offset);
+	uint32_t i;
+
+	*label = (struct label){
+		.incompatible = le64toh(head->incompatible),
+		.compatible = le64toh(head->compatible),
+		.readonly_compatible = le64toh(head->readonly_compatible),
+		.place = le32toh(head->place),
+		.leaf_count = le32toh(head->leaf_count),
+		.data_offset = le64toh(head->data_offset),
+		.data_length = le64toh(head->data_length),
+		.generation = le64toh(head->generation),
+		.flags = le32toh(head->flags),
+	};
+	memcpy(label->tree_uuid, head->tree_uuid, sizeof(uuid_t));
+	memcpy(label->leaf_uuid, head->leaf_uuid, sizeof(uuid_t));
+	label->peers = calloc(label->leaf_count, sizeof(*label->peers));
+	label->document = strndup(copy + DOCUMENT_OFFSET, le32toh(head->document_length));
+	label->geometry = strndup(copy + geometry_offset, le32toh(head->geometry_length));
+	if (!label->peers || !label->document || !label->geometry) {
+		label_finish(label);
+		return false;
+	}
+	for (i = 0; i < label->leaf_count; i++) {
+		struct disk_peer peer;
+
+		memcpy(&peer, &peers[i], sizeof(peer));
+		label->peers[i].generation = le64toh(peer.generation);
+		label->peers[i].state = le32toh(peer.state);
+	}
+	return true;
+}
+
+enum label_found label_decode(const void *copy, size_t length, uint64_t offset, struct label *label,
+	char *why, size_t why_size)
+{
+	struct head head;
+	const char *fault;
+
+	*label = (struct label){ 0 };
+	if (length < sizeof(label_magic) || memcmp(copy, label_magic, sizeof(label_magic)) != 0)
+		return LABEL_NONE;
+	fault = "it is cut short";
+	if (length < DOCUMENT_OFFSET)
+		goto corrupt;
+	memcpy(&head, copy, sizeof(head));
+	fault = "the checksum of its head is wrong";
+	if (le32toh(head.head_crc) != head_crc(&head) || le32toh(head.version) == 0)
+		goto corrupt;
+	if (head_is_newer(&head, why, why_size))
+		return LABEL_NEWER;
+	fault = head_fault(&head, offset);
+	if (!fault)
+		fault = texts_fault(&head, copy, length);
+	if (fault)
+		goto corrupt;
+	fault = "there is no memory to read it";
+	if (decode_fields(&head, copy, label))
+		return LABEL_FOUND;
+corrupt:
+	snprintf(why, why_size, "%s", fault);
+	return LABEL_CORRUPT;
+}
+
+void label_finish(struct label *label)
+{
+	free(label->peers);
+	free(label->document);
+	free(label->geometry);
+	*label = (struct label){ 0 };
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The label's way to the leaf and back: aligned, whole and durable. It knows no byte of a label.
+ *
+ * Everything goes through memory, offsets and lengths that are multiples of LABEL_BLOCK, so the
+ * file may be open with O_DIRECT or not.
+ */
+#include "label.h"
+
+#include "leaf_io.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WHY_MAX 200
+
+static const char *const copy_names[LABEL_COPIES] = { "first", "second" };
+
+/*
+ * Zeroes for the heads, texts and peers, heads, with a flush after each step. Two generations in a
+ * row fall to different copies, so each copy is the older or the newer one of the label.
+ */
+int label_format(int fd, const struct label *label)
+{
+	struct label each = *label;
+	char *memory = leaf_io_memory(LABEL_COPY_STRIDE);
+	size_t length;
+	unsigned i;
+	int result = 0;
+
+	assert(label->generation >= LABEL_COPIES);
+	if (!memory)
+		return -ENOMEM;
+	memset(memory, 0, LABEL_BLOCK);
+	for (i = 0; i < LABEL_COPIES && result == 0; i++)
+		result = leaf_io_write(fd, memory, LABEL_BLOCK, i * LABEL_COPY_STRIDE);
+	if (result == 0)
+		result = leaf_io_flush(fd);
+	length = label_encode_copy(&each, memory);
+	for (i = 0; i < LABEL_COPIES && result == 0; i++)
+		result = leaf_io_write(fd, memory + LABEL_BLOCK, length - LABEL_BLOCK,
+			i * LABEL_COPY_STRIDE + LABEL_BLOCK);
+	if (result == 0)
+		result = leaf_io_flush(fd);
+	for (i = LABEL_COPIES; i > 0 && result == 0; i--) {
+		each.generation = label->generation - (i - 1);
+		(void)label_encode(&each, memory); /* only the head is written */
+		result = leaf_io_write(fd, memory, LABEL_BLOCK, label_offset(each.generation));
+	}
+	if (result == 0)
+		result = leaf_io_flush(fd);
+	free(memory);
+	return result;
+}
+
+static int update(
+	int fd, struct label *label, size_t (*encode)(const struct label *, void *), size_t size)
+{
+	char *memory = leaf_io_memory(size);
+	int result;
+
+	if (!memory)
+		return -ENOMEM;
+	label->generation++;
+	result = leaf_io_write(fd, memory, encode(label, memory), label_offset(label->generation));
+	if (result == 0)
+		result = leaf_io_flush(fd);
+	if (result < 0)
+		label->generation--; /* the next try goes to this copy again, not to the whole one */
+	free(memory);
+	return result;
+}
+
+int label_update(int fd, struct label *label)
+{
+	return update(fd, label, label_encode, LABEL_UPDATE_MAX);
+}
+
+int label_update_texts(int fd, struct label *label)
+{
+	return update(fd, label, label_encode_copy, LABEL_COPY_STRIDE);
+}
+
+/* Reads one copy as far as its head says, and takes it apart. */
+static enum label_found read_copy(int fd, uint64_t bytes, uint64_t offset, char *memory,
+	struct label *label, char *why, size_t why_size)
+{
+	size_t length = LABEL_BLOCK;
+	int result;
+
+	*label = (struct label){ 0 };
+	if (offset > bytes || bytes - offset < LABEL_BLOCK)
+		return LABEL_NONE;
+	result = leaf_io_read(fd, memory, LABEL_BLOCK, offset);
+	if (result == 0 &&
+		label_decode(memory, LABEL_BLOCK, offset, label, why, why_size) == LABEL_NONE)
+		return LABEL_NONE;
+	if (result == 0)
+		length = label_copy_length(memory);
+	if (length > bytes - offset)
+		length = (size_t)((bytes - offset) / LABEL_BLOCK * LABEL_BLOCK);
+	if (result == 0)
+		result = leaf_io_read(fd, memory, length, offset);
+	if (result < 0) {
+		snprintf(why, why_size, "reading its label at byte %llu: %s",
+			(unsigned long long)offset, strerror(-result));
+		return LABEL_UNREADABLE;
+	}
+	return label_decode(memory, length, offset, label, why, why_size);
+}
+
+/* Both are whole: the newer one, if they are of one leaf. */
+static int newer_copy(const struct label *labels)
+{
+	if (uuid_compare(labels[0].leaf_uuid, labels[1].leaf_uuid) != 0 ||
+		uuid_compare(labels[0].tree_uuid, labels[1].tree_uuid) != 0)
+		return -1;
+	return labels[1].generation > labels[0].generation;
+}
+
+/* What the two copies say together, and which of them. */
+static enum label_found judge(
+	const enum label_found *found, const struct label *labels, int *chosen)
+{
+	static const enum label_found worst_first[] = { LABEL_UNREADABLE, LABEL_CORRUPT };
+	unsigned i;
+	int copy;
+
+	*chosen = found[0] == LABEL_FOUND ? 0 : 1;
+	for (copy = 0; copy < LABEL_COPIES; copy++)
+		if (found[copy] == LABEL_NEWER) { /* never outvoted by a copy that we understand */
+			*chosen = copy;
+			return LABEL_NEWER;
+		}
+	if (found[0] == LABEL_FOUND && found[1] == LABEL_FOUND) {
+		*chosen = newer_copy(labels);
+		return *chosen < 0 ? LABEL_CORRUPT : LABEL_FOUND;
+	}
+	if (found[*chosen] == LABEL_FOUND)
+		return LABEL_FOUND;
+	for (i = 0; i < sizeof(worst_first) / sizeof(*worst_first); i++)
+		for (copy = 0; copy < LABEL_COPIES; copy++)
+			if (found[copy] == worst_first[i]) {
+				*chosen = copy;
+				return worst_first[i];
+			}
+	return LABEL_NONE;
+}
+
+static void explain(const enum label_found *found, int chosen, char clauses[][WHY_MAX], char *why,
+	size_t why_size)
+{
+	if (chosen < 0)
+		snprintf(why, why_size, "the two copies of its label are of different leaves");
+	else if (found[chosen] == LABEL_FOUND && found[!chosen] == LABEL_NONE)
+		snprintf(why, why_size, "the %s copy of its label is gone", copy_names[!chosen]);
+	else if (found[chosen] == LABEL_FOUND && found[!chosen] != LABEL_FOUND)
+		snprintf(why, why_size, "the %s copy of its label is damaged: %s",
+			copy_names[!chosen], clauses[!chosen]);
+	else if (found[chosen] == LABEL_CORRUPT)
+		snprintf(why, why_size, "no copy of its label is whole: of the %s, %s",
+			copy_names[chosen], clauses[chosen]);
+	else if (found[chosen] != LABEL_FOUND)
+		snprintf(why, why_size, "%s", clauses[chosen]);
+}
+
+enum label_found label_read(int fd, uint64_t bytes, struct label *label, char *why, size_t why_size)
+{
+	struct label labels[LABEL_COPIES] = { { 0 } };
+	char clauses[LABEL_COPIES][WHY_MAX] = { "", "" };
+	enum label_found found[LABEL_COPIES], result;
+	char *memory = leaf_io_memory(LABEL_COPY_STRIDE);
+	int copy, chosen;
+
+	*label = (struct label){ 0 };
+	*why = '\0';
+	if (!memory) {
+		snprintf(why, why_size, "no memory to read its label");
+		return LABEL_UNREADABLE;
+	}
+	for (copy = 0; copy < LABEL_COPIES; copy++)
+		found[copy] = read_copy(fd, bytes, (unsigned)copy * LABEL_COPY_STRIDE, memory,
+			&labels[copy], clauses[copy], sizeof(clauses[copy]));
+	free(memory);
+	result = judge(found, labels, &chosen);
+	explain(found, chosen, clauses, why, why_size);
+	for (copy = 0; copy < LABEL_COPIES; copy++)
+		if (result == LABEL_FOUND && copy == chosen)
+			*label = labels[copy];
+		else
+			label_finish(&labels[copy]);
+	label->damaged = result == LABEL_FOUND && found[!chosen] != LABEL_FOUND;
+	return result;
+}
