@@ -1,0 +1,57 @@
+# shellcheck shell=sh
+# What tests inside the guest share. A test begins with
+#	# vm: -k all -d 64M -t 60		(options of tests/vm/run; -k all: on each kernel)
+#	. ./guest.sh
+# and passes if it ends with status 0. It runs under `set -eu`, as root, in a machine of its own: no clean-up is needed.
+set -eu
+
+# Says what has been seen to be right.
+ok() { echo "ok - $*"; }
+
+# Says why the test fails, with the kernel's last words, and ends it.
+fail() {
+	echo "FAILED: $*"
+	dmesg | sed -n '/tests\/vm\/run: command starts/,$p' | tail -n 20 | sed 's/^/| /'
+	exit 1
+}
+
+# expect WHAT WANTED GOT: two texts are the same.
+expect() { if [ "$2" = "$3" ]; then ok "$1"; else fail "$1: wanted '$2', got '$3'"; fi; }
+
+# expect_status WHAT STATUS COMMAND...: the command ends with this status.
+expect_status() {
+	_what=$1 _wanted=$2 _got=0
+	shift 2
+	"$@" || _got=$?
+	expect "$_what" "$_wanted" "$_got"
+}
+
+# refuses WHAT COMMAND...: the command fails, in an orderly way.
+refuses() {
+	_what=$1 _got=0
+	shift
+	"$@" || _got=$?
+	[ "$_got" != 0 ] || fail "$_what: succeeded, and must not"
+	[ "$_got" -lt 126 ] || fail "$_what: ended with $_got"
+	ok "$_what"
+}
+
+# within WHAT SECONDS COMMAND...: the command comes to succeed in time; for what happens in the background.
+within() {
+	_what=$1 _left=$(($2 * 20))
+	shift 2
+	until "$@"; do
+		[ $((_left -= 1)) -gt 0 ] || fail "$_what: not in time"
+		sleep 0.05
+	done
+	ok "$_what"
+}
+
+# no_hung_tasks: nothing is left waiting where no signal reaches it.
+no_hung_tasks() {
+	for _stat in /proc/[0-9]*/task/[0-9]*/stat; do
+		case $(sed 's/.*) //' "$_stat" 2>/dev/null) in
+		D*) fail "hangs: $(cat "${_stat%stat}comm") $(cat "${_stat%stat}stack" 2>/dev/null)" ;;
+		esac
+	done
+}
