@@ -34,7 +34,11 @@ copy_into() {
 	done
 }
 
-pack() { (cd "$1" && find . -mindepth 1 -print0 | LC_ALL=C sort -z | cpio --quiet -0 -o -H newc -R 0:0); }
+# The same content gives the same archive, or instruction counts would differ between runs.
+pack() {
+	find "$1" -exec touch -h -d '2026-01-01 UTC' {} +
+	(cd "$1" && find . -mindepth 1 -print0 | LC_ALL=C sort -z | cpio --quiet --reproducible -0 -o -H newc -R 0:0)
+}
 
 base_modules() {
 	local kernel=$1 into=$2 release=$3 names module file
