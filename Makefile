@@ -75,6 +75,9 @@ check: deps
 check-layers: $(patsubst targets/%.c,$(BUILD)/release/targets/%.o,$(wildcard targets/*.c))
 	@tests/layers $^
 
+demo:
+	@tests/demo
+
 unit: $(UNIT_TESTS)
 
 install: all
