@@ -15,6 +15,7 @@
 #define ERRORS_MAX 100 /* messages per document: hostile ones could ask for gigabytes */
 #define POINTER_MAX 256
 #define KEY_MAX 64
+#define LINE_TEXT_MAX 16
 
 static void *must_alloc(void *memory)
 {
@@ -253,14 +254,32 @@ static void print_safely(const char *text, FILE *out)
 	}
 }
 
+int json_message(const struct json_document *document, const struct json *place, const char *line,
+	const char *what, struct err *err)
+{
+	char pointer[POINTER_MAX] = "";
+	char *safe = NULL;
+	size_t size;
+	FILE *out = must_alloc(open_memstream(&safe, &size));
+
+	if (place)
+		(void)json_pointer(place, pointer, sizeof(pointer)); /* cut where it is long */
+	print_safely(what, out);
+	fprintf(out, " (%s:%s%s", document->name, line, *pointer ? ", " : "");
+	print_safely(pointer, out);
+	if (fputc(')', out) == EOF || fclose(out) != 0)
+		abort();
+	err_add(err, "%s", safe);
+	free(safe);
+	return -1;
+}
+
 int json_err(const struct json *value, struct err *err, const char *format, ...)
 {
 	struct json_document *document = value->document;
-	char pointer[POINTER_MAX];
-	char *what = NULL, *safe = NULL;
-	size_t size;
+	char line[LINE_TEXT_MAX];
+	char *what = NULL;
 	va_list arguments;
-	FILE *out;
 
 	if (document->errors++ >= ERRORS_MAX)
 		return document->errors > ERRORS_MAX + 1
@@ -271,16 +290,8 @@ int json_err(const struct json *value, struct err *err, const char *format, ...)
 	if (vasprintf(&what, format, arguments) < 0)
 		abort();
 	va_end(arguments);
-	out = must_alloc(open_memstream(&safe, &size));
-	print_safely(what, out);
-	fprintf(out, " (%s:%u", document->name, value->line);
-	if (json_pointer(value, pointer, sizeof(pointer)) > 0)
-		fputs(", ", out);
-	print_safely(pointer, out);
-	if (fputc(')', out) == EOF || fclose(out) != 0)
-		abort();
-	err_add(err, "%s", safe);
-	free(safe);
+	snprintf(line, sizeof(line), "%u", value->line);
+	json_message(document, value, line, what, err);
 	free(what);
 	return -1;
 }

@@ -50,12 +50,12 @@ struct json *json_read_file(const char *path, struct err *err);
 void json_destroy(struct json *root);
 
 enum json_kind json_kind(const struct json *value);
-const char *json_kind_name(
-	enum json_kind kind); /* "object", "integer", … as JSON Schema says them */
+/* "object", "integer", … as JSON Schema says them */
+const char *json_kind_name(enum json_kind kind);
 
 bool json_boolean(const struct json *value); /* kind is JSON_BOOLEAN */
-const char *json_string(
-	const struct json *value); /* kind is JSON_STRING; NUL-ended; no NUL inside */
+/* NUL-ended, no NUL inside. kind is JSON_STRING */
+const char *json_string(const struct json *value);
 double json_real(const struct json *value); /* kind is JSON_REAL or JSON_INTEGER */
 /* False if the integer is negative. kind is JSON_INTEGER */
 bool json_unsigned(const struct json *value, uint64_t *number);
@@ -84,8 +84,7 @@ size_t json_pointer(const struct json *value, char *text, size_t size);
  */
 size_t json_cut(const char *text, size_t length, size_t limit);
 
-/* Adds "message (file:line, /pointer)". Returns -1. Of one document's messages it keeps the first
- * 100. */
+/* Adds "message (file:line, /pointer)"; of one document's messages, the first 100. Returns -1. */
 int json_err(const struct json *value, struct err *err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
@@ -98,8 +97,7 @@ uint64_t json_get_unsigned(const struct json *object, const char *key, uint64_t 
 bool json_get_boolean(const struct json *object, const char *key, bool preset);
 const char *json_get_string(const struct json *object, const char *key, const char *preset);
 
-/* Reads a size from text, for the command line and for json_get_size(). False: not a size, or over
- * 2^64-1. */
+/* Reads a size from text, for the command line too. False: not a size, or over 2^64-1. */
 bool json_parse_size(const char *text, uint64_t *bytes);
 
 #endif

@@ -12,7 +12,7 @@
 
 #define FOUND_MAX 40
 #define WORD_MAX 24
-#define POINTER_MAX 256
+#define LINE_TEXT_MAX 32
 
 struct scan {
 	struct json_document *document;
@@ -41,16 +41,14 @@ static int __attribute__((format(printf, 3, 4)))
 scan_fail(struct scan *scan, size_t at, const char *format, ...)
 {
 	char what[256];
-	char pointer[POINTER_MAX] = "";
+	char line[LINE_TEXT_MAX];
 	va_list arguments;
 
 	va_start(arguments, format);
 	vsnprintf(what, sizeof(what), format, arguments);
 	va_end(arguments);
-	if (scan->place)
-		json_pointer(scan->place, pointer, sizeof(pointer));
-	return err_add(scan->err, "%s (%s:%u:%u%s%s)", what, scan->document->name, scan->line,
-		column_of(scan->text, at), *pointer ? ", " : "", pointer);
+	snprintf(line, sizeof(line), "%u:%u", scan->line, column_of(scan->text, at));
+	return json_message(scan->document, scan->place, line, what, scan->err);
 }
 
 static int expected(struct scan *scan, const char *what)

@@ -49,6 +49,13 @@ struct json {
 /* Fills document->values from document->text. On a syntax error adds one message; returns -1. */
 int json_scan(struct json_document *document, struct err *err);
 
+/*
+ * Adds "what (name:line, /pointer)". What a document's text put into it is made fit for a terminal.
+ * place NULL: no pointer. Returns -1.
+ */
+int json_message(const struct json_document *document, const struct json *place, const char *line,
+	const char *what, struct err *err);
+
 /* Decodes the scalars of a scanned document. Returns -1 with a message if json-c refuses. */
 int json_decode(struct json_document *document, struct err *err);
 
