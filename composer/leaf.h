@@ -2,9 +2,11 @@
 /*
  * A leaf: a backing file or disk, from its keys in the document to an open file.
  *
- * leaf.c reads keys, opens, makes files and learns limits. What a leaf holds is identify.c's matter,
- * who it is label.c's, whether it fits assemble.c's; bytes are moved by backing_file.c. Main thread
- * only, except for the counters and `record`, which belong to the queue's thread while live.
+ * leaf.c reads keys and brings all leaves up together, leaf_open.c finds, opens and makes one,
+ * leaf_limits.c learns what it can do, leaf_stack.c what stands on what. What a leaf holds is
+ * identify.c's matter, who it is label.c's, whether it fits assemble.c's; bytes are moved by
+ * backing_file.c. Main thread only, except for the counters and `record`, which belong to the
+ * queue's thread while live.
  */
 #ifndef COMPOSER_LEAF_H
 #define COMPOSER_LEAF_H
@@ -24,17 +26,19 @@ struct leaf_record {
 
 struct leaf {
 	struct node *node;
-	unsigned place;	  /* index among the tree's leaves, in document order */
-	char *path;	  /* as the document says it, made absolute */
-	bool is_block;	  /* a disk, not a regular file */
-	bool direct;	  /* O_DIRECT */
-	bool labelled;	  /* carries a label of ours */
-	bool exists;	  /* was there before us */
-	int fd;		  /* -1: not open */
-	dev_t device;	  /* is_block: the disk; else the file system that the file is on */
-	ino_t inode;	  /* regular files */
-	uint64_t bytes;	  /* the whole file or disk */
-	uint64_t wanted;  /* the document's size; 0: none given */
+	unsigned place; /* index among the tree's leaves, in document order */
+	char *path; /* as the document says it, made absolute */
+	bool is_block; /* a disk, not a regular file */
+	bool direct; /* O_DIRECT */
+	bool labelled; /* carries a label of ours */
+	bool exists; /* was there before us */
+	bool made; /* by this run; or was empty, and has got its size from this run */
+	char *problem; /* degraded: why it isn't open; owned */
+	int fd; /* -1: not open */
+	dev_t device; /* is_block: the disk; else the file system that the file is on */
+	ino_t inode; /* regular files */
+	uint64_t bytes; /* the whole file or disk */
+	uint64_t wanted; /* the document's size; 0: none given */
 	uint64_t data_offset; /* where the node's bytes begin */
 	struct label label;
 	void *label_memory; /* LABEL_UPDATE_MAX bytes, aligned for O_DIRECT; labelled leaves only */
@@ -42,17 +46,30 @@ struct leaf {
 	uint64_t sub_ios, errors; /* relaxed counters */
 };
 
-/* Opens every leaf of the tree, or with `touch` false only looks. */
 enum leaf_access {
 	LEAF_PROBE, /* read only, nothing is made; a missing file has the size that it would get */
-	LEAF_SERVE, /* for a device: read-write, locked against other daemons, missing files are made */
+	LEAF_SERVE, /* for a device: read-write, locked against other daemons, missing files are
+		       made */
+	LEAF_PROBE_DEGRADED, /* as PROBE, but what isn't there or fails only gets a `problem` … */
+	LEAF_SERVE_DEGRADED, /* … as SERVE, likewise; assemble() decides. Nothing is made */
 };
 
 struct tree;
 
-/* Opens all leaves and learns their limits. 0, or -1 with messages for each that fails. */
+/*
+ * Opens all leaves and learns their limits: node->limits is filled, its size being what is there
+ * for the node's bytes. 0, or -1 with messages for each that fails; then nothing that it made is
+ * left.
+ */
 int leaves_open(struct tree *tree, enum leaf_access access, struct err *err);
-/* Closes all; files that this run has made and `undo` names are removed. */
+/* Closes all; with `undo` the files that this run has made are removed. May be called again. */
 void leaves_close(struct tree *tree, bool undo);
+
+/* Closes one and undoes its making: a leg that is not used. Keeps its path. */
+void leaf_drop(struct leaf *leaf);
+
+/* Adds "file d0: message (document:7, /root/path)". Returns -1. */
+int leaf_err(const struct leaf *leaf, struct err *err, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 
 #endif

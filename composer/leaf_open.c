@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: MIT
+/* Finding, opening and making one leaf, and saying clearly why not. It knows no label's content. */
+#include "leaf_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MADE_MODE 0600
+#define HOLDER_MAX 512
+
+uint64_t leaf_bytes_for(const struct leaf *leaf, uint64_t wanted)
+{
+	uint64_t around = leaf->labelled ? LABEL_FRONT + LABEL_TAIL : 0;
+
+	return wanted > INT64_MAX - around ? 0 : wanted + around;
+}
+
+static const char *kind_name(mode_t mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFREG:
+		return "regular file";
+	case S_IFBLK:
+		return "block device";
+	case S_IFDIR:
+		return "directory";
+	case S_IFCHR:
+		return "character device";
+	case S_IFIFO:
+		return "FIFO";
+	case S_IFSOCK:
+		return "socket";
+	default:
+		return "thing of unknown kind";
+	}
+}
+
+/* The path leads nowhere. */
+static int find_missing(struct leaf *leaf, const struct leaf_mode *mode, struct err *err)
+{
+	char *directory, *slash;
+	struct stat stat_here;
+	int result;
+
+	if (lstat(leaf->path, &stat_here) == 0)
+		return leaf_err(leaf, err, "%s is a symbolic link to nothing", leaf->path);
+	if (leaf->is_block || !mode->make)
+		return leaf_err(leaf, err, "%s does not exist", leaf->path);
+	if (!leaf->wanted)
+		return leaf_err(leaf, err,
+			"%s does not exist; it is made if the leaf has a \"size\"", leaf->path);
+	directory = strdup(leaf->path);
+	if (!directory)
+		return leaf_err(leaf, err, "out of memory");
+	slash = strrchr(directory, '/');
+	slash[slash == directory] = '\0';
+	result = stat(directory, &stat_here);
+	free(directory);
+	if (result < 0 || !S_ISDIR(stat_here.st_mode))
+		return leaf_err(leaf, err, "the directory of %s does not exist", leaf->path);
+	leaf->device = stat_here.st_dev;
+	leaf->inode = stat_here.st_ino;
+	leaf->bytes = leaf_bytes_for(leaf, leaf->wanted);
+	return 0;
+}
+
+int leaf_find(struct leaf *leaf, const struct leaf_mode *mode, struct err *err)
+{
+	struct stat found;
+
+	leaf->exists = false;
+	if (stat(leaf->path, &found) < 0) {
+		if (errno == ENOENT)
+			return find_missing(leaf, mode, err);
+		if (errno == ELOOP)
+			return leaf_err(leaf, err, "%s is a symbolic link that leads to itself",
+				leaf->path);
+		return leaf_err(leaf, err, "%s: %s", leaf->path, strerror(errno));
+	}
+	if (S_ISREG(found.st_mode) && leaf->is_block)
+		return leaf_err(
+			leaf, err, "%s is a regular file: its type is \"file\"", leaf->path);
+	if (S_ISBLK(found.st_mode) && !leaf->is_block)
+		return leaf_err(
+			leaf, err, "%s is a block device: its type is \"block\"", leaf->path);
+	if (!S_ISREG(found.st_mode) && !S_ISBLK(found.st_mode))
+		return leaf_err(leaf, err, "%s is a %s, not a %s", leaf->path,
+			kind_name(found.st_mode), kind_name(leaf->is_block ? S_IFBLK : S_IFREG));
+	leaf->exists = true;
+	leaf->device = leaf->is_block ? found.st_rdev : found.st_dev;
+	leaf->inode = leaf->is_block ? 0 : found.st_ino;
+	return 0;
+}
+
+static int open_failed(struct leaf *leaf, bool writes, int error, struct err *err)
+{
+	char holder[HOLDER_MAX];
+
+	switch (error) {
+	case EBUSY:
+		leaf_holder(leaf->device, holder, sizeof(holder));
+		leaf_err(leaf, err, "%s is in use: %s", leaf->path, holder);
+		return -EBUSY;
+	case ETXTBSY:
+		leaf_err(leaf, err, "%s is in use as a program or for swap", leaf->path);
+		return -EBUSY;
+	case EINVAL:
+		if (leaf->direct)
+			return leaf_err(leaf, err,
+				"%s is on a file system without O_DIRECT; set \"direct\": false",
+				leaf->path);
+		break;
+	case EACCES:
+	case EPERM:
+		return leaf_err(leaf, err, "no permission to %s %s",
+			writes ? "read and write" : "read", leaf->path);
+	case EROFS:
+		return leaf_err(leaf, err,
+			"%s can't be written: it is read-only, or its file system is", leaf->path);
+	default:
+		break;
+	}
+	return leaf_err(leaf, err, "opening %s: %s", leaf->path, strerror(error));
+}
+
+/* What was opened is what was found: nobody has put another file there in between. */
+static bool is_same_file(const struct leaf *leaf, const struct stat *opened)
+{
+	if (leaf->is_block)
+		return S_ISBLK(opened->st_mode) && opened->st_rdev == leaf->device;
+	return S_ISREG(opened->st_mode) && opened->st_dev == leaf->device &&
+	       opened->st_ino == leaf->inode;
+}
+
+static int check_room(struct leaf *leaf, const struct leaf_mode *mode, struct err *err)
+{
+	uint64_t around = leaf->labelled ? LABEL_FRONT + LABEL_TAIL : 0;
+	uint64_t needed = leaf_bytes_for(leaf, leaf->wanted);
+
+	if (leaf->bytes == 0 && leaf->wanted && mode->make)
+		return 0; /* an empty file gets its size */
+	if (leaf->bytes == 0)
+		return leaf_err(leaf, err, "%s is empty%s", leaf->path,
+			leaf->is_block ? "" : "; it gets its size if the leaf has a \"size\"");
+	if (leaf->wanted && leaf->bytes < needed)
+		return leaf_err(leaf, err,
+			"%s has %" PRIu64 " bytes; size %" PRIu64 "%s needs %" PRIu64, leaf->path,
+			leaf->bytes, leaf->wanted, leaf->labelled ? " with its label" : "", needed);
+	if (leaf->bytes <= around)
+		return leaf_err(leaf, err,
+			"%s has %" PRIu64 " bytes, too small for a label: it takes %" PRIu64,
+			leaf->path, leaf->bytes, around);
+	return 0;
+}
+
+/* Sees that the open file is the right one, and takes it. */
+static int take(struct leaf *leaf, const struct leaf_mode *mode, struct err *err)
+{
+	bool shared = mode->read_only && !leaf->labelled;
+	struct stat opened;
+	int flags;
+
+	if (fstat(leaf->fd, &opened) < 0 || !is_same_file(leaf, &opened))
+		return leaf_err(leaf, err, "%s was replaced while it was opened", leaf->path);
+	flags = fcntl(leaf->fd, F_GETFL);
+	if (flags < 0 || fcntl(leaf->fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
+		return leaf_err(leaf, err, "%s: %s", leaf->path, strerror(errno));
+	if (mode->serve && flock(leaf->fd, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0) {
+		leaf_err(leaf, err, "%s is locked: another daemon serves it, or a program uses it",
+			leaf->path);
+		return -EBUSY;
+	}
+	if (!leaf->is_block)
+		leaf->bytes = (uint64_t)opened.st_size;
+	else if (ioctl(leaf->fd, BLKGETSIZE64, &leaf->bytes) < 0)
+		return leaf_err(
+			leaf, err, "asking %s for its size: %s", leaf->path, strerror(errno));
+	return check_room(leaf, mode, err);
+}
+
+int leaf_open(struct leaf *leaf, const struct leaf_mode *mode, struct err *err)
+{
+	bool writes = mode->serve && !(mode->read_only && !leaf->labelled);
+	int flags = O_CLOEXEC | O_NONBLOCK | O_NOCTTY | (writes ? O_RDWR : O_RDONLY);
+
+	if (leaf->direct)
+		flags |= O_DIRECT;
+	if (leaf->is_block && mode->serve)
+		flags |= O_EXCL;
+	if (leaf->fd >= 0) /* made, and to be opened as all others */
+		close(leaf->fd);
+	leaf->fd = open(leaf->path, flags);
+	if (leaf->fd < 0)
+		return open_failed(leaf, writes, errno, err);
+	return take(leaf, mode, err);
+}
+
+static int sync_directory(const char *path)
+{
+	char *directory = strdup(path), *slash;
+	int fd, result = -1;
+
+	if (!directory)
+		return -1;
+	slash = strrchr(directory, '/');
+	slash[slash == directory] = '\0';
+	fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0) {
+		result = fsync(fd);
+		close(fd);
+	}
+	free(directory);
+	return result;
+}
+
+/* Sets the size without the signal that a file over RLIMIT_FSIZE would bring. */
+static int set_size(int fd, uint64_t bytes)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && bytes > limit.rlim_cur) {
+		errno = EFBIG;
+		return -1;
+	}
+	return ftruncate(fd, (off_t)bytes);
+}
+
+int leaf_make(struct leaf *leaf, struct err *err)
+{
+	uint64_t bytes = leaf_bytes_for(leaf, leaf->wanted);
+	struct stat made;
+
+	if (!leaf->exists)
+		leaf->fd = open(leaf->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, MADE_MODE);
+	if (leaf->fd < 0)
+		return leaf_err(leaf, err, "making %s: %s", leaf->path, strerror(errno));
+	leaf->made = true;
+	if (fstat(leaf->fd, &made) == 0) {
+		leaf->device = made.st_dev;
+		leaf->inode = made.st_ino;
+	}
+	if (set_size(leaf->fd, bytes) < 0)
+		return leaf_err(leaf, err, "giving %s its %" PRIu64 " bytes: %s", leaf->path, bytes,
+			strerror(errno));
+	if (fsync(leaf->fd) < 0 || sync_directory(leaf->path) < 0)
+		return leaf_err(leaf, err, "making %s durable: %s", leaf->path, strerror(errno));
+	return 0;
+}
