@@ -173,6 +173,13 @@ size_t json_pointer(const struct json *value, char *text, size_t size)
 	return room.wanted;
 }
 
+/* Whether a suffix means the unit: in full ("KiB"), by its letter ("K"), or for B not at all. */
+static bool is_unit(const char *suffix, const char *unit)
+{
+	return !strcmp(suffix, unit) || (suffix[0] == unit[0] && !suffix[1]) ||
+		(unit[0] == 'B' && !suffix[0]);
+}
+
 bool json_parse_size(const char *text, uint64_t *bytes)
 {
 	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
@@ -187,7 +194,7 @@ bool json_parse_size(const char *text, uint64_t *bytes)
 	if (at == text)
 		return false;
 	for (unsigned i = 0; i < sizeof(units) / sizeof(*units); i++) {
-		if (strcmp(at, units[i]) != 0 && (*at || i > 0))
+		if (!is_unit(at, units[i]))
 			continue;
 		if (number > UINT64_MAX >> (i * unit_bits))
 			return false;
