@@ -1,0 +1,73 @@
+#!/bin/sh
+# Runs in the guest, in instruction-count mode: measures the peers and ourselves on the same four memory disks.
+# Prints a line for each: name, then instructions per I/O for each column of tests/bench/run, separated by tabs.
+set -eu
+
+SMALL=6000 LARGE=600 LEG_MIB=128
+STRIPE_SECTORS=$((LEG_MIB * 2048 * 4)) LEG_SECTORS=$((LEG_MIB * 2048))
+
+# Every page of a leg exists before it is measured, and holds no one's metadata.
+fill() {
+	for leg in 0 1 2 3; do dd if=/dev/zero of=/dev/ram$leg bs=1M count=$LEG_MIB oflag=direct 2>/dev/null; done
+}
+
+measure() {
+	name=$1 device=$2 line=$1
+	sleep 2 # what the kernel still does by itself after a boot or a change of devices is not the device's cost
+	set -- 'randread 4k 1' 'randread 4k 32' 'randwrite 4k 1' 'randwrite 4k 32' 'read 128k 32' 'write 128k 32'
+	for load; do
+		case $load in *128k*) count=$LARGE ;; *) count=$SMALL ;; esac
+		# shellcheck disable=SC2086 # three words
+		line="$line	$(load "$device" $load $count)" || { echo "bench: $name: $load failed" >&2; return 1; }
+	done
+	echo "$line"
+}
+
+measure_dm() {
+	dmsetup create bench --table "$2"
+	measure "$1" /dev/mapper/bench
+	dmsetup remove bench
+}
+
+measure_md() {
+	name=$1
+	shift
+	mdadm --quiet --create /dev/md0 --run --assume-clean "$@"
+	measure "$name" /dev/md0
+	mdadm --quiet --stop /dev/md0
+	fill
+}
+
+# Ours: a tree, with the fan-out mode given. A mode or target that is not built is left out, and said so.
+measure_tree() {
+	name="ubd $1${3:+, $3}"
+	sed "s/\"fan_out\": \"[a-z]*\"/\"fan_out\": \"${3:-auto}\"/" "$1.json" >"/tmp/$1.json"
+	if device=$(ubd-compose create "/tmp/$1.json" 2>/tmp/error); then
+		measure "$name$2" "$device"
+		ubd-compose delete "$1"
+	else
+		echo "bench: $name is left out: $(head -n 1 /tmp/error)" >&2
+	fi
+}
+
+modprobe brd rd_nr=4 rd_size=$((LEG_MIB * 1024)) max_part=0
+fill
+measure 'raw leg' /dev/ram0
+measure_dm 'dm-linear' "0 $LEG_SECTORS linear /dev/ram0 0"
+measure_dm 'dm-stripe ×4' "0 $STRIPE_SECTORS striped 4 128 /dev/ram0 0 /dev/ram1 0 /dev/ram2 0 /dev/ram3 0"
+measure_md 'md raid0 ×4' --level=0 --chunk=64 --raid-devices=4 /dev/ram0 /dev/ram1 /dev/ram2 /dev/ram3
+measure_md 'md raid1 ×2, no bitmap' --level=1 --bitmap=none --raid-devices=2 /dev/ram0 /dev/ram1
+measure_md 'md raid10 ×4' --level=10 --bitmap=none --chunk=64 --raid-devices=4 /dev/ram0 /dev/ram1 /dev/ram2 /dev/ram3
+loop=$(losetup --find --show --direct-io=on /dev/ram0)
+measure 'loop, direct I/O' "$loop"
+losetup --detach "$loop"
+
+if [ -x /usr/local/bin/ubd-compose ] && modprobe ubd 2>/dev/null; then
+	measure_tree linear ''
+	for fan_out in linked gathered; do
+		measure_tree stripe ' ×4' $fan_out
+		measure_tree mirror ' ×2' $fan_out
+	done
+else
+	echo 'bench: no rows of ours: ubd-compose or ubd.ko is not built' >&2
+fi
