@@ -97,7 +97,10 @@ uint64_t json_get_unsigned(const struct json *object, const char *key, uint64_t 
 bool json_get_boolean(const struct json *object, const char *key, bool preset);
 const char *json_get_string(const struct json *object, const char *key, const char *preset);
 
-/* Reads a size from text, for the command line too. False: not a size, or over 2^64-1. */
+/*
+ * Reads a size from text, for the command line too: there "K" stands for "KiB" (documents spell it
+ * out: the schema sees to that). False: not a size, or over 2^64-1.
+ */
 bool json_parse_size(const char *text, uint64_t *bytes);
 
 #endif
