@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: MIT
+/* Options and operands by table, help, and messages. It knows no verb. */
+#include "command.h"
+
+#include "json.h"
+#include "nearest.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HELP_COLUMN 20
+
+static unsigned option_count(const struct command *command)
+{
+	unsigned count = 0;
+
+	while (command->options && command->options[count].name)
+		count++;
+	return count;
+}
+
+static void print_lines(const char *text, FILE *out)
+{
+	while (*text) {
+		size_t length = strcspn(text, "\n");
+
+		fprintf(out, PROGRAM ": %.*s\n", (int)length, text);
+		text += length + (text[length] == '\n');
+	}
+}
+
+int command_fail(struct err *err)
+{
+	if (err->text)
+		print_lines(err->text, stderr);
+	err_finish(err);
+	return STATUS_FAILED;
+}
+
+void command_note(struct err *notes)
+{
+	(void)command_fail(notes); /* printed the same way, only that nothing has failed */
+}
+
+int command_misused(const struct command *command, const char *format, ...)
+{
+	va_list arguments;
+
+	fprintf(stderr, PROGRAM " %s: ", command->name);
+	va_start(arguments, format);
+	vfprintf(stderr, format, arguments);
+	va_end(arguments);
+	fprintf(stderr, "\nTry: " PROGRAM " %s --help\n", command->name);
+	return STATUS_USAGE;
+}
+
+bool command_size(const char *text, uint64_t *bytes)
+{
+	size_t length = strlen(text);
+	char whole[32];
+
+	if (json_parse_size(text, bytes))
+		return true;
+	if (!length || length > 24 || !strchr("KMGTPE", text[length - 1]))
+		return false;
+	(void)snprintf(whole, sizeof(whole), "%siB", text);
+	return json_parse_size(whole, bytes);
+}
+
+static void help_option(const struct command_option *option, FILE *out)
+{
+	const char *text = option->help;
+	int width = fprintf(out, "  ");
+
+	if (option->letter)
+		width += fprintf(out, "-%c, ", option->letter);
+	width += fprintf(out, "--%s", option->name);
+	if (option->value)
+		width += fprintf(out, "=%s", option->value);
+	if (width >= HELP_COLUMN) {
+		fprintf(out, "\n");
+		width = 0;
+	}
+	while (*text) {
+		size_t length = strcspn(text, "\n");
+
+		fprintf(out, "%*s%.*s\n", HELP_COLUMN - width, "", (int)length, text);
+		width = 0;
+		text += length + (text[length] == '\n');
+	}
+}
+
+void command_help(const struct command *command, FILE *out)
+{
+	unsigned i, count = option_count(command);
+
+	fprintf(out, "usage: " PROGRAM " %s%s%s%s\n\n%s\n", command->name,
+		count ? " [OPTION]..." : "", *command->operands ? " " : "", command->operands,
+		command->details);
+	for (i = 0; i < count; i++)
+		help_option(&command->options[i], out);
+	help_option(&(struct command_option){ .name = "help", .letter = 'h', .help = "This text." },
+		out);
+}
+
+/* The option that is called `name` (of `length` letters), or -1 after a message. */
+static int option_find(const struct command *command, const char *name, size_t length)
+{
+	const char *names[COMMAND_OPTIONS_MAX + 2];
+	unsigned i, count = option_count(command);
+	const char *nearest;
+	char *word;
+
+	for (i = 0; i < count; i++) {
+		names[i] = command->options[i].name;
+		if (strlen(names[i]) == length && !strncmp(names[i], name, length))
+			return (int)i;
+	}
+	names[count] = "help";
+	names[count + 1] = NULL;
+	word = strndup(name, length);
+	if (!word)
+		abort();
+	nearest = nearest_word(word, names);
+	if (nearest)
+		(void)command_misused(
+			command, "there is no option --%s; did you mean --%s?", word, nearest);
+	else
+		(void)command_misused(command, "there is no option --%s", word);
+	free(word);
+	return -1;
+}
+
+/* --name, --name=value or --name value; argv[*at] is the option. 0, or -1 after a message. */
+static int read_long(
+	const struct command *command, char **argv, int argc, int *at, struct arguments *arguments)
+{
+	const char *name = argv[*at] + 2;
+	size_t length = strcspn(name, "=");
+	int index = option_find(command, name, length);
+
+	if (index < 0)
+		return -1;
+	arguments->options[index] = "";
+	if (name[length] == '=' && !command->options[index].value) {
+		(void)command_misused(command, "--%.*s takes no value", (int)length, name);
+		return -1;
+	}
+	if (!command->options[index].value)
+		return 0;
+	if (name[length] == '=') {
+		arguments->options[index] = name + length + 1;
+		return 0;
+	}
+	if (*at + 1 >= argc) {
+		(void)command_misused(
+			command, "--%s wants a value: %s", name, command->options[index].value);
+		return -1;
+	}
+	arguments->options[index] = argv[++*at];
+	return 0;
+}
+
+/* Letters stand for options without a value. 0, or -1 after a message. */
+static int read_letters(
+	const struct command *command, const char *letters, struct arguments *arguments)
+{
+	unsigned i, count = option_count(command);
+
+	for (; *letters; letters++) {
+		for (i = 0; i < count && command->options[i].letter != *letters; i++)
+			;
+		if (i == count) {
+			(void)command_misused(command, "there is no option -%c", *letters);
+			return -1;
+		}
+		arguments->options[i] = "";
+	}
+	return 0;
+}
+
+static int run_with(const struct command *command, const struct arguments *arguments)
+{
+	unsigned count = arguments->operand_count;
+
+	if (count < command->operands_min)
+		return command_misused(
+			command, "something is missing: the operands are %s", command->operands);
+	if (count > command->operands_max)
+		return command_misused(command, "\"%s\" is one too many: %s%s",
+			arguments->operands[command->operands_max],
+			*command->operands ? "the operands are " : "there are no operands",
+			command->operands);
+	return command->run(arguments);
+}
+
+int command_run(const struct command *command, int argc, char **argv)
+{
+	struct arguments arguments = { .operands = argv };
+	bool options_ended = false;
+	int i;
+
+	for (i = 1; i < argc; i++) {
+		const char *word = argv[i];
+
+		if (options_ended || word[0] != '-' || !word[1]) {
+			/* Operands are gathered at the front, over what has been read. */
+			argv[arguments.operand_count++] = argv[i];
+		} else if (!strcmp(word, "--")) {
+			options_ended = true;
+		} else if (!strcmp(word, "--help") || !strcmp(word, "-h")) {
+			command_help(command, stdout);
+			return STATUS_DONE;
+		} else if (word[1] == '-') {
+			if (read_long(command, argv, argc, &i, &arguments) < 0)
+				return STATUS_USAGE;
+		} else if (read_letters(command, word + 1, &arguments) < 0) {
+			return STATUS_USAGE;
+		}
+	}
+	return run_with(command, &arguments);
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A verb of the command line, and what all verbs share: reading options and operands by a table
+ * that is also the --help, and printing messages. To add one: composer/command_NAME.c with a
+ * `struct command`, one line in main.c.
+ *
+ * Exit status: 0 done; 1 refused or failed, with messages on stderr; 2 wrong usage. stdout carries
+ * results only.
+ */
+#ifndef COMPOSER_COMMAND_H
+#define COMPOSER_COMMAND_H
+
+#include "err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define PROGRAM "ubd-compose"
+#define PROGRAM_VERSION "0.1"
+
+#define COMMAND_OPTIONS_MAX 8
+
+#define STATUS_DONE 0
+#define STATUS_FAILED 1
+#define STATUS_USAGE 2
+
+struct command_option {
+	const char *name; /* without the dashes */
+	char letter; /* 0: has none */
+	const char *value; /* what its value is called; NULL: takes none */
+	const char *help; /* lines; those after the first are indented by command_help() */
+};
+
+/* What was given. Pointers into argv. */
+struct arguments {
+	/* By index in command->options: NULL: not given; "" for an option without a value. */
+	const char *options[COMMAND_OPTIONS_MAX];
+	char **operands;
+	unsigned operand_count;
+};
+
+struct command {
+	const char *name;
+	const char *operands; /* "TREE KIND [OFFSET LENGTH]" */
+	const char *summary; /* one line for the list of commands */
+	const char *details; /* the manual, each line ended by a newline */
+	const struct command_option *options; /* ended by one without a name; NULL: none */
+	unsigned operands_min, operands_max;
+	int (*run)(const struct arguments *arguments); /* returns the exit status */
+};
+
+/* Reads argv (argv[0] is the verb) and runs the command, or prints its help or what is wrong. */
+int command_run(const struct command *command, int argc, char **argv);
+
+void command_help(const struct command *command, FILE *out);
+
+/* Prints every message of err to stderr, finishes it, and returns STATUS_FAILED. */
+int command_fail(struct err *err);
+
+/* One message about wrong usage, with a hint at --help. Returns STATUS_USAGE. */
+int command_misused(const struct command *command, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* A size as people type it: what documents allow, and 96K, 1M, 2G, 1T. False: it is none. */
+bool command_size(const char *text, uint64_t *bytes);
+
+/* Prints what isn't a failure but should be known, to stderr; finishes it. */
+void command_note(struct err *notes);
+
+#endif
