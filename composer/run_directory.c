@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT
+/* The run directory and its sockets. It knows nothing of what is said through them. */
+#include "run_directory.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define RUN_DIRECTORY "/run/ubd-compose"
+#define SUFFIX ".sock"
+#define BACKLOG 16
+
+const char *run_directory(void)
+{
+	const char *other = getenv("UBD_COMPOSE_RUN");
+
+	return other && *other ? other : RUN_DIRECTORY;
+}
+
+char *run_socket_path(const char *name)
+{
+	char *path;
+
+	if (asprintf(&path, "%s/%s" SUFFIX, run_directory(), name) < 0)
+		abort();
+	return path;
+}
+
+static int address_make(const char *path, struct sockaddr_un *address)
+{
+	if (strlen(path) >= sizeof(address->sun_path))
+		return -ENAMETOOLONG;
+	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	strcpy(address->sun_path, path);
+	return 0;
+}
+
+int run_connect(const char *name)
+{
+	char *path = run_socket_path(name);
+	struct sockaddr_un address;
+	int result = address_make(path, &address);
+	int fd = -1;
+
+	free(path);
+	if (result < 0)
+		return result;
+	/* Without SOCK_NONBLOCK a full backlog of a stopped daemon would keep us waiting. */
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+		result = -errno;
+		close(fd);
+		return result;
+	}
+	return fd;
+}
+
+/* The directory, made if need be, and locked: claims are one after the other. */
+static int directory_lock(struct err *err)
+{
+	const char *path = run_directory();
+	int fd;
+
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return err_add(err, "%s: can't make the directory for control sockets: %s", path,
+			strerror(errno));
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || flock(fd, LOCK_EX) < 0) {
+		err_add(err, "%s: can't use the directory for control sockets: %s", path,
+			strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static int listen_at(const char *path, struct err *err)
+{
+	struct sockaddr_un address;
+	mode_t mask;
+	int fd, result = address_make(path, &address);
+
+	if (result < 0)
+		return err_add(err, "%s: the control socket's path has %zu bytes, the limit is %zu",
+			path, strlen(path), sizeof(address.sun_path) - 1);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return err_add(err, "%s: can't make the control socket: %s", path, strerror(errno));
+	mask = umask(0177);
+	result = bind(fd, (struct sockaddr *)&address, sizeof(address));
+	(void)umask(mask);
+	if (result == 0 && listen(fd, BACKLOG) == 0)
+		return fd;
+	err_add(err, "%s: can't make the control socket: %s", path, strerror(errno));
+	close(fd);
+	return -1;
+}
+
+int run_claim(const char *name, struct err *err)
+{
+	int directory = directory_lock(err), fd = -1, other;
+	char *path;
+
+	if (directory < 0)
+		return -1;
+	path = run_socket_path(name);
+	other = run_connect(name);
+	if (other >= 0 || other == -EAGAIN) {
+		err_add(err, "name \"%s\" is in use: a daemon already serves a device of that name",
+			name);
+		if (other >= 0)
+			close(other);
+	} else {
+		if (other == -ECONNREFUSED)
+			(void)unlink(path); /* if that fails, bind() tells */
+		fd = listen_at(path, err);
+	}
+	free(path);
+	close(directory);
+	return fd;
+}
+
+void run_release(const char *name)
+{
+	char *path = run_socket_path(name);
+
+	(void)unlink(path); /* one that stays is replaced by the next claim */
+	free(path);
+}
+
+void run_clean(const char *name)
+{
+	struct err err = { 0 };
+	int directory = directory_lock(&err), fd;
+
+	err_finish(
+		&err); /* nothing depends on it: the socket stays, and the next claim replaces it */
+	if (directory < 0)
+		return;
+	fd = run_connect(name);
+	if (fd == -ECONNREFUSED)
+		run_release(name);
+	else if (fd >= 0)
+		close(fd);
+	close(directory);
+}
+
+static int compare(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+char **run_list(struct err *err)
+{
+	char **names = calloc(DEVICE_NAMES_MAX + 1, sizeof(*names));
+	DIR *directory = opendir(run_directory());
+	struct dirent *entry;
+	unsigned count = 0;
+
+	if (!names)
+		abort();
+	if (!directory && errno == ENOENT)
+		return names; /* nothing was ever created */
+	if (!directory) {
+		err_add(err, "%s: %s", run_directory(), strerror(errno));
+		free(names);
+		return NULL;
+	}
+	while (count < DEVICE_NAMES_MAX && (entry = readdir(directory))) {
+		size_t length = strlen(entry->d_name);
+
+		if (length <= strlen(SUFFIX) ||
+			strcmp(entry->d_name + length - strlen(SUFFIX), SUFFIX))
+			continue;
+		names[count] = strndup(entry->d_name, length - strlen(SUFFIX));
+		if (!names[count++])
+			abort();
+	}
+	closedir(directory);
+	qsort(names, count, sizeof(*names), compare);
+	return names;
+}
+
+void run_list_free(char **names)
+{
+	char **name;
+
+	for (name = names; name && *name; name++)
+		free(*name);
+	free(names);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The run directory: /run/ubd-compose, with one control socket NAME.sock for each device's daemon.
+ *
+ * A name is in use while a daemon listens on its socket: the kernel knows that, so a daemon that
+ * was killed leaves nothing that could be mistaken. UBD_COMPOSE_RUN names another directory (for
+ * tests). Called by the daemon at its start and end, and by the command line. Short blocking calls.
+ */
+#ifndef COMPOSER_RUN_DIRECTORY_H
+#define COMPOSER_RUN_DIRECTORY_H
+
+#include "err.h"
+
+#define DEVICE_NAMES_MAX 4096
+
+const char *run_directory(void);
+
+/* NAME's socket path, to be freed; it may be longer than a socket address allows. */
+char *run_socket_path(const char *name);
+
+/*
+ * Makes NAME's socket and listens: from then on the name is ours. A dead daemon's socket is
+ * replaced. Returns the listening fd, or -1 with a message (in use, no permission, …).
+ */
+int run_claim(const char *name, struct err *err);
+
+/* Gives the name back. Only for who has claimed it. */
+void run_release(const char *name);
+
+/* Removes NAME's socket if no daemon listens on it. */
+void run_clean(const char *name);
+
+/* The names that have sockets, sorted, alive or dead; ended by NULL. NULL with a message: can't
+ * read. */
+char **run_list(struct err *err);
+void run_list_free(char **names);
+
+/* Connects to NAME's daemon. The fd, or -errno: -ENOENT no such name, -ECONNREFUSED it is dead. */
+int run_connect(const char *name);
+
+#endif
