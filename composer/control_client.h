@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The control socket, the command line's side. Blocks, but never longer than a few seconds.
+ */
+#ifndef COMPOSER_CONTROL_CLIENT_H
+#define COMPOSER_CONTROL_CLIENT_H
+
+#include "control.h"
+#include "json.h"
+
+#include <sys/types.h>
+
+/*
+ * Asks NAME's daemon. Returns the reply, to be freed with json_destroy(); or NULL with a message,
+ * and then *reason says -ENOENT (no such name), -ECONNREFUSED (its daemon is dead), -ETIMEDOUT (it
+ * doesn't answer) or another error. *pid is the daemon's, or 0. `reason` and `pid` may be NULL.
+ */
+struct json *control_ask(
+	const char *name, enum control_command command, pid_t *pid, int *reason, struct err *err);
+
+#endif
