@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The status of a device: its JSON, made in the daemon, and its text, made by the command line.
+ *
+ * The JSON mirrors the tree's document: `root` with nested `children`, each with id and type, plus
+ * what is known only while it is live. It is for programs: numbers in bytes, words, no sentences.
+ */
+#ifndef COMPOSER_STATUS_H
+#define COMPOSER_STATUS_H
+
+#include "engine.h"
+#include "json.h"
+#include "tree.h"
+
+#include <stdio.h>
+#include <time.h>
+
+struct json_object; /* json-c's */
+
+/* What the front-end and the process know. */
+struct status_facts {
+	const char *path, *driver;
+	unsigned id;
+	pid_t pid;
+	struct timespec started; /* CLOCK_MONOTONIC */
+	size_t memory;
+	struct engine_stats stats;
+};
+
+/*
+ * Any thread, while the tree is live; or with no facts for a tree that create would serve: then
+ * each leaf has a member `action`. The caller frees it.
+ */
+struct json_object *status_make(const struct tree *tree, const struct status_facts *facts);
+
+/* status_text.c: the object as people read it. `status` is what status_make() gave, parsed. */
+void status_print(const struct json *status, FILE *out);
+
+/* A line for each: NAME PATH SIZE DRIVER STATE. */
+void status_print_list_head(FILE *out);
+void status_print_list_line(
+	const char *name, const struct json *status, const char *state, FILE *out);
+
+/* "running", "degraded": the one word for the device. */
+const char *status_state(const struct json *status);
+
+/* "1.5 GiB", "512 B" into text, which is also returned. */
+#define SIZE_TEXT_MAX 32
+const char *size_text(uint64_t bytes, char text[SIZE_TEXT_MAX]);
+
+/* Any JSON value, indented, one member a line. */
+void json_print(const struct json *value, FILE *out);
+
+#endif

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: MIT
+/* The status of a device as people read it: a header, and the tree as a drawing. */
+#include "status.h"
+
+#include <inttypes.h>
+#include <langinfo.h>
+#include <string.h>
+
+#define PREFIX_MAX (TREE_DEPTH_MAX * 8)
+
+struct lines {
+	const char *branch, *last, *through, *blank;
+};
+
+static const struct lines utf8_lines = { "├─ ", "└─ ", "│  ", "   " };
+static const struct lines ascii_lines = { "|- ", "`- ", "|  ", "   " };
+
+const char *size_text(uint64_t bytes, char text[SIZE_TEXT_MAX])
+{
+	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+	unsigned unit = 0;
+	uint64_t tenths;
+
+	while (bytes >> (unit * 10) >= 1024)
+		unit++;
+	if (unit == 0 || bytes % (UINT64_C(1) << (unit * 10)) == 0) {
+		snprintf(text, SIZE_TEXT_MAX, "%" PRIu64 " %s", bytes >> (unit * 10), units[unit]);
+		return text;
+	}
+	tenths = (bytes >> ((unit - 1) * 10)) * 10 /
+		 1024; /* rounded down: never more than there is */
+	snprintf(text, SIZE_TEXT_MAX, "%" PRIu64 ".%u %s", tenths / 10, (unsigned)(tenths % 10),
+		units[unit]);
+	return text;
+}
+
+const char *status_state(const struct json *status)
+{
+	return json_get_string(status, "state", "?");
+}
+
+static const char *duration_text(uint64_t ms, char text[SIZE_TEXT_MAX])
+{
+	uint64_t seconds = ms / 1000, minutes = seconds / 60, hours = minutes / 60;
+
+	if (minutes == 0)
+		snprintf(text, SIZE_TEXT_MAX, "%" PRIu64 " s", seconds);
+	else if (hours == 0)
+		snprintf(text, SIZE_TEXT_MAX, "%" PRIu64 " min %" PRIu64 " s", minutes,
+			seconds % 60);
+	else if (hours < 48)
+		snprintf(text, SIZE_TEXT_MAX, "%" PRIu64 " h %" PRIu64 " min", hours, minutes % 60);
+	else
+		snprintf(text, SIZE_TEXT_MAX, "%" PRIu64 " days", hours / 24);
+	return text;
+}
+
+static void print_plan_head(const struct json *status, FILE *out)
+{
+	char size[SIZE_TEXT_MAX];
+	uint64_t queues = json_get_unsigned(status, "queues", 0);
+
+	fprintf(out, "%s  %s%s\n", json_get_string(status, "name", "?"),
+		size_text(json_get_unsigned(status, "size", 0), size),
+		json_get_boolean(status, "read_only", false) ? "  read-only" : "");
+	fprintf(out,
+		"  %" PRIu64 " bytes in blocks of %" PRIu64 " (physical %" PRIu64
+		"), best I/O %" PRIu64 " to %" PRIu64 "\n",
+		json_get_unsigned(status, "size", 0),
+		json_get_unsigned(status, "logical_block_size", 0),
+		json_get_unsigned(status, "physical_block_size", 0),
+		json_get_unsigned(status, "io_min", 0), json_get_unsigned(status, "io_opt", 0));
+	fprintf(out, "  driver %s, %" PRIu64 " queue%s of %" PRIu64 ", fan-out %s%s%s\n\n",
+		json_get_string(status, "driver", "?"), queues, queues == 1 ? "" : "s",
+		json_get_unsigned(status, "queue_depth", 0),
+		json_get_string(status, "fan_out", "?"),
+		json_get_unsigned(status, "discard_granularity", 0) ? ", discard" : "",
+		json_get_unsigned(status, "zeroes_granularity", 0) ? ", write-zeroes" : "");
+}
+
+static void print_head(const struct json *status, FILE *out)
+{
+	char size[SIZE_TEXT_MAX], memory[SIZE_TEXT_MAX], uptime[SIZE_TEXT_MAX];
+	uint64_t queues = json_get_unsigned(status, "queues", 0);
+
+	fprintf(out, "%s  %s  %s%s  %s, %s for %s, pid %" PRIu64 "\n",
+		json_get_string(status, "name", "?"), json_get_string(status, "path", "?"),
+		size_text(json_get_unsigned(status, "size", 0), size),
+		json_get_boolean(status, "read_only", false) ? "  read-only" : "",
+		json_get_string(status, "driver", "?"), status_state(status),
+		duration_text(json_get_unsigned(status, "uptime_ms", 0), uptime),
+		json_get_unsigned(status, "pid", 0));
+	fprintf(out,
+		"  blocks of %" PRIu64 ", %" PRIu64 " queue%s of %" PRIu64
+		", fan-out %s, memory %s\n",
+		json_get_unsigned(status, "logical_block_size", 0), queues, queues == 1 ? "" : "s",
+		json_get_unsigned(status, "queue_depth", 0),
+		json_get_string(status, "fan_out", "?"),
+		size_text(json_get_unsigned(status, "memory", 0), memory));
+}
+
+static void print_counters(const struct json *counters, FILE *out)
+{
+	const struct json *requests = json_get(counters, "requests");
+	const struct json *bytes = json_get(counters, "bytes");
+	char size[SIZE_TEXT_MAX];
+	size_t i;
+
+	for (i = 0; requests && i < json_count(requests); i++) {
+		const char *kind = json_key_at(requests, i);
+		uint64_t count = json_get_unsigned(requests, kind, 0);
+
+		if (count == 0)
+			continue;
+		fprintf(out, "  %-12s %12" PRIu64 " requests", kind, count);
+		if (strcmp(kind, "flush"))
+			fprintf(out, " %12s", size_text(json_get_unsigned(bytes, kind, 0), size));
+		fprintf(out, "\n");
+	}
+	fprintf(out, "  ");
+	for (i = 0; i < json_count(counters); i++)
+		if (json_kind(json_at(counters, i)) == JSON_INTEGER)
+			fprintf(out, "%s%s %" PRIu64,
+				json_at(counters, i) == json_get(counters, "linked") ? "" : ", ",
+				json_key_at(counters, i),
+				json_get_unsigned(counters, json_key_at(counters, i), 0));
+	fprintf(out, "\n\n");
+}
+
+/* Members that a node's line has in its own words; all others follow as KEY=VALUE. */
+static bool is_known(const char *key)
+{
+	static const char *const known[] = { "id", "type", "size", "failed", "unclean", "unused",
+		"path", "label", "generation", "data_offset", "sub_ios", "errors", "children",
+		"action" };
+	unsigned i;
+
+	for (i = 0; i < sizeof(known) / sizeof(*known); i++)
+		if (!strcmp(key, known[i]))
+			return true;
+	return false;
+}
+
+static void print_others(const struct json *node, FILE *out)
+{
+	const char *space = "  ";
+	size_t i, length;
+
+	for (i = 0; i < json_count(node); i++) {
+		const struct json *value = json_at(node, i);
+		const char *text = json_text(value, &length);
+
+		if (is_known(json_key_at(node, i)))
+			continue;
+		fprintf(out, "%s%s=", space, json_key_at(node, i));
+		space = " ";
+		if (json_kind(value) == JSON_STRING)
+			fprintf(out, "%s", json_string(value));
+		else
+			fprintf(out, "%.*s", (int)length, text);
+	}
+}
+
+/* What `check` says of a leaf. */
+static const char *action_text(const char *action)
+{
+	static const struct {
+		const char *action, *text;
+	} texts[] = {
+		{ "missing", "is missing: left out" },
+		{ "left_out", "left out" },
+		{ "raw", "mapped raw, no label" },
+		{ "make_raw", "will be made, no label" },
+		{ "make", "will be made" },
+		{ "format", "blank: will be formatted" },
+		{ "recognised", "recognised by its label" },
+	};
+	unsigned i;
+
+	for (i = 0; i < sizeof(texts) / sizeof(*texts); i++)
+		if (!strcmp(texts[i].action, action))
+			return texts[i].text;
+	return action;
+}
+
+static void print_node_line(const struct json *node, FILE *out)
+{
+	char size[SIZE_TEXT_MAX];
+	uint64_t unused = json_get_unsigned(node, "unused", 0);
+	const char *path = json_get_string(node, "path", NULL);
+
+	fprintf(out, "%s  %s  %s", json_get_string(node, "id", "?"),
+		json_get_string(node, "type", "?"),
+		size_text(json_get_unsigned(node, "size", 0), size));
+	if (json_get_boolean(node, "failed", false))
+		fprintf(out, "  FAILED");
+	if (json_get_boolean(node, "unclean", false))
+		fprintf(out, "  unclean");
+	if (unused)
+		fprintf(out, "  %s unused", size_text(unused, size));
+	if (path)
+		fprintf(out, "  %s", path);
+	if (json_get(node, "sub_ios"))
+		fprintf(out, "  %" PRIu64 " sub-I/Os", json_get_unsigned(node, "sub_ios", 0));
+	if (json_get_unsigned(node, "errors", 0))
+		fprintf(out, ", %" PRIu64 " errors", json_get_unsigned(node, "errors", 0));
+	if (json_get(node, "action"))
+		fprintf(out, "  %s", action_text(json_get_string(node, "action", "")));
+	print_others(node, out);
+	fprintf(out, "\n");
+}
+
+/* `prefix` begins the lines below the node; it has room for PREFIX_MAX. */
+static void print_node(const struct json *node, const struct lines *lines, char *prefix, FILE *out)
+{
+	const struct json *children = json_get(node, "children");
+	size_t i, count = children ? json_count(children) : 0, length = strlen(prefix);
+
+	print_node_line(node, out);
+	for (i = 0; i < count; i++) {
+		const char *more = i + 1 < count ? lines->through : lines->blank;
+
+		fprintf(out, "%s%s", prefix, i + 1 < count ? lines->branch : lines->last);
+		if (length + strlen(more) < PREFIX_MAX)
+			strcpy(prefix + length, more);
+		print_node(json_at(children, i), lines, prefix, out);
+		prefix[length] = '\0';
+	}
+}
+
+void status_print(const struct json *status, FILE *out)
+{
+	const struct lines *lines =
+		strcmp(nl_langinfo(CODESET), "UTF-8") ? &ascii_lines : &utf8_lines;
+	char prefix[PREFIX_MAX] = "";
+
+	if (json_get(status, "counters")) {
+		print_head(status, out);
+		print_counters(json_get(status, "counters"), out);
+	} else {
+		print_plan_head(status, out);
+	}
+	if (json_get(status, "root"))
+		print_node(json_get(status, "root"), lines, prefix, out);
+}
+
+#define LIST_FORMAT "%-20s %-14s %12s  %-6s %s\n"
+
+void status_print_list_head(FILE *out)
+{
+	fprintf(out, LIST_FORMAT, "NAME", "PATH", "SIZE", "DRIVER", "STATE");
+}
+
+void status_print_list_line(
+	const char *name, const struct json *status, const char *state, FILE *out)
+{
+	char size[SIZE_TEXT_MAX] = "-";
+
+	if (status)
+		(void)size_text(json_get_unsigned(status, "size", 0), size);
+	fprintf(out, LIST_FORMAT, name, status ? json_get_string(status, "path", "?") : "-", size,
+		status ? json_get_string(status, "driver", "?") : "-", state);
+}
+
+static void print_value(const struct json *value, unsigned depth, FILE *out)
+{
+	bool is_object = json_kind(value) == JSON_OBJECT;
+	size_t i, length, count;
+	const char *text;
+
+	if ((!is_object && json_kind(value) != JSON_ARRAY) || json_count(value) == 0) {
+		text = json_text(value, &length);
+		fprintf(out, "%.*s", (int)length, text);
+		return;
+	}
+	count = json_count(value);
+	fprintf(out, is_object ? "{" : "[");
+	for (i = 0; i < count; i++) {
+		fprintf(out, "%s\n%*s", i ? "," : "", (int)(depth + 1) * 2, "");
+		if (is_object) /* our own keys: nothing to escape */
+			fprintf(out, "\"%s\": ", json_key_at(value, i));
+		print_value(json_at(value, i), depth + 1, out);
+	}
+	fprintf(out, "\n%*s%s", (int)depth * 2, "", is_object ? "}" : "]");
+}
+
+void json_print(const struct json *value, FILE *out)
+{
+	print_value(value, 0, out);
+}
