@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: MIT
+/* From what the user calls a device to the name in its document. */
+#include "device_name.h"
+
+#include "control_client.h"
+#include "nearest.h"
+#include "run_directory.h"
+#include "status.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct device_found *devices_find(unsigned *count, struct err *err)
+{
+	char **names = run_list(err);
+	struct device_found *devices;
+	unsigned i;
+
+	if (!names)
+		return NULL;
+	for (*count = 0; names[*count]; (*count)++)
+		;
+	devices = calloc(*count + 1, sizeof(*devices));
+	if (!devices)
+		abort();
+	for (i = 0; i < *count; i++) {
+		struct err unanswered = { 0 };
+		int reason;
+
+		devices[i].name = names[i]; /* the list's strings are ours from here */
+		devices[i].reply =
+			control_ask(names[i], CONTROL_STATUS, NULL, &reason, &unanswered);
+		err_finish(&unanswered); /* the state says it */
+		if (devices[i].reply)
+			devices[i].status = json_get(devices[i].reply, "status");
+		if (devices[i].status)
+			devices[i].state = status_state(devices[i].status);
+		else
+			devices[i].state = reason == -ECONNREFUSED ? "dead" : "silent";
+	}
+	free(names);
+	return devices;
+}
+
+void devices_free(struct device_found *devices, unsigned count)
+{
+	unsigned i;
+
+	for (i = 0; devices && i < count; i++) {
+		free(devices[i].name);
+		json_destroy(devices[i].reply);
+	}
+	free(devices);
+}
+
+static bool has_socket(const char *name)
+{
+	char *path = run_socket_path(name);
+	bool there = access(path, F_OK) == 0;
+
+	free(path);
+	return there;
+}
+
+/* Whether the device is meant by "ubdb0", "0" or "/dev/ubdb0". */
+static bool is_called(const struct json *status, const char *called)
+{
+	const char *path = json_get_string(status, "path", "");
+	const char *node = strrchr(path, '/');
+	char *end;
+	unsigned long id;
+
+	if (!strcmp(path, called) || (node && !strcmp(node + 1, called)))
+		return true;
+	id = strtoul(called, &end, 10);
+	return *called >= '0' && *called <= '9' && *end == '\0' &&
+	       id == json_get_unsigned(status, "id", 0);
+}
+
+static void not_found(
+	const char *called, const struct device_found *devices, unsigned count, struct err *err)
+{
+	const char **names = calloc(count + 1, sizeof(*names));
+	const char *nearest;
+	unsigned i;
+
+	if (!names)
+		abort();
+	for (i = 0; i < count; i++)
+		names[i] = devices[i].name;
+	nearest = nearest_word(called, names);
+	if (nearest)
+		err_add(err, "there is no device \"%s\"; did you mean \"%s\"?", called, nearest);
+	else if (count)
+		err_add(err, "there is no device \"%s\"; `ubd-compose list` shows what there is",
+			called);
+	else
+		err_add(err, "there is no device \"%s\"; no device is running", called);
+	free(names);
+}
+
+char *device_name_find(const char *called, struct err *err)
+{
+	struct device_found *devices;
+	char *real = NULL, *name = NULL;
+	unsigned i, count;
+
+	if (!strchr(called, '/') && *called && has_socket(called)) {
+		name = strdup(called);
+		if (!name)
+			abort();
+		return name;
+	}
+	devices = devices_find(&count, err);
+	if (!devices)
+		return NULL;
+	if (strchr(called, '/'))
+		real = realpath(called, NULL); /* if that fails, the word as it is */
+	for (i = 0; i < count && !name; i++)
+		if (devices[i].status && is_called(devices[i].status, real ? real : called)) {
+			name = strdup(devices[i].name);
+			if (!name)
+				abort();
+		}
+	if (!name)
+		not_found(called, devices, count, err);
+	devices_free(devices, count);
+	free(real);
+	return name;
+}
