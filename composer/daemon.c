@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT
+/*
+ * The daemon: the steps to a live device, the loop, and the steps back.
+ *
+ * The loop's thread never touches the data path: requests are served by the queues' own threads, so
+ * a slow control client or a long status costs no I/O anything.
+ */
+#include "daemon.h"
+
+#include "control.h"
+#include "frontend.h"
+#include "lifetime.h"
+#include "log.h"
+#include "process.h"
+#include "run_directory.h"
+#include "status.h"
+
+#include <errno.h>
+#include <json-c/json_object.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+struct daemon {
+	struct tree *tree;
+	struct frontend *frontend;
+	struct control *control;
+	int listener; /* until control has it */
+	int signals;
+	struct timespec started;
+	bool is_stopping;
+};
+
+/*
+ * Signals come through a file, so that no code runs at a bad moment. They are blocked before the
+ * queues' threads are made, which inherit that.
+ */
+static int signals_open(struct err *err)
+{
+	sigset_t set;
+	int fd;
+
+	(void)signal(SIGPIPE, SIG_IGN); /* these two can't fail: known signals */
+	(void)signal(SIGXFSZ, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 ||
+		(fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
+		return err_add(err, "signals: %s", strerror(errno));
+	return fd;
+}
+
+static struct json_object *answer(void *context, const struct control_request *request)
+{
+	struct daemon *daemon = context;
+	struct json_object *reply = json_object_new_object();
+	struct status_facts facts = {
+		.path = frontend_path(daemon->frontend),
+		.id = frontend_id(daemon->frontend),
+		.driver = frontend_driver(daemon->frontend),
+		.pid = getpid(),
+		.started = daemon->started,
+		.memory = frontend_memory(daemon->frontend),
+	};
+
+	switch (request->command) {
+	case CONTROL_STATUS:
+		frontend_stats(daemon->frontend, &facts.stats);
+		json_object_object_add(reply, "status", status_make(daemon->tree, &facts));
+		break;
+	case CONTROL_DELETE:
+		daemon->is_stopping = true;
+		json_object_object_add(reply, "stopping", json_object_new_boolean(true));
+		break;
+	}
+	return reply;
+}
+
+/* 0, or -1 with messages and nothing left but what daemon_stop() undoes. */
+static int daemon_start(struct daemon *daemon, const struct daemon_config *config, struct err *err,
+	struct err *notes)
+{
+	struct tree *tree = daemon->tree;
+
+	daemon->signals = signals_open(err);
+	if (daemon->signals < 0 || frontend_check(tree, err) < 0)
+		return -1;
+	daemon->listener = run_claim(tree->name, err);
+	if (daemon->listener < 0 || process_isolate(err) < 0)
+		return -1;
+	process_harden(notes);
+	if (lifetime_start(tree, &config->assemble, err, notes) < 0)
+		return -1;
+	process_drop_capabilities(notes);
+	if (frontend_open(&daemon->frontend, tree, debug_mask & (DEBUG_REQUEST | DEBUG_OP), err) <
+		0) {
+		daemon->frontend = NULL;
+		goto undo;
+	}
+	(void)clock_gettime(CLOCK_MONOTONIC, &daemon->started); /* can't fail with this clock */
+	if (control_open(&daemon->control, dup(daemon->listener), answer, daemon, err) == 0)
+		return 0;
+	frontend_close(daemon->frontend);
+	daemon->frontend = NULL;
+undo:
+	lifetime_undo(tree);
+	return -1;
+}
+
+/* Why the loop ends, or NULL to go on. */
+static const char *signal_read(const struct daemon *daemon)
+{
+	struct signalfd_siginfo info;
+
+	while (read(daemon->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (info.ssi_signo == SIGTERM)
+			return "SIGTERM";
+		if (info.ssi_signo == SIGINT)
+			return "SIGINT";
+	}
+	return NULL; /* SIGHUP: a terminal that closes is no reason to take a disk away */
+}
+
+/* Serves until something ends it. */
+static void loop(struct daemon *daemon)
+{
+	struct pollfd fds[] = {
+		{ .fd = daemon->signals, .events = POLLIN },
+		{ .fd = frontend_ended_fd(daemon->frontend), .events = POLLIN },
+		{ .fd = control_fd(daemon->control), .events = POLLIN },
+	};
+
+	while (!daemon->is_stopping) {
+		const char *reason;
+
+		if (poll(fds, sizeof(fds) / sizeof(*fds), -1) < 0 && errno != EINTR) {
+			log_say("stopping: poll: %s", strerror(errno));
+			return;
+		}
+		reason = signal_read(daemon);
+		if (reason) {
+			log_say("stopping: %s", reason);
+			return;
+		}
+		if (fds[1].revents) {
+			log_say("stopping: %s was stopped elsewhere",
+				frontend_path(daemon->frontend));
+			return;
+		}
+		control_serve(daemon->control);
+	}
+	log_say("stopping: deleted");
+}
+
+static int daemon_serve(
+	struct daemon *daemon, const struct daemon_config *config, struct err *notes)
+{
+	struct err late = { 0 };
+	int result;
+
+	if (config->ready(config->context, frontend_path(daemon->frontend), notes) < 0) {
+		log_say("stopping: who asked for the device is gone");
+	} else {
+		log_open(daemon->tree->name, config->detached);
+		if (config->detached &&
+			chdir("/") < 0) /* else the caller's could not be unmounted */
+			log_say("can't leave the directory it was started in: %s", strerror(errno));
+		loop(daemon);
+	}
+	frontend_close(daemon->frontend);
+	daemon->frontend = NULL;
+	result = lifetime_stop(daemon->tree, &late);
+	log_err(&late);
+	return result;
+}
+
+int daemon_run(struct tree *tree, const struct daemon_config *config, struct err *err)
+{
+	struct daemon daemon = { .tree = tree, .listener = -1, .signals = -1 };
+	struct err notes = { 0 };
+	int result;
+
+	log_open(tree->name, false);
+	result = daemon_start(&daemon, config, err, &notes);
+	if (result == 0)
+		result = daemon_serve(&daemon, config, &notes);
+	err_finish(&notes);
+	control_close(daemon.control);
+	if (daemon.listener >= 0) {
+		run_release(tree->name);
+		close(daemon.listener);
+	}
+	if (daemon.signals >= 0)
+		close(daemon.signals);
+	return result;
+}

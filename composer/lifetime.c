@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: MIT
+/* The steps from a read tree to one that may serve, in order, and their reverse. */
+#include "lifetime.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Decides without writing, so that open() of a target can refuse before a label is there. */
+static int decide(struct tree *tree, const struct assemble_options *options, struct err *err)
+{
+	struct assemble_options dry = *options;
+	struct err notes = { 0 };
+	int result;
+
+	dry.dry = true;
+	result = assemble(tree, &dry, err, &notes);
+	err_finish(&notes); /* assemble() will note the same when it does it */
+	return result;
+}
+
+int lifetime_start(struct tree *tree, const struct assemble_options *options, struct err *err,
+	struct err *notes)
+{
+	enum leaf_access access = options->degraded ? LEAF_SERVE_DEGRADED : LEAF_SERVE;
+
+	if (leaves_open(tree, access, err) == 0 && decide(tree, options, err) == 0 &&
+		tree_open(tree, err) == 0 && assemble(tree, options, err, notes) == 0 &&
+		assemble_start(tree, err) == 0)
+		return 0;
+	lifetime_undo(tree);
+	return -1;
+}
+
+void lifetime_undo(struct tree *tree)
+{
+	leaves_close(tree, true);
+}
+
+static int flush(struct tree *tree, struct err *err)
+{
+	unsigned before = err->count, i;
+
+	for (i = 0; i < tree->leaf_count; i++) {
+		const struct leaf *leaf = tree->leaves[i];
+
+		if (leaf->fd < 0 || leaf->node->failed)
+			continue;
+		if (fdatasync(leaf->fd) < 0 && errno != EROFS && errno != EINVAL)
+			err_add(err, "%s: %s can't be flushed: %s", leaf->node->id, leaf->path,
+				strerror(errno));
+	}
+	return err->count == before ? 0 : -1;
+}
+
+int lifetime_stop(struct tree *tree, struct err *err)
+{
+	int result = flush(tree, err);
+
+	if (result == 0)
+		result = assemble_stop(tree, err);
+	leaves_close(tree, false);
+	return result;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a process must be to serve a block device: not in need of memory that only its own device
+ * could free, not the first that the kernel kills, not holding more rights than it uses. It knows
+ * no device. Main thread, before other threads exist: they inherit all of it.
+ */
+#ifndef COMPOSER_PROCESS_H
+#define COMPOSER_PROCESS_H
+
+#include "err.h"
+
+/*
+ * A mount namespace of our own. A daemon that was the last process of somebody else's would, by its
+ * end, unmount a file system that stands on its own device and wait for itself. Mounts that others
+ * end are ended here too, so we pin none. 0, or -1 with a message.
+ */
+int process_isolate(struct err *err);
+
+/*
+ * Memory locked, allocations that don't wait for I/O on our own device, no OOM kill, no limit on
+ * open files, file size or locked memory. What the system denies goes to notes: the device works
+ * without.
+ */
+void process_harden(struct err *notes);
+
+/*
+ * Drops all capabilities but two: CAP_SYS_ADMIN, as the driver asks for it when the device is
+ * stopped and removed, and CAP_DAC_OVERRIDE, to remove again what was made in others' directories.
+ */
+void process_drop_capabilities(struct err *notes);
+
+#endif
