@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+/* check: what create would do. */
+#include "command.h"
+
+#include "assemble.h"
+#include "frontend.h"
+#include "status.h"
+
+#include <json-c/json_object.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FORCE, DEGRADED, JSON };
+
+static const struct command_option options[] = {
+	[FORCE] = { "force", 0, NULL, "As if create were given --force." },
+	[DEGRADED] = { "degraded", 0, NULL, "As if create were given --degraded." },
+	[JSON] = { "json", 0, NULL, "An object that mirrors the tree, for programs." },
+	{ 0 },
+};
+
+static int probe(struct tree *tree, const struct assemble_options *assembly, struct err *err,
+	struct err *notes)
+{
+	enum leaf_access access = assembly->degraded ? LEAF_PROBE_DEGRADED : LEAF_PROBE;
+
+	if (leaves_open(tree, access, err) < 0 || assemble(tree, assembly, err, notes) < 0)
+		return -1;
+	return tree_open(tree, err);
+}
+
+static int print(const struct tree *tree, bool as_json, struct err *err)
+{
+	struct json_object *made = status_make(tree, NULL);
+	const char *text = json_object_to_json_string_ext(
+		made, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+	struct json *status = json_parse("check", text, strlen(text), err);
+
+	json_object_put(made);
+	if (!status)
+		return -1;
+	if (as_json) {
+		json_print(status, stdout);
+		printf("\n");
+	} else {
+		status_print(status, stdout);
+	}
+	json_destroy(status);
+	return 0;
+}
+
+/* A driver that isn't loaded is this machine's matter, not the tree's: it is told, and no more. */
+static void note_driver(const struct tree *tree, struct err *notes)
+{
+	unsigned before = notes->count;
+
+	if (frontend_check(tree, notes) < 0 && notes->count > before)
+		err_add(notes, "the tree is good, but create would fail here until that is mended");
+}
+
+static int check(const struct arguments *arguments)
+{
+	const struct assemble_options assembly = {
+		.force = arguments->options[FORCE] != NULL,
+		.degraded = arguments->options[DEGRADED] != NULL,
+		.dry = true,
+	};
+	struct err err = { 0 }, notes = { 0 };
+	struct tree *tree = tree_read(arguments->operands[0], &err);
+	int result = -1;
+
+	if (tree)
+		result = probe(tree, &assembly, &err, &notes);
+	if (result == 0)
+		result = print(tree, arguments->options[JSON] != NULL, &err);
+	if (result == 0)
+		note_driver(tree, &notes);
+	(void)fflush(stdout); /* the result first, then the notes; main looks for errors */
+	command_note(&notes);
+	tree_destroy(tree);
+	return result < 0 ? command_fail(&err) : STATUS_DONE;
+}
+
+extern const struct command check_command;
+const struct command check_command = {
+	.name = "check",
+	.operands = "TREE",
+	.summary = "show what create would do, and touch nothing",
+	.details = "Reads the document TREE (\"-\" is standard input), looks at its leaves, and "
+		   "prints the device\n"
+		   "that create would make of them: its size and limits, and for each leaf whether "
+		   "it would be\n"
+		   "made, formatted or recognised. Exit status 1, with every reason, if create "
+		   "would refuse.\n",
+	.options = options,
+	.operands_min = 1,
+	.operands_max = 1,
+	.run = check,
+};

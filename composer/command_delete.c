@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT
+/*
+ * delete: stops a device that nobody uses.
+ *
+ * The disk is opened exclusively and kept so until the kernel has taken it away: a mount that comes
+ * in between fails instead of losing its disk.
+ */
+#include "command.h"
+
+#include "control_client.h"
+#include "device_name.h"
+#include "holders.h"
+#include "run_directory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define STOP_TIMEOUT_MS 30000
+#define POLL_MS 10
+#define BUSY_TIMEOUT_MS 2000 /* udev looks at new disks: what only has them open may go by itself  \
+			      */
+
+static void sleep_ms(unsigned ms)
+{
+	struct timespec time = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
+
+	(void)nanosleep(&time, NULL); /* shorter is no harm */
+}
+
+/* The disk's fd, or -1: it can't be opened, which is no reason to keep it; or -2 after messages. */
+static int disk_take(const char *name, const char *path, struct err *err)
+{
+	const char *disk = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+	struct err holders = { 0 };
+	unsigned waited, found;
+	int fd;
+
+	for (waited = 0;; waited += 100) {
+		fd = open(path, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
+		found = holders_find(&holders_roots_real, disk, &holders);
+		if (!found && (fd >= 0 || errno != EBUSY))
+			return fd;
+		if (fd < 0 || waited >= BUSY_TIMEOUT_MS)
+			break;
+		close(fd);
+		err_finish(&holders);
+		sleep_ms(100);
+	}
+	if (fd >= 0)
+		close(fd);
+	err_add(err, "%s is in use and stays as it is", name);
+	if (found)
+		err_add(err, "%.*s", (int)holders.length - 1, holders.text);
+	else
+		err_add(err,
+			"%s is held exclusively by the kernel or by a process that can't be seen",
+			path);
+	err_finish(&holders);
+	return -2;
+}
+
+static bool is_there(const char *path)
+{
+	const char *disk = strrchr(path, '/');
+	char *directory;
+	bool there;
+
+	if (asprintf(&directory, "/sys/block%s", disk ? disk : "/") < 0)
+		abort();
+	there = access(directory, F_OK) == 0;
+	free(directory);
+	return there;
+}
+
+/*
+ * Until the daemon's process is gone: then its leaves are flushed and unlocked. `disk` is closed
+ * once the kernel has taken the disk away, as removing the rest may wait for it.
+ */
+static int wait_gone(const char *name, const char *path, int process, int disk, struct err *err)
+{
+	struct pollfd poll_fd = { .fd = process, .events = POLLIN };
+	unsigned waited;
+
+	for (waited = 0; waited < STOP_TIMEOUT_MS; waited += POLL_MS) {
+		if (disk >= 0 && !is_there(path)) {
+			close(disk);
+			disk = -1;
+		}
+		if (poll(&poll_fd, 1, POLL_MS) > 0)
+			break;
+	}
+	if (disk >= 0)
+		close(disk);
+	if (waited < STOP_TIMEOUT_MS)
+		return 0;
+	if (is_there(path))
+		return err_add(err, "%s: still stopping after %d s: I/O on %s has not ended", name,
+			STOP_TIMEOUT_MS / 1000, path);
+	return err_add(err,
+		"%s: still stopping after %d s: the disk is gone, but its leaves are not "
+		"flushed and closed yet",
+		name, STOP_TIMEOUT_MS / 1000);
+}
+
+static int stop(const char *name, const char *path, pid_t pid, struct err *err)
+{
+	int process = (int)syscall(SYS_pidfd_open, pid, 0), disk = -1, result = -1;
+	struct json *reply = NULL;
+
+	if (process < 0) {
+		err_add(err, "%s: its daemon (pid %d) can't be watched: %s", name, (int)pid,
+			strerror(errno));
+		return -1;
+	}
+	disk = disk_take(name, path, err);
+	if (disk != -2)
+		reply = control_ask(name, CONTROL_DELETE, NULL, NULL, err);
+	if (reply)
+		result = wait_gone(name, path, process, disk, err);
+	else if (disk >= 0)
+		close(disk);
+	json_destroy(reply);
+	close(process);
+	return result;
+}
+
+static int delete (const struct arguments *arguments)
+{
+	struct err err = { 0 };
+	char *name = device_name_find(arguments->operands[0], &err);
+	struct json *reply = NULL;
+	int reason = 0, result = -1;
+	pid_t pid;
+
+	if (name)
+		reply = control_ask(name, CONTROL_STATUS, &pid, &reason, &err);
+	if (reply) {
+		result = stop(
+			name, json_get_string(json_get(reply, "status"), "path", ""), pid, &err);
+	} else if (reason == -ECONNREFUSED) {
+		run_clean(name);
+		err_finish(&err);
+		err_add(&err, "%s: its daemon had died; removed what it left", name);
+		command_note(&err);
+		result = 0;
+	}
+	json_destroy(reply);
+	free(name);
+	return result < 0 ? command_fail(&err) : STATUS_DONE;
+}
+
+extern const struct command delete_command;
+const struct command delete_command = {
+	.name = "delete",
+	.operands = "DEVICE",
+	.summary = "stop a device that nobody uses",
+	.details = "Stops DEVICE, given by its name, its id or its path: ends what the kernel has "
+		   "asked of it,\n"
+		   "flushes the leaves and marks them as cleanly stopped. What they hold stays; "
+		   "`" PROGRAM " create`\n"
+		   "makes the device again. Refuses while the disk is mounted, open or part of "
+		   "another device,\n"
+		   "and says by whom.\n",
+	.operands_min = 1,
+	.operands_max = 1,
+	.run = delete,
+};

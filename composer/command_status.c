@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+/* status: what a device is and does, as text or JSON, once or every second. */
+#include "command.h"
+
+#include "control_client.h"
+#include "device_name.h"
+#include "status.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { JSON, WATCH };
+
+static const struct command_option options[] = {
+	[JSON] = { "json", 0, NULL,
+		"An object that mirrors the tree, for programs; without DEVICE an array\nof "
+		"them." },
+	[WATCH] = { "watch", 0, NULL, "Again every second, until interrupted." },
+	{ 0 },
+};
+
+#define CLEAR_SCREEN "\033[H\033[2J"
+
+static int show_one(const char *name, bool as_json)
+{
+	struct err err = { 0 };
+	struct json *reply = control_ask(name, CONTROL_STATUS, NULL, NULL, &err);
+	const struct json *status = reply ? json_get(reply, "status") : NULL;
+
+	if (!status) {
+		if (reply)
+			err_add(&err, "%s: its daemon has answered without a status", name);
+		json_destroy(reply);
+		return command_fail(&err);
+	}
+	if (as_json) {
+		json_print(status, stdout);
+		printf("\n");
+	} else {
+		status_print(status, stdout);
+	}
+	json_destroy(reply);
+	return STATUS_DONE;
+}
+
+static void show_found(const struct device_found *device, bool as_json, bool is_first)
+{
+	if (as_json) {
+		if (!device->status)
+			return; /* `list` has those that don't answer */
+		printf("%s", is_first ? "" : ",\n");
+		json_print(device->status, stdout);
+		return;
+	}
+	printf("%s", is_first ? "" : "\n");
+	if (device->status)
+		status_print(device->status, stdout);
+	else
+		printf("%s  %s\n", device->name, device->state);
+}
+
+static int show_all(bool as_json)
+{
+	struct err err = { 0 };
+	unsigned i, count;
+	struct device_found *devices = devices_find(&count, &err);
+	bool is_first = true;
+
+	if (!devices)
+		return command_fail(&err);
+	if (as_json)
+		printf("[\n");
+	for (i = 0; i < count; i++) {
+		show_found(&devices[i], as_json, is_first);
+		is_first &= as_json && !devices[i].status;
+	}
+	if (as_json)
+		printf("\n]\n");
+	devices_free(devices, count);
+	return STATUS_DONE;
+}
+
+static int status(const struct arguments *arguments)
+{
+	bool as_json = arguments->options[JSON] != NULL;
+	struct err err = { 0 };
+	char *name = NULL;
+	int result;
+
+	if (arguments->operand_count) {
+		name = device_name_find(arguments->operands[0], &err);
+		if (!name)
+			return command_fail(&err);
+	}
+	for (;;) {
+		if (arguments->options[WATCH] && !as_json && isatty(STDOUT_FILENO))
+			printf(CLEAR_SCREEN);
+		result = name ? show_one(name, as_json) : show_all(as_json);
+		if (!arguments->options[WATCH] || result != STATUS_DONE || fflush(stdout) != 0)
+			break;
+		sleep(1);
+	}
+	free(name);
+	return result;
+}
+
+extern const struct command status_command;
+const struct command status_command = {
+	.name = "status",
+	.operands = "[DEVICE]",
+	.summary = "show what a device is and does",
+	.details = "Prints DEVICE, given by its name, its id or its path, or every device: a "
+		   "header, the counters\n"
+		   "since its start, and its tree with each node's state.\n",
+	.options = options,
+	.operands_max = 1,
+	.run = status,
+};
