@@ -81,28 +81,72 @@ static int request_check(const struct engine *engine, const struct request *requ
 	return 0;
 }
 
-void engine_start(struct engine *engine, unsigned tag, const struct request *request, void *data)
+static void io_begin(struct io *io)
 {
-	struct io *io = &engine->ios[tag];
-	int result;
+	struct engine *engine = io->engine;
+	int result = request_check(engine, &io->request);
 
-	assert(tag < engine->config.depth);
-	engine_enter(engine);
-	io->request = *request;
-	io->data = data;
 	io->used = 0;
 	io->sub_count = 0;
-	io->linked = io->gathered = false;
-	engine_count(&engine->stats.requests[request->kind], 1);
-	engine_count(&engine->stats.bytes[request->kind], request->length);
-	if (engine->config.trace)
-		trace_request(io, "request", 0);
-	result = request_check(engine, request);
+	io->unsettled = 0;
+	io->linked = io->cleared = false;
 	if (result < 0)
 		io_ended(io, result);
 	else
 		node_start(io, engine->config.tree->root, &io->request, NULL, NULL);
+}
+
+void engine_start(struct engine *engine, unsigned tag, const struct request *request, void *data)
+{
+	struct io *io = &engine->ios[tag];
+
+	assert(tag < engine->config.depth);
+	engine_enter(engine);
+	if (io->passed)
+		io_release(io); /* that its tag comes again says that it has ended */
+	io->request = *request;
+	io->data = data;
+	io->gathered = false;
+	engine_count(&engine->stats.requests[request->kind], 1);
+	engine_count(&engine->stats.bytes[request->kind], request->length);
+	if (engine->config.trace)
+		trace_request(io, "request", 0);
+	io_begin(io);
 	engine_leave(engine);
+}
+
+void engine_restart(struct engine *engine, unsigned tag)
+{
+	struct io *io = &engine->ios[tag];
+
+	assert(io->passed);
+	engine_enter(engine);
+	io_release(io);
+	engine_count(&engine->stats.restarted, 1);
+	engine_count(&engine->stats.gathered, 1);
+	io->gathered = true;
+	io_begin(io);
+	engine_leave(engine);
+}
+
+void engine_poll(struct engine *engine)
+{
+	const struct engine_backend *backend = engine->config.backend;
+	bool is_waiting = false;
+	unsigned tag;
+
+	engine_enter(engine);
+	for (tag = 0; tag < engine->config.depth; tag++) {
+		struct io *io = &engine->ios[tag];
+
+		if (io->passed && backend->ended(engine->config.context, tag))
+			io_release(io);
+	}
+	engine_leave(engine);
+	for (tag = 0; tag < engine->config.depth; tag++)
+		is_waiting |= engine->ios[tag].held && !engine->ios[tag].passed;
+	if (is_waiting)
+		backend->poll(engine->config.context);
 }
 
 const struct engine_stats *engine_stats(const struct engine *engine)

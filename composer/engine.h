@@ -64,6 +64,17 @@ struct engine_backend {
 	 * when this is called: the tag's next engine_start() comes after it has returned.
 	 */
 	void (*commit)(void *context, unsigned tag, int result, bool linked);
+	/*
+	 * Hands the whole request down to the driver, which carries the sub-I/Os (a list by `next`,
+	 * each with its `merged` chain) out on the request's own pages and ends it when all have
+	 * succeeded; nothing is told of that but ended(). False: it can't, go on gathered. After a
+	 * failure the front-end calls engine_restart(). NULL: the driver has no such thing.
+	 */
+	bool (*pass)(void *context, unsigned tag, const struct sub_io *subs);
+	/* Whether what was handed down has ended. Only with pass(). */
+	bool (*ended)(void *context, unsigned tag);
+	/* engine_poll() is wanted in a moment: somebody waits for what was handed down. */
+	void (*poll)(void *context);
 };
 
 struct engine_config {
@@ -79,8 +90,9 @@ struct engine_config {
 /* Counters since the start; written by the queue's thread, read by any, each on its own. */
 struct engine_stats {
 	uint64_t requests[IO_KINDS], bytes[IO_KINDS];
-	uint64_t linked, gathered; /* requests by the way they fanned out */
-	uint64_t unlinked;	   /* linked ones that failed or fell short and went on gathered */
+	uint64_t linked, gathered, passed; /* requests by the way they fanned out */
+	uint64_t unlinked; /* linked ones that failed or fell short and went on gathered */
+	uint64_t restarted; /* passed ones that failed and were begun again, gathered */
 	uint64_t sub_ios, merged;  /* sub-I/Os submitted; ops that were merged into another's */
 	uint64_t held, resumed, errors;
 };
@@ -97,6 +109,17 @@ size_t engine_memory(const struct engine *engine);
  * been committed. Ends through backend.commit(), perhaps before this returns.
  */
 void engine_start(struct engine *engine, unsigned tag, const struct request *request, void *data);
+
+/*
+ * The driver has given back a request that was passed: something failed. It is begun again from its
+ * plan, gathered, so that every sub-I/O's result is seen and resume() has its say. A WRITE's bytes
+ * are in its data by now. Doing again what had succeeded is harmless: FLUSH is never passed, as a
+ * flush that succeeds when tried again proves nothing.
+ */
+void engine_restart(struct engine *engine, unsigned tag);
+
+/* Lets go on who waited for requests that were passed and have ended; see backend.poll. */
+void engine_poll(struct engine *engine);
 
 const struct engine_stats *engine_stats(const struct engine *engine);
 

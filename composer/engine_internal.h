@@ -20,9 +20,11 @@ struct frame {
 	struct plan plan;
 	uint16_t started; /* ops that have been started */
 	uint16_t wave;
-	bool failed; /* an op failed since resume() was last asked */
+	bool failed;	/* an op failed since resume() was last asked */
+	bool unsettled; /* counted in io->unsettled */
 	uint32_t pending;
 	struct hold_entry hold;
+	struct frame *next_held; /* in io->held */
 	struct frame *next_ready;
 };
 
@@ -35,8 +37,16 @@ struct io {
 	unsigned sub_count; /* sub-I/Os added and not ended */
 	unsigned round;	    /* sub-I/Os of one round may be merged */
 	bool dirty;	    /* in engine->dirty */
+	/*
+	 * Frames that must hear of success: they have further waves, asked for resume(), saw an op
+	 * fail, or wait for a hold. While there is none, a request may complete unseen by us.
+	 */
+	unsigned unsettled;
+	struct frame *held; /* frames with a hold, waiting or granted */
 	bool linked;	    /* its commit is on its way behind a sub-I/O */
-	bool gathered;	    /* has been counted as such */
+	bool passed;	    /* it is the driver's; holds are released once that has ended it */
+	bool gathered;	    /* it is carried out here, and has been counted as such */
+	bool cleared;	    /* bytes of its buffer were zeroed here */
 	struct io *next_dirty;
 	struct sub_io *fresh, *fresh_last; /* added, not submitted */
 	char *arena;
@@ -70,6 +80,7 @@ void node_start(struct io *io, struct node *node, const struct request *request,
 	struct frame *frame, struct op *op);
 void op_ended(struct io *io, struct frame *frame, struct op *op, int result);
 void frame_go(struct frame *frame); /* its hold was granted */
+void io_release(struct io *io);	    /* releases the holds of what was passed and has ended */
 
 void io_ended(struct io *io, int result);
 

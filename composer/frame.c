@@ -18,6 +18,15 @@ static void trace_op(const struct frame *frame, const struct op *op)
 		op->request.flags);
 }
 
+/* Keeps io->unsettled: whether the frame must hear of it when all that is under way succeeds. */
+static void frame_settle(struct frame *frame, bool unsettled)
+{
+	if (frame->unsettled == unsettled)
+		return;
+	frame->unsettled = unsettled;
+	frame->io->unsettled += unsettled ? 1 : -1u;
+}
+
 static void op_start(struct frame *frame, struct op *op)
 {
 	struct io *io = frame->io;
@@ -26,6 +35,7 @@ static void op_start(struct frame *frame, struct op *op)
 	if (io->engine->config.trace)
 		trace_op(frame, op);
 	if (op->request.kind == IO_CLEAR) {
+		io->cleared = true;
 		memset((char *)io->data + op->request.data.offset, 0, op->request.length);
 		op_ended(io, frame, op, 0);
 		return;
@@ -57,13 +67,28 @@ static void frame_granted(void *context, struct hold_entry *entry)
 	engine->ready_end = &frame->next_ready;
 }
 
-static void frame_end(struct frame *frame)
+static void frame_release(struct frame *frame)
 {
 	struct engine *engine = frame->io->engine;
+	struct frame **link = &frame->io->held;
 
+	while (*link != frame)
+		link = &(*link)->next_held;
+	*link = frame->next_held;
+	hold_release(&engine->holds[frame->node->index], &frame->hold, frame_granted, engine);
+}
+
+void io_release(struct io *io)
+{
+	io->passed = false;
+	while (io->held)
+		frame_release(io->held);
+}
+
+static void frame_end(struct frame *frame)
+{
 	if (frame->hold.mode != HOLD_NONE)
-		hold_release(&engine->holds[frame->node->index], &frame->hold, frame_granted,
-			engine);
+		frame_release(frame);
 	op_ended(frame->io, frame->parent, frame->parent_op, frame_result(frame));
 }
 
@@ -74,6 +99,7 @@ static bool frame_next(struct frame *frame)
 	const struct target_type *type = frame->node->type;
 	bool failed = frame->failed;
 
+	frame_settle(frame, false);
 	if (failed)
 		for (; frame->started < plan->count; frame->started++)
 			plan->ops[frame->started].result = -ECANCELED;
@@ -106,8 +132,11 @@ static void frame_advance(struct frame *frame)
 		while (frame->started < plan->count &&
 			plan->ops[frame->started].wave == frame->wave)
 			op_start(frame, &plan->ops[frame->started++]);
-		if (--frame->pending)
+		if (--frame->pending) {
+			frame_settle(frame, frame->failed || plan->ask ||
+					frame->started < plan->count);
 			return;
+		}
 	} while (frame_next(frame));
 }
 
@@ -118,14 +147,17 @@ void op_ended(struct io *io, struct frame *frame, struct op *op, int result)
 		return;
 	}
 	op->result = result;
-	if (result < 0)
+	if (result < 0) {
 		frame->failed = true;
+		frame_settle(frame, true);
+	}
 	if (--frame->pending == 0 && frame_next(frame))
 		frame_advance(frame);
 }
 
 void frame_go(struct frame *frame)
 {
+	frame_settle(frame, false);
 	frame->node->type->map(frame->node, &frame->request, &frame->plan);
 	if (frame->plan.result != PLAN_RUNNING)
 		frame_end(frame);
@@ -157,10 +189,50 @@ static struct frame *frame_init(struct io *io, struct node *node, const struct r
 	return frame;
 }
 
+/*
+ * Releases the oldest holds of one node whose requests were passed and have ended since: so that the
+ * list stays as long as what is in flight.
+ */
+static void engine_reap(struct engine *engine, struct hold_list *list)
+{
+	const struct engine_backend *backend = engine->config.backend;
+
+	while (list->first) {
+		struct frame *frame = container_of(list->first, struct frame, hold);
+		struct io *io = frame->io;
+
+		if (!io->passed || !backend->ended(engine->config.context, io->tag))
+			return;
+		io_release(io);
+	}
+}
+
+/* Takes the hold that the request needs. False: it has to wait. */
+static bool frame_hold(struct frame *frame)
+{
+	struct io *io = frame->io;
+	struct engine *engine = io->engine;
+	struct hold_list *list = &engine->holds[frame->node->index];
+
+	frame->hold.mode = frame->node->type->hold(frame->node, &frame->request,
+		&frame->hold.range);
+	if (frame->hold.mode == HOLD_NONE)
+		return true;
+	engine_reap(engine, list);
+	frame->next_held = io->held;
+	io->held = frame;
+	if (hold_take(list, &frame->hold))
+		return true;
+	engine_count(&engine->stats.held, 1);
+	frame_settle(frame, true);
+	if (engine->config.backend->poll)
+		engine->config.backend->poll(engine->config.context);
+	return false;
+}
+
 void node_start(struct io *io, struct node *node, const struct request *request,
 	struct frame *parent, struct op *op)
 {
-	struct engine *engine = io->engine;
 	struct frame *frame;
 
 	if (node->leaf) {
@@ -168,13 +240,7 @@ void node_start(struct io *io, struct node *node, const struct request *request,
 		return;
 	}
 	frame = frame_init(io, node, request, parent, op);
-	if (node->type->hold) {
-		frame->hold.mode = node->type->hold(node, request, &frame->hold.range);
-		if (frame->hold.mode != HOLD_NONE &&
-			!hold_take(&engine->holds[node->index], &frame->hold)) {
-			engine_count(&engine->stats.held, 1);
-			return;
-		}
-	}
+	if (node->type->hold && !frame_hold(frame))
+		return;
 	frame_go(frame);
 }

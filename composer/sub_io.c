@@ -120,19 +120,29 @@ static void sub_io_advance(struct sub_io *sub, uint64_t done)
 
 /*
  * A request may complete behind its only sub-I/O, unseen by us, if nobody up the tree needs to know:
- * no further wave, no resume() on success, no hold to release.
+ * no frame is unsettled, and there is no hold to release.
  */
 static bool is_linkable(const struct io *io, const struct sub_io *sub)
 {
-	const struct frame *frame;
+	return io->sub_count == 1 && !sub->merged && !io->gathered && io->unsettled == 0 &&
+		!io->held && sub->kind != IO_RECORD &&
+		!(sub->kind == IO_WRITE_ZEROES && sub->flags & IO_FUA);
+}
 
-	if (io->sub_count != 1 || sub->merged || io->gathered || sub->kind == IO_RECORD ||
-		(sub->kind == IO_WRITE_ZEROES && sub->flags & IO_FUA))
+/*
+ * Tries to hand the request down to the driver as a whole. Not a FLUSH: when it fails it would be
+ * begun again, and a flush that then succeeds proves nothing.
+ */
+static bool io_pass(struct io *io, const struct sub_io *subs)
+{
+	struct engine *engine = io->engine;
+	const struct engine_backend *backend = engine->config.backend;
+
+	if (!backend->pass || io->gathered || io->cleared || io->unsettled ||
+		io->request.kind == IO_FLUSH || !backend->pass(engine->config.context, io->tag, subs))
 		return false;
-	for (frame = sub->frame; frame; frame = frame->parent)
-		if (frame->pending != 1 || frame->started != frame->plan.count ||
-			frame->plan.ask || frame->failed || frame->hold.mode != HOLD_NONE)
-			return false;
+	io->passed = true;
+	engine_count(&engine->stats.passed, 1);
 	return true;
 }
 
@@ -154,6 +164,9 @@ void sub_io_submit(struct io *io)
 	io->fresh = NULL;
 	io->round++;
 	if (!sub)
+		return;
+	if (engine->config.fan_out != FAN_OUT_GATHERED &&
+		engine->config.fan_out != FAN_OUT_LINKED && io_pass(io, sub))
 		return;
 	if (engine->config.fan_out != FAN_OUT_GATHERED && is_linkable(io, sub)) {
 		sub_io_gather(sub);
