@@ -59,6 +59,10 @@ $(BUILD)/unit/%: $(BUILD)/asan/tests/unit/%.o $(HELPERS) $(TEST_OBJECTS)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(SANITIZE) -o $@ $^ $(LIBS) -lcmocka
 
+$(BUILD)/tests/schema-check: $(BUILD)/asan/tests/unit/schema_check_main.o $(TEST_OBJECTS)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(SANITIZE) -o $@ $^ $(LIBS)
+
 .PRECIOUS: $(BUILD)/asan/%.o $(BUILD)/asan/tests/unit/%.o
 
 kmod:
@@ -68,7 +72,7 @@ deps:
 	@tests/deps
 
 check: deps
-	@$(MAKE) --no-print-directory -j2 all $(UNIT_TESTS)
+	@$(MAKE) --no-print-directory -j2 all $(UNIT_TESTS) $(BUILD)/tests/schema-check
 	@tests/check
 
 # The layers hold: targets name nothing of the system, nor of io_uring, files or threads.
