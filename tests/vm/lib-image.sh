@@ -180,8 +180,7 @@ overlay_build() {
 		mkdir -p "$into.modules/lib/modules/$release/updates" "$place/$release/updates"
 		cp "$modules"/*.ko "$place/$release/updates/"
 		cp "$modules"/*.ko "$into.modules/lib/modules/$release/updates/"
-		rm "$into.modules/lib/modules/$release/"modules.*[!nr]
-		depmod -b "$into.modules" "$release"
+		depmod -b "$into.modules" "$release" 2>"$into.depmod" || die "depmod: $(cat "$into.depmod")"
 		find "$into.modules/lib/modules/$release" -maxdepth 1 -type f -exec cp {} "$place/$release/" \;
 	fi
 }
