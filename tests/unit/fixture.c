@@ -27,11 +27,19 @@ static int leaf_open(struct node *node, struct err *err)
 	return 0;
 }
 
+static void leaf_close(struct node *node)
+{
+	free(node->leaf->path);
+	free(node->leaf->problem);
+	node->leaf->path = node->leaf->problem = NULL;
+}
+
 /* Takes the place of the file leaf's type once the document has been read. */
 static const struct target_type fixture_leaf = {
 	.name = "file",
 	.leaf = true,
 	.open = leaf_open,
+	.close = leaf_close,
 };
 
 char *fixture_document(const char *device, const char *root)
@@ -43,12 +51,20 @@ char *fixture_document(const char *device, const char *root)
 
 	assert_non_null(out);
 	fprintf(out, "{\"format\":1,\"name\":\"t\",\"device\":{%s},\"root\":", device);
-	for (from = root; *from; from++)
-		if (*from == '@')
-			fprintf(out, "{\"type\":\"file\",\"path\":\"x\",\"size\":%llu}",
-				strtoull(from + 1, (char **)&from, 10)), from--;
-		else
+	for (from = root; *from; from++) {
+		unsigned long long size;
+
+		if (*from != '@') {
 			fputc(*from, out);
+			continue;
+		}
+		size = strtoull(from + 1, (char **)&from, 10);
+		from--;
+		if (size)
+			fprintf(out, "{\"type\":\"file\",\"path\":\"x\",\"size\":%llu}", size);
+		else
+			fputs("{\"type\":\"zero\",\"size\":0}", out); /* a file has no size 0 */
+	}
 	fputc('}', out);
 	assert_int_equal(fclose(out), 0);
 	for (char *quote = strchr(text, '\''); quote; quote = strchr(quote, '\''))
