@@ -49,7 +49,7 @@ static const char *leaf_action(const struct leaf *leaf)
 		return leaf->exists ? "raw" : "make_raw";
 	if (!leaf->exists)
 		return "make";
-	return leaf->todo >= LEAF_FORMAT ? "format" : "recognised";
+	return leaf->label.generation ? "recognised" : "format";
 }
 
 static void add_leaf(struct json_object *out, const struct leaf *leaf, bool is_live)

@@ -13,11 +13,12 @@
  *   /dev/ubd-control   control commands; every one needs CAP_SYS_ADMIN
  *   /dev/ubdcN         I/O commands and the descriptors' mapping of device N; mode 0600; one opener
  *                      at a time, a second open() fails with EBUSY
- *   /dev/ubdbN         the disk; exists from START_DEV until STOP_DEV, DEL_DEV or the server's death
+ *   /dev/ubdbN         the disk; exists from START_DEV until STOP_DEV, DEL_DEV or the server's
+ *   death
  *
- * There is no ioctl. Every command is an IORING_OP_URING_CMD, its code in sqe->cmd_op and its payload
- * in sqe->cmd, on a ring made with IORING_SETUP_SQE128. Any other ring gets EINVAL before anything
- * else is looked at. Errors come as the CQE's result, a negative errno.
+ * There is no ioctl. Every command is an IORING_OP_URING_CMD, its code in sqe->cmd_op and its
+ * payload in sqe->cmd, on a ring made with IORING_SETUP_SQE128. Any other ring gets EINVAL before
+ * anything else is looked at. Errors come as the CQE's result, a negative errno.
  *
  *
  * THE LIFE OF A DEVICE
@@ -38,10 +39,10 @@
  * A device may be deleted without ever having been started or opened. A server that has the char
  * node open while its device is deleted gets ENODEV from then on and should close it.
  *
- * If the server dies, closes its ring or unmaps all descriptors, then the device is stopped: requests
- * that it had end with an I/O error, the disk goes away, the state is DEAD. The device stays, until
- * DEL_DEV; the next server may open it (EBUSY while the last one's exit is still under way), fetch
- * and start it.
+ * If the server dies, closes its ring or unmaps all descriptors, then the device is stopped:
+ * requests that it had end with an I/O error, the disk goes away, the state is DEAD. The device
+ * stays, until DEL_DEV; the next server may open it (EBUSY while the last one's exit is still under
+ * way), fetch and start it.
  */
 #ifndef UBD_CMD_H
 #define UBD_CMD_H
@@ -64,33 +65,58 @@
 /*
  * CONTROL COMMANDS, on /dev/ubd-control
  *
- * They sleep: a non-blocking issue is passed on to an io_uring worker, which the sender does not see.
- * dev_id and queue_id (UBD_NO_QUEUE) are always set; len and addr say where the buffer is. Common
- * errors: EPERM without CAP_SYS_ADMIN, ENODEV no such device, EINVAL a field out of its range or a
- * buffer of the wrong length, EFAULT a bad address, EOPNOTSUPP an unknown command, feature or flag.
+ * They sleep: a non-blocking issue is passed on to an io_uring worker, which the sender does not
+ * see. dev_id and queue_id (UBD_NO_QUEUE) are always set; len and addr say where the buffer is.
+ * Common errors: EPERM without CAP_SYS_ADMIN, ENODEV no such device, EINVAL a field out of its
+ * range or a buffer that is too short, EFAULT a bad address, EOPNOTSUPP an unknown command,
+ * feature or flag.
  */
-#define UBD_CMD_GET_QUEUE_AFFINITY 0x01 /* out: the CPUs of queue data[0], a bitmap of u64 words; */
-					/* len: a multiple of 8 with room for all possible CPUs */
-#define UBD_CMD_GET_DEV_INFO 0x02 /* out: struct ubd_dev_info, as ADD_DEV returned it, with the */
-				  /* state and pid of now */
-#define UBD_CMD_ADD_DEV 0x04 /* in and out: struct ubd_dev_info; dev_id is the wanted number or -1 */
-			     /* for the next free one, in the command and in the struct alike. */
-			     /* EEXIST if taken; out: what the device really got */
-#define UBD_CMD_DEL_DEV 0x05 /* no buffer */
-#define UBD_CMD_START_DEV 0x06 /* data[0]: the server's pid, kept for GET_DEV_INFO and not otherwise */
-			       /* used. Answers when the disk is there. EEXIST if it is live, ENODEV */
-			       /* if the server dies or the device is stopped meanwhile, EINTR */
-#define UBD_CMD_STOP_DEV 0x07 /* writes back what the disk's page cache holds as long as the server */
-			      /* answers, at most UBD_STOP_TIMEOUT_MS: after that, requests end with */
-			      /* an I/O error. 0 also for a device that is not live */
+
+/*
+ * out: the CPUs of queue data[0], a bitmap in u64 words. len: a multiple of 8, with room for all
+ * possible CPUs.
+ */
+#define UBD_CMD_GET_QUEUE_AFFINITY 0x01
+
+/* out: struct ubd_dev_info, as ADD_DEV returned it, with the state and pid of now */
+#define UBD_CMD_GET_DEV_INFO 0x02
+
+/*
+ * in and out: struct ubd_dev_info; out: what the device really got. dev_id is the wanted number, or
+ * -1 for the next free one, in the command and in the struct alike. EEXIST: the number is taken.
+ */
+#define UBD_CMD_ADD_DEV 0x04
+
+#define UBD_CMD_DEL_DEV 0x05
+
+/*
+ * data[0]: the server's pid, kept for GET_DEV_INFO and not otherwise used. Answers when the disk is
+ * there. EEXIST if it was before, ENODEV if the server dies or the device is stopped meanwhile,
+ * EINTR.
+ */
+#define UBD_CMD_START_DEV 0x06
+
+/*
+ * What the disk's page cache holds is written back, as long as the server answers and for at most
+ * UBD_STOP_TIMEOUT_MS; after that, requests end with an I/O error. 0 also for a device that is not
+ * live.
+ */
+#define UBD_CMD_STOP_DEV 0x07
 #define UBD_STOP_TIMEOUT_MS 10000
 
 /* Extensions. From 0x13 to 0x1f: reserved for size update, recovery and legs. */
-#define UBD_CMD_GET_FEATURES 0x10 /* out: u64 at addr, len 8: the UBD_F_* bits that ADD_DEV takes; */
-				  /* needs no device (dev_id is not looked at) */
-#define UBD_CMD_SET_PARAMS 0x11 /* in: struct ubd_params; EBUSY once START_DEV has begun. A server */
-				/* restarted on a device finds the last set values */
-#define UBD_CMD_GET_PARAMS 0x12 /* out: struct ubd_params, with all defaults filled in */
+
+/* out: u64 at addr, len 8: the UBD_F_* bits that ADD_DEV takes. Needs no device. */
+#define UBD_CMD_GET_FEATURES 0x10
+
+/*
+ * in: struct ubd_params. EBUSY while there is a disk. They stay when the server goes and another
+ * one comes.
+ */
+#define UBD_CMD_SET_PARAMS 0x11
+
+/* out: struct ubd_params, with all defaults filled in */
+#define UBD_CMD_GET_PARAMS 0x12
 
 struct ubd_ctrl_cmd {
 	__u32 dev_id;
@@ -139,12 +165,21 @@ struct ubd_params {
 	__u32 physical_block_size; /* power of two, not below the logical; default the logical */
 	__u32 io_min; /* default the physical block size */
 	__u32 io_opt; /* a multiple of the logical block size; default: none given */
-	__u32 chunk_size; /* no request crosses a multiple of this. Power of two, not below the */
-			  /* page size and the logical block size; default: none */
-	__u32 discard_granularity; /* a multiple of the logical block size, power of two; default */
-				   /* (if max_discard is not zero) the logical block size */
-	__u32 timeout_ms; /* a request unanswered for longer stops the device as the server's death */
-			  /* does; 1000 ... 86400000; default: wait for ever */
+	/*
+	 * No request crosses a multiple of this. A power of two, not below the page size; default:
+	 * none.
+	 */
+	__u32 chunk_size;
+	/*
+	 * A power of two, not below the logical block size, not above max_discard; default (if
+	 * max_discard is not zero) the logical block size.
+	 */
+	__u32 discard_granularity;
+	/*
+	 * A request unanswered for longer stops the device as the server's death does. 1000 to
+	 * 86400000; default: wait for ever.
+	 */
+	__u32 timeout_ms;
 	__u64 max_discard; /* bytes per request, a multiple of the logical block size; 0: no discard */
 	__u64 max_write_zeroes; /* likewise; 0: zeroes are sent as ordinary WRITEs */
 	__u64 reserved[10]; /* zero */
@@ -154,8 +189,8 @@ UBD_CHECK_SIZE(struct ubd_params, 128);
 #define UBD_PARAM_READ_ONLY (1u << 0) /* the disk refuses writes */
 #define UBD_PARAM_ROTATIONAL (1u << 1)
 #define UBD_PARAM_VOLATILE_CACHE (1u << 2) /* FLUSH is sent; write_cache says "write back" */
-#define UBD_PARAM_FUA (1u << 3) /* WRITEs may carry UBD_IO_F_FUA; needs VOLATILE_CACHE. Without it, */
-				/* the kernel sends a FLUSH after such a WRITE */
+#define UBD_PARAM_FUA (1u << 3) /* WRITEs carry UBD_IO_F_FUA; otherwise a FLUSH follows them. */
+				/* Needs VOLATILE_CACHE */
 #define UBD_PARAM_ALL_FLAGS 0xfu
 #define UBD_PARAM_DEFAULT_FLAGS (UBD_PARAM_VOLATILE_CACHE | UBD_PARAM_FUA)
 
@@ -166,15 +201,18 @@ UBD_CHECK_SIZE(struct ubd_params, 128);
  * array, and the tag is the server's until it commits. Completions come in the order in which the
  * kernel sent the requests. UBD_IO_RES_ABORT: the device is being stopped, do not fetch again. Any
  * other negative result: this command was wrong, and changed nothing:
- *   EINVAL   queue or tag out of range; addr zero or not the server's; another task or ring than the
- *            queue's first; COMMIT of a tag that is not the server's
+ *   EINVAL   queue or tag out of range; addr zero or not the server's; another task or ring than
+ *            the queue's first; COMMIT of a tag that is not the server's
  *   EBUSY    FETCH of a tag that is fetched already, or of a queue that is complete already
  *   EOPNOTSUPP  an unknown code; a ring with IORING_SETUP_SQPOLL
  */
 #define UBD_IO_FETCH_REQ 0x20 /* once per tag, before START_DEV */
 #define UBD_IO_COMMIT_AND_FETCH_REQ 0x21 /* hands back the tag's request and fetches its next */
-#define UBD_IO_COMMIT_REQ 0x22 /* hands back the tag's request, completes at once with 0; requests */
-			       /* that meet this tag afterwards end with an I/O error */
+/*
+ * Hands back the tag's request, and completes at once with 0. Requests that meet this tag
+ * afterwards end with an I/O error.
+ */
+#define UBD_IO_COMMIT_REQ 0x22
 /* 0x23 to 0x2f: reserved for plans and batches */
 
 #define UBD_IO_RES_OK 0
@@ -184,14 +222,20 @@ struct ubd_io_cmd {
 	__u16 q_id;
 	__u16 tag;
 	/*
-	 * The request's result. READ and WRITE: bytes done, a multiple of the logical block size (what
-	 * is over is not counted). Fewer than asked: the rest comes again, as a request of its own on
-	 * the same or another tag. None, or more than asked: the request fails with EIO. Other
-	 * operations: 0 or more is success. A negative errno fails the request.
+	 * The request's result. READ and WRITE: bytes done, a multiple of the logical block size
+	 * (what is over is not counted). Fewer than asked: the rest comes again, as a request of
+	 * its own on the same or another tag. None, or more than asked: the request fails with EIO.
+	 * Other operations: 0 or more is success. A negative errno fails the request.
 	 */
 	__s32 result;
-	__u64 addr; /* the tag's buffer, rq_max_blocks * block_size bytes; not looked at by COMMIT_REQ */
+	/*
+	 * The tag's buffer, rq_max_blocks * block_size bytes, for the request that is fetched. A
+	 * COMMIT_AND_FETCH's READ data is taken from here too; COMMIT_REQ does not look at it, its
+	 * READ data is taken from the address last given.
+	 */
+	__u64 addr;
 };
+
 UBD_CHECK_SIZE(struct ubd_io_cmd, 16);
 
 /*
@@ -200,8 +244,8 @@ UBD_CHECK_SIZE(struct ubd_io_cmd, 16);
  * mmap() of /dev/ubdcN: PROT_READ, MAP_SHARED, offset ubd_desc_offset(), length exactly that of
  * ubd_desc_length(). An element is valid from its command's completion until its commit.
  *
- * Data: the bytes of a WRITE are in the tag's buffer when the command completes; those of a READ are
- * taken from it while the commit is being submitted. Other operations carry none.
+ * Data: the bytes of a WRITE are in the tag's buffer when the command completes; those of a READ
+ * are taken from it while the commit is being submitted. Other operations carry none.
  */
 struct ubd_io_desc {
 	__u32 op_flags; /* UBD_OP_* in bits 0 to 7, UBD_IO_F_* above */
@@ -241,8 +285,8 @@ static inline __u32 ubd_desc_flags(const struct ubd_io_desc *desc)
 }
 
 /*
- * Queues lie 4096 descriptors apart whatever their depth. Where pages are larger than 32 KiB that is
- * no multiple of a page, and is rounded up to one.
+ * Queues lie 4096 descriptors apart whatever their depth. Where pages are larger than 32 KiB that
+ * is no multiple of a page, and is rounded up to one.
  */
 static inline __u64 ubd_desc_offset(unsigned int q_id, unsigned long page_size)
 {

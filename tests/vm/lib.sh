@@ -15,12 +15,9 @@ die() {
 	exit "$RUN_FAILED"
 }
 
-# System programs are not in every user's PATH.
-tool_path() { PATH=$PATH:/usr/sbin:/sbin command -v "$1"; }
-
 need_tools() {
 	local tool
 	for tool; do
-		tool_path "$tool" >/dev/null || die "$tool is missing; install what is needed with tests/deps"
+		command -v "$tool" >/dev/null || die "$tool is missing; install what is needed with tests/deps"
 	done
 }

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What differs between the kernels that we build for. It knows nothing of devices or queues; the
+ * rest of the driver names no kernel version.
+ *
+ * UBD_HAVE_RQ_LIST comes from the Makefile: struct rq_list arrived in the middle of 6.12's stable
+ * releases, and no version number tells.
+ */
+#ifndef UBD_COMPAT_H
+#define UBD_COMPAT_H
+
+#include <linux/version.h>
+#include <linux/blk-mq.h>
+#include <linux/mm.h>
+#include <linux/uio.h>
+#include <linux/io_uring_types.h>
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
+#include <linux/io_uring/cmd.h>
+#else
+#include <linux/io_uring.h>
+#endif
+
+/* The default since 6.14 */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 14, 0)
+#define UBD_MQ_FLAGS BLK_MQ_F_NO_SCHED_BY_DEFAULT
+#else
+#define UBD_MQ_FLAGS (BLK_MQ_F_SHOULD_MERGE | BLK_MQ_F_NO_SCHED_BY_DEFAULT)
+#endif
+
+/*
+ * 6.1 has no way to cancel a pending command: there, the death of a server is learned from its char
+ * device and its mappings alone (ubd.h).
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+static inline bool ubd_cmd_is_cancel(unsigned int issue_flags)
+{
+	return issue_flags & IO_URING_F_CANCEL;
+}
+
+static inline void ubd_cmd_mark_cancelable(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	io_uring_cmd_mark_cancelable(cmd, issue_flags);
+}
+#else
+static inline bool ubd_cmd_is_cancel(unsigned int issue_flags)
+{
+	return false;
+}
+
+static inline void ubd_cmd_mark_cancelable(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+}
+#endif
+
+/* The payload: memory that user space can write to at any time. Copy it once. */
+static inline const void *ubd_cmd_payload(const struct io_uring_cmd *cmd)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+	return io_uring_sqe_cmd(cmd->sqe);
+#else
+	return cmd->cmd;
+#endif
+}
+
+/* The bytes that a command keeps for its driver while it is pending. */
+#define ubd_cmd_pdu(cmd, type) ((type *)&(cmd)->pdu)
+
+/* The ring that a command came through, and the task that sent it (an io_uring worker's owner). */
+static inline struct io_ring_ctx *ubd_cmd_ring(struct io_uring_cmd *cmd)
+{
+	return cmd_to_io_kiocb(cmd)->ctx;
+}
+
+static inline struct task_struct *ubd_cmd_task(struct io_uring_cmd *cmd)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
+	return io_uring_cmd_get_task(cmd);
+#else
+	return cmd_to_io_kiocb(cmd)->task;
+#endif
+}
+
+/* queue_rqs() hands over a whole list: take it, and say that none is left. */
+#ifdef UBD_HAVE_RQ_LIST
+#define UBD_RQ_LIST struct rq_list
+
+static inline struct request *ubd_rq_list_take(struct rq_list *list)
+{
+	struct request *rq = rq_list_peek(list);
+
+	rq_list_init(list);
+	return rq;
+}
+#else
+#define UBD_RQ_LIST struct request *
+
+static inline struct request *ubd_rq_list_take(struct request **list)
+{
+	struct request *rq = *list;
+
+	*list = NULL;
+	return rq;
+}
+#endif
+
+static inline void ubd_vm_flags_change(struct vm_area_struct *vma, unsigned long set,
+				       unsigned long clear)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+	vm_flags_mod(vma, set, clear);
+#else
+	vma->vm_flags = (vma->vm_flags | set) & ~clear;
+#endif
+}
+
+/*
+ * A disk with limits and features. Before 6.9, limits are set on the queue afterwards, and what are
+ * features since 6.11 were flags of the queue.
+ */
+struct ubd_disk_limits {
+	unsigned int logical_block_size, physical_block_size, io_min, io_opt;
+	unsigned int max_sectors, chunk_sectors;
+	unsigned int max_discard_sectors, discard_granularity, max_write_zeroes_sectors;
+	bool write_cache, fua, rotational;
+};
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
+static inline struct gendisk *ubd_alloc_disk(struct blk_mq_tag_set *set, void *queuedata,
+					     const struct ubd_disk_limits *limits)
+{
+	struct queue_limits lim = {
+		.logical_block_size = limits->logical_block_size,
+		.physical_block_size = limits->physical_block_size,
+		.io_min = limits->io_min,
+		.io_opt = limits->io_opt,
+		.max_hw_sectors = limits->max_sectors,
+		.chunk_sectors = limits->chunk_sectors,
+		.max_hw_discard_sectors = limits->max_discard_sectors,
+		.discard_granularity = limits->discard_granularity,
+		.max_write_zeroes_sectors = limits->max_write_zeroes_sectors,
+		.max_segments = USHRT_MAX,
+		.max_segment_size = UINT_MAX,
+	};
+
+	if (limits->write_cache)
+		lim.features |= BLK_FEAT_WRITE_CACHE;
+	if (limits->fua)
+		lim.features |= BLK_FEAT_FUA;
+	if (limits->rotational)
+		lim.features |= BLK_FEAT_ROTATIONAL;
+	return blk_mq_alloc_disk(set, &lim, queuedata);
+}
+#else
+static inline struct gendisk *ubd_alloc_disk(struct blk_mq_tag_set *set, void *queuedata,
+					     const struct ubd_disk_limits *limits)
+{
+	struct gendisk *disk = blk_mq_alloc_disk(set, queuedata);
+	struct request_queue *q;
+
+	if (IS_ERR(disk))
+		return disk;
+	q = disk->queue;
+	blk_queue_logical_block_size(q, limits->logical_block_size);
+	blk_queue_physical_block_size(q, limits->physical_block_size);
+	blk_queue_io_min(q, limits->io_min);
+	blk_queue_io_opt(q, limits->io_opt);
+	blk_queue_max_hw_sectors(q, limits->max_sectors);
+	blk_queue_chunk_sectors(q, limits->chunk_sectors);
+	blk_queue_max_discard_sectors(q, limits->max_discard_sectors);
+	q->limits.discard_granularity = limits->discard_granularity;
+	blk_queue_max_write_zeroes_sectors(q, limits->max_write_zeroes_sectors);
+	blk_queue_max_segments(q, USHRT_MAX);
+	blk_queue_max_segment_size(q, UINT_MAX);
+	blk_queue_write_cache(q, limits->write_cache, limits->fua);
+	if (!limits->rotational)
+		blk_queue_flag_set(QUEUE_FLAG_NONROT, q);
+	return disk;
+}
+#endif
+
+#endif

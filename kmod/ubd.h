@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The driver from inside: its structures, its state machines, its locks. ubd_cmd.h is the manual
+ * for those who talk to it from outside.
+ *
+ * FILES
+ *   ubd_main.c     the module, and the table of devices by number
+ *   ubd_device.c   a device's life: made, its session ended, removed
+ *   ubd_disk.c     the gendisk: limits from parameters, START, STOP
+ *   ubd_control.c  control commands: unpack, check, hand on
+ *   ubd_char.c     /dev/ubdcN: open, mmap, flush, release; who notices that a server is gone
+ *   ubd_queue.c    the block layer's side: requests come, the server is notified
+ *   ubd_io.c       the server's side: FETCH and COMMIT, requests end
+ *   ubd_copy.c     bytes between a request's pages and the server's buffer
+ *   compat.h       kernels
+ *
+ * A TAG belongs to one side at a time, and ubd_io.state says to which. Each arrow is one atomic
+ * step.
+ *
+ *              FETCH               queue_rq              delivered
+ *     EMPTY ----------> (BUSY) --> READY --> QUEUED --> (BUSY) --> SERVER
+ *       ^                            ^                               |
+ *       |     COMMIT_REQ             |      COMMIT_AND_FETCH         v
+ *       +----------------------------+--------------------------- (BUSY)
+ *
+ *   EMPTY   no command, no request. A request that meets it fails.
+ *   READY   io->cmd is parked, no request.
+ *   QUEUED  io->rq waits to be delivered; io->cmd is parked. The tag is on queue->pending, or the
+ *           notification is just taking it from there.
+ *   SERVER  io->rq is in the server's hands; no command.
+ *   BUSY    one of our functions, in the context of a command of the server's, is copying or
+ *           filling in fields; everybody else keeps off. For a READ or WRITE's copying, io->rq is
+ *           its own.
+ *   ABORT   a bit beside the state: the session is over. Whoever sets it takes what the state then
+ *           gives away: READY: the command; QUEUED and SERVER: the request (but not the command of
+ *           QUEUED, which the notification still uses). BUSY gives away nothing: leaving BUSY is a
+ *           compare-and-exchange that fails when ABORT was set, and the holder cleans up. A tag
+ *           with ABORT never changes again, until the session's reset.
+ *
+ * So each request and each command has exactly one owner, who ends it, exactly once. A command is
+ * parked before the request before it ends: the moment that a request ends, its tag can be queued.
+ *
+ * A NOTIFICATION is one task work, on the command of any QUEUED tag, that delivers all of
+ * queue->pending in the order in which it was queued. queue->notified is set from before the task
+ * work is sent until it has found the list empty; so at most one is under way per queue, order
+ * holds on kernels whose task work runs last-in first-out (6.1), and no tag can be delivered, nor
+ * its command completed, while that command carries a task work. io_uring wakes the server, with or
+ * without an interrupt as the server's ring asked for. Not the lazy variant: it counts task works,
+ * not completions, against the number that the server waits for, and ours stands for many.
+ *
+ * A SESSION is one server's time with a device: from open() of the char device to the end of its
+ * reset after release(). Bits in device->flags:
+ *   OPEN      there is a session.
+ *   ENDING    it is over: no request is queued any more (they fail), commands get ENODEV. Set once
+ *             per session; whoever sets it sees to it that ubd_device_abort() follows.
+ *   CLOSED    release() was called. As each command holds the file, none is left; nor a mapping.
+ * Ways to notice that a server is gone, all of which lead to ubd_device_kill():
+ *   flush()   each close of the char device, also the implicit ones of an exiting process; it looks
+ *             whether a queue's task is exiting. This is the one that is at once and on all
+ *             kernels, also while the ring, another process or a leaked descriptor hold the file:
+ *             on 6.1 the ring's own exit waits for our pending commands, and release() for the
+ *             ring's.
+ *   unmap     the last mapping of descriptors goes: no one can serve without. For servers that
+ *             closed their file descriptor after registering it with the ring.
+ *   cancel    from 6.7 on io_uring tells of ring or task exit, each pending command by itself.
+ *   delivery  the notification runs in a worker, an exiting task or for a dying ring: no user
+ *             memory is touched, what it delivers fails.
+ *   timeout   the block layer's, every 30 s for an unanswered request: for a lone thread of a
+ *             living process that exits with requests in its hands, and for params.timeout_ms.
+ *   release() in any case.
+ * Not noticed: on 6.1, a server that calls exec() with commands pending hangs in exec() until
+ * STOP_DEV or DEL_DEV, as io_uring waits there for all commands and tells nobody. So does one that
+ * unmapped and closed everything but its ring, until then or until the next request. Rings with
+ * IORING_SETUP_SQPOLL are refused: the death of their thread on 6.1 is such a case too.
+ *
+ * THE END OF A SESSION
+ *   ubd_device_kill()   any context: sets ENDING, queues device->reap_work.
+ *   ubd_device_abort()  may sleep, needs no lock, and must not: a START may hold device->lock while
+ *                       it waits for the very requests that this ends. Sets ENDING, waits one RCU
+ *                       grace period so that each queue_rq() that had missed it is done (requests
+ *                       are queued inside RCU read-side sections, as our tag sets are
+ *                       non-blocking), then sets ABORT on all tags. Bounded: it waits for no one in
+ *                       user space.
+ *   reap_work           abort; under device->lock remove the disk; if CLOSED, reset the session.
+ * STOP of a healthy server goes the other way round: remove the disk, which writes back what is
+ * dirty and waits for all requests, then abort; a watchdog aborts first if that takes too long.
+ *
+ * A DEVICE: ADD -> dead -> (START) live -> (STOP, kill) dead -> DEL. device->disk is not NULL when
+ * live or nearly. Its memory is held by struct device's count: the table's reference until DEL, the
+ * char device's while open, control commands', the reap work's, and a plug callback's.
+ *
+ * THE PLUG: while io_uring submits several commands at once, it holds a blk_plug. Requests that are
+ * committed then are gathered in queue->plug.batch and end together when the plug is finished (or
+ * its task sleeps). One task's plug at a time owns it; all others end their requests one by one.
+ *
+ * LOCKS, outermost first
+ *   device->lock        a mutex: START, STOP, DEL, SET_PARAMS, reap. Never taken where a ring's
+ *                       lock is held.
+ *   the ring's lock     held by io_uring around our I/O commands' issue; taken inside
+ *                       io_uring_cmd_done() from 6.7 on. So no lock of ours is held around that
+ *                       call.
+ *   ubd_devices.lock    the table; spin_lock inside everything.
+ *   queue->lock         who serves the queue; spin_lock inside everything.
+ * The hot path takes none.
+ *
+ * Ending a request can drop the last reference to a file, whose release may wait for I/O on this
+ * very disk. As fput() defers to the running task unless it is in an interrupt, and our task is the
+ * server, requests end with bottom halves disabled: the file then goes to a worker.
+ */
+#ifndef UBD_H
+#define UBD_H
+
+#include <linux/atomic.h>
+#include <linux/blk-mq.h>
+#include <linux/blkdev.h>
+#include <linux/cdev.h>
+#include <linux/device.h>
+#include <linux/llist.h>
+#include <linux/mutex.h>
+#include <linux/sched.h>
+#include <linux/spinlock.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+#include "compat.h"
+#include "ubd_cmd.h"
+
+#define UBD_MAX_DEVICES 4096
+#define UBD_FEATURES UBD_F_PARAMS
+
+enum ubd_io_state {
+	UBD_IO_EMPTY,
+	UBD_IO_READY,
+	UBD_IO_QUEUED,
+	UBD_IO_SERVER,
+	UBD_IO_BUSY,
+	UBD_IO_ABORT = 8, /* a bit beside the above */
+};
+
+/* A tag. Shift-sized, as the element is found by its number for each request and command. */
+struct ubd_io {
+	atomic_t state;
+	struct io_uring_cmd *cmd;
+	struct request *rq;
+	u64 addr;
+	struct llist_node pending;
+} __aligned(64);
+
+struct ubd_plug {
+	struct blk_plug_cb cb;
+	struct task_struct *task; /* whose plug cb is on; NULL: free to take */
+	struct io_comp_batch batch;
+};
+
+struct ubd_queue {
+	struct ubd_device *device;
+	u16 id;
+	u16 depth;
+	struct ubd_io *ios;
+	struct ubd_io_desc *descs;
+
+	/* Who serves: set by the first FETCH under the lock, constant until the session's reset. */
+	spinlock_t lock;
+	struct io_ring_ctx *ring; /* compared, never followed */
+	struct task_struct *task; /* with a reference */
+	u16 nr_fetched; /* under the lock */
+
+	struct llist_head pending ____cacheline_aligned_in_smp;
+	unsigned long notified; /* bit 0 */
+	struct ubd_plug plug;
+};
+
+/* Bits of ubd_device.flags */
+enum ubd_device_flag {
+	UBD_DEVICE_OPEN,
+	UBD_DEVICE_ENDING,
+	UBD_DEVICE_CLOSED,
+	UBD_DEVICE_DELETED,
+};
+
+struct ubd_device {
+	struct device dev;
+	struct cdev cdev;
+	int number;
+	unsigned long flags;
+	struct ubd_dev_info info; /* constant but for state and pid */
+	struct ubd_params params; /* under lock, as set; zero where defaulted */
+	struct mutex lock;
+	struct gendisk *disk; /* under lock */
+	struct blk_mq_tag_set tag_set;
+	atomic_t nr_ready; /* queues whose every tag is fetched */
+	atomic_t nr_mappings;
+	wait_queue_head_t wait; /* START waits for nr_ready or the end */
+	struct work_struct reap_work;
+	struct delayed_work stop_watchdog;
+	struct ubd_queue **queues;
+};
+
+/* ubd_main.c */
+extern struct workqueue_struct *ubd_workqueue;
+extern struct class ubd_class;
+int ubd_devices_reserve(int wanted); /* -1: any; the number, or -EEXIST, -ENOSPC, -EINVAL */
+void ubd_devices_publish(int number, struct ubd_device *device); /* NULL gives the number back */
+struct ubd_device *ubd_devices_get(u32 number); /* with a reference, or NULL */
+dev_t ubd_char_devt(int number);
+
+/* ubd_device.c */
+struct ubd_device *ubd_device_create(struct ubd_dev_info *info); /* fills in what info left open */
+void ubd_device_delete(struct ubd_device *device); /* sleeps; any number of times */
+void ubd_device_kill(struct ubd_device *device); /* any context */
+void ubd_device_abort(struct ubd_device *device); /* sleeps; any number of times, also at once */
+
+static inline void ubd_device_get(struct ubd_device *device)
+{
+	get_device(&device->dev);
+}
+
+static inline void ubd_device_put(struct ubd_device *device)
+{
+	put_device(&device->dev);
+}
+
+static inline bool ubd_device_is(const struct ubd_device *device, enum ubd_device_flag flag)
+{
+	return test_bit(flag, &device->flags);
+}
+
+/* ubd_disk.c */
+int ubd_disk_check_params(const struct ubd_device *device, const struct ubd_params *params);
+void ubd_disk_effective_params(const struct ubd_device *device, struct ubd_params *params);
+int ubd_disk_start(struct ubd_device *device, int pid);
+int ubd_disk_stop(struct ubd_device *device);
+void ubd_disk_remove(struct ubd_device *device); /* under device->lock */
+
+/* ubd_control.c */
+int ubd_control_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
+
+/* ubd_char.c */
+extern const struct file_operations ubd_char_fops;
+
+/* ubd_queue.c */
+extern const struct blk_mq_ops ubd_mq_ops;
+struct ubd_queue *ubd_queue_create(struct ubd_device *device, u16 id);
+void ubd_queue_destroy(struct ubd_queue *queue); /* accepts NULL */
+void ubd_queue_abort(struct ubd_queue *queue); /* ends all that is in other hands than BUSY ones */
+void ubd_queue_reset(struct ubd_queue *queue); /* no command, no request, no disk is left */
+
+/* ubd_io.c */
+int ubd_io_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
+void ubd_io_deliver(struct ubd_queue *queue, struct ubd_io *io, bool gone,
+		    unsigned int issue_flags);
+void ubd_io_end(struct request *rq, blk_status_t status); /* any context but hardirq */
+
+/* ubd_copy.c: true if all bytes were copied; may sleep on a fault, current->mm is the server's */
+bool ubd_copy_to_server(struct request *rq, u64 addr);
+bool ubd_copy_from_server(struct request *rq, u64 addr, unsigned int length);
+
+#endif

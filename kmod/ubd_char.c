@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * /dev/ubdcN: one server's session, from open() to release(), the descriptors' mapping, and the
+ * hooks that notice when the server is gone. It knows neither requests nor commands.
+ */
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/vmalloc.h>
+
+#include "ubd.h"
+
+/*
+ * A server that was closed a moment ago may still be on its way out: wait for it, as whoever closes
+ * and opens again expects that to work.
+ */
+static int ubd_char_open(struct inode *inode, struct file *file)
+{
+	struct ubd_device *device = container_of(inode->i_cdev, struct ubd_device, cdev);
+
+	while (test_and_set_bit(UBD_DEVICE_OPEN, &device->flags)) {
+		if (file->f_flags & O_NONBLOCK || !ubd_device_is(device, UBD_DEVICE_CLOSED))
+			return -EBUSY;
+		if (wait_event_interruptible(device->wait,
+					     !ubd_device_is(device, UBD_DEVICE_CLOSED)))
+			return -EINTR;
+	}
+	if (ubd_device_is(device, UBD_DEVICE_DELETED)) {
+		clear_bit(UBD_DEVICE_OPEN, &device->flags);
+		return -ENODEV;
+	}
+	file->private_data = device;
+	return nonseekable_open(inode, file);
+}
+
+/*
+ * PF_EXITING is never taken back, and who has it doesn't return to user space. When the last user
+ * of an exiting server's file table or memory comes here, the server's own bit has long been
+ * visible.
+ */
+static void ubd_char_look_for_the_dead(struct ubd_device *device)
+{
+	int i;
+
+	for (i = 0; i < device->info.nr_hw_queues; i++) {
+		/* against the first FETCH, which publishes it */
+		struct task_struct *task = smp_load_acquire(&device->queues[i]->task);
+
+		if (task && READ_ONCE(task->flags) & PF_EXITING) {
+			ubd_device_kill(device);
+			return;
+		}
+	}
+}
+
+static int ubd_char_flush(struct file *file, fl_owner_t id)
+{
+	ubd_char_look_for_the_dead(file->private_data);
+	return 0;
+}
+
+static int ubd_char_release(struct inode *inode, struct file *file)
+{
+	struct ubd_device *device = file->private_data;
+
+	set_bit(UBD_DEVICE_CLOSED, &device->flags);
+	ubd_device_kill(device);
+	return 0;
+}
+
+static void ubd_char_vm_open(struct vm_area_struct *vma)
+{
+	struct ubd_device *device = vma->vm_private_data;
+
+	atomic_inc(&device->nr_mappings);
+}
+
+static void ubd_char_vm_close(struct vm_area_struct *vma)
+{
+	struct ubd_device *device = vma->vm_private_data;
+	int i;
+
+	if (!atomic_dec_and_test(&device->nr_mappings)) {
+		ubd_char_look_for_the_dead(device);
+		return;
+	}
+	for (i = 0; i < device->info.nr_hw_queues; i++) {
+		if (READ_ONCE(device->queues[i]->task)) {
+			ubd_device_kill(device);
+			return;
+		}
+	}
+}
+
+static const struct vm_operations_struct ubd_char_vm_ops = {
+	.open = ubd_char_vm_open,
+	.close = ubd_char_vm_close,
+};
+
+/*
+ * A child gets no copy of the mapping: it could not serve, and would hide that its parent is gone.
+ */
+static int ubd_char_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	struct ubd_device *device = file->private_data;
+	unsigned long stride = ubd_desc_offset(1, PAGE_SIZE) >> PAGE_SHIFT;
+	unsigned long id = vma->vm_pgoff / stride;
+	int error;
+
+	if (vma->vm_flags & VM_WRITE)
+		return -EPERM;
+	if (!(vma->vm_flags & VM_SHARED) || vma->vm_pgoff % stride ||
+	    id >= device->info.nr_hw_queues ||
+	    vma->vm_end - vma->vm_start != ubd_desc_length(device->info.queue_depth, PAGE_SIZE))
+		return -EINVAL;
+	ubd_vm_flags_change(vma, VM_DONTCOPY, VM_MAYWRITE);
+	error = remap_vmalloc_range(vma, device->queues[id]->descs, 0);
+	if (error)
+		return error;
+	vma->vm_private_data = device;
+	vma->vm_ops = &ubd_char_vm_ops;
+	ubd_char_vm_open(vma);
+	return 0;
+}
+
+const struct file_operations ubd_char_fops = {
+	.owner = THIS_MODULE,
+	.open = ubd_char_open,
+	.flush = ubd_char_flush,
+	.release = ubd_char_release,
+	.mmap = ubd_char_mmap,
+	.uring_cmd = ubd_io_cmd,
+};

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The disk: its limits from the device's parameters, START that adds it and STOP that takes it
+ * away. It knows neither tags nor commands.
+ */
+#include <linux/log2.h>
+#include <linux/module.h>
+
+#include "ubd.h"
+
+static const struct block_device_operations ubd_disk_ops = {
+	.owner = THIS_MODULE,
+};
+
+static bool ubd_is_block_size(u32 size)
+{
+	return is_power_of_2(size) && size >= SECTOR_SIZE && size <= PAGE_SIZE;
+}
+
+static u32 ubd_request_size(const struct ubd_device *device)
+{
+	return device->info.rq_max_blocks * device->info.block_size;
+}
+
+/* Fill in what zero stands for. */
+void ubd_disk_effective_params(const struct ubd_device *device, struct ubd_params *params)
+{
+	*params = device->params;
+	if (!params->logical_block_size) /* never set: what V2 does */
+		*params = (struct ubd_params){
+			.flags = UBD_PARAM_DEFAULT_FLAGS,
+			.logical_block_size = device->info.block_size,
+			.discard_granularity = PAGE_SIZE,
+			.max_discard = (u64)(UINT_MAX >> SECTOR_SHIFT) << SECTOR_SHIFT,
+			.max_write_zeroes = (u64)(UINT_MAX >> SECTOR_SHIFT) << SECTOR_SHIFT,
+		};
+	if (!params->physical_block_size)
+		params->physical_block_size = params->logical_block_size;
+	if (!params->io_min)
+		params->io_min = params->physical_block_size;
+	if (params->max_discard && !params->discard_granularity)
+		params->discard_granularity = params->logical_block_size;
+}
+
+/* The block layer takes what it is given and warns, or worse: so all is checked here. */
+int ubd_disk_check_params(const struct ubd_device *device, const struct ubd_params *params)
+{
+	u64 capacity = device->info.dev_blocks * device->info.block_size;
+	u32 logical = params->logical_block_size;
+
+	if (params->flags & ~UBD_PARAM_ALL_FLAGS ||
+	    memchr_inv(params->reserved, 0, sizeof(params->reserved)))
+		return -EINVAL;
+	if (params->flags & UBD_PARAM_FUA && !(params->flags & UBD_PARAM_VOLATILE_CACHE))
+		return -EINVAL;
+	if (!ubd_is_block_size(logical) || capacity & (logical - 1) ||
+	    ubd_request_size(device) & (logical - 1))
+		return -EINVAL;
+	if (params->physical_block_size &&
+	    (!is_power_of_2(params->physical_block_size) || params->physical_block_size < logical))
+		return -EINVAL;
+	if (params->io_min & (logical - 1) || params->io_opt & (logical - 1))
+		return -EINVAL;
+	if (params->chunk_size &&
+	    (!is_power_of_2(params->chunk_size) || params->chunk_size < PAGE_SIZE))
+		return -EINVAL;
+	if (params->discard_granularity &&
+	    (!is_power_of_2(params->discard_granularity) || params->discard_granularity < logical))
+		return -EINVAL;
+	if (params->max_discard && params->max_discard < params->discard_granularity)
+		return -EINVAL;
+	if (params->max_discard & (logical - 1) || params->max_write_zeroes & (logical - 1))
+		return -EINVAL;
+	if (params->timeout_ms && (params->timeout_ms < 1000 || params->timeout_ms > 86400000))
+		return -EINVAL;
+	return 0;
+}
+
+static unsigned int ubd_sectors(u64 bytes)
+{
+	return min_t(u64, bytes, UINT_MAX) >> SECTOR_SHIFT;
+}
+
+static struct gendisk *ubd_disk_alloc(struct ubd_device *device)
+{
+	struct ubd_disk_limits limits;
+	struct ubd_params params;
+	struct gendisk *disk;
+
+	ubd_disk_effective_params(device, &params);
+	limits = (struct ubd_disk_limits){
+		.logical_block_size = params.logical_block_size,
+		.physical_block_size = params.physical_block_size,
+		.io_min = params.io_min,
+		.io_opt = params.io_opt,
+		.max_sectors = ubd_request_size(device) >> SECTOR_SHIFT,
+		.chunk_sectors = params.chunk_size >> SECTOR_SHIFT,
+		.max_discard_sectors = ubd_sectors(params.max_discard),
+		.discard_granularity = params.max_discard ? params.discard_granularity : 0,
+		.max_write_zeroes_sectors = ubd_sectors(params.max_write_zeroes),
+		.write_cache = params.flags & UBD_PARAM_VOLATILE_CACHE,
+		.fua = params.flags & UBD_PARAM_FUA,
+		.rotational = params.flags & UBD_PARAM_ROTATIONAL,
+	};
+	disk = ubd_alloc_disk(&device->tag_set, device, &limits);
+	if (IS_ERR(disk))
+		return disk;
+	if (params.timeout_ms)
+		blk_queue_rq_timeout(disk->queue, msecs_to_jiffies(params.timeout_ms));
+	snprintf(disk->disk_name, sizeof(disk->disk_name), "ubdb%d", device->number);
+	disk->fops = &ubd_disk_ops;
+	set_capacity(disk, (device->info.dev_blocks * device->info.block_size) >> SECTOR_SHIFT);
+	set_disk_ro(disk, params.flags & UBD_PARAM_READ_ONLY);
+	return disk;
+}
+
+/* What to tell who wants to start: 0, or not yet, or never. */
+static int ubd_disk_can_start(const struct ubd_device *device)
+{
+	if (ubd_device_is(device, UBD_DEVICE_DELETED) || ubd_device_is(device, UBD_DEVICE_ENDING))
+		return -ENODEV;
+	return atomic_read(&device->nr_ready) == device->info.nr_hw_queues ? 0 : -EAGAIN;
+}
+
+/*
+ * LIVE and device->disk come before the disk, as its partition table is read while it is added. If
+ * the server dies during that, the reads fail, the disk is added all the same, and reap takes it
+ * away.
+ */
+static int ubd_disk_add(struct ubd_device *device, int pid)
+{
+	struct gendisk *disk;
+	int error = ubd_disk_can_start(device);
+
+	if (error)
+		return error;
+	if (device->disk)
+		return -EEXIST;
+	disk = ubd_disk_alloc(device);
+	if (IS_ERR(disk))
+		return PTR_ERR(disk);
+	WRITE_ONCE(device->info.pid, pid);
+	WRITE_ONCE(device->info.state, UBD_DEV_LIVE);
+	device->disk = disk;
+	error = add_disk(disk);
+	if (error) {
+		device->disk = NULL;
+		WRITE_ONCE(device->info.state, UBD_DEV_DEAD);
+		WRITE_ONCE(device->info.pid, -1);
+		put_disk(disk);
+		return error;
+	}
+	return ubd_disk_can_start(device);
+}
+
+/*
+ * Readiness is looked at again under the lock: the session that was ready may be another by then.
+ */
+int ubd_disk_start(struct ubd_device *device, int pid)
+{
+	int error;
+
+	if (pid <= 0)
+		return -EINVAL;
+	do {
+		if (wait_event_interruptible(device->wait, ubd_disk_can_start(device) != -EAGAIN))
+			return -EINTR;
+		if (mutex_lock_interruptible(&device->lock))
+			return -EINTR;
+		error = ubd_disk_add(device, pid);
+		mutex_unlock(&device->lock);
+	} while (error == -EAGAIN);
+	return error;
+}
+
+/*
+ * If the session is over, what is dirty is lost: say so to the file system, and don't write it
+ * back.
+ */
+void ubd_disk_remove(struct ubd_device *device)
+{
+	struct gendisk *disk = device->disk;
+
+	if (!disk)
+		return;
+	if (ubd_device_is(device, UBD_DEVICE_ENDING))
+		blk_mark_disk_dead(disk);
+	del_gendisk(disk);
+	device->disk = NULL;
+	WRITE_ONCE(device->info.state, UBD_DEV_DEAD);
+	WRITE_ONCE(device->info.pid, -1);
+	put_disk(disk);
+}
+
+int ubd_disk_stop(struct ubd_device *device)
+{
+	mutex_lock(&device->lock);
+	if (device->disk) {
+		queue_delayed_work(ubd_workqueue, &device->stop_watchdog,
+				   msecs_to_jiffies(UBD_STOP_TIMEOUT_MS));
+		ubd_disk_remove(device);
+		cancel_delayed_work_sync(&device->stop_watchdog);
+	}
+	if (ubd_device_is(device, UBD_DEVICE_OPEN) && !ubd_device_is(device, UBD_DEVICE_CLOSED))
+		ubd_device_abort(device);
+	mutex_unlock(&device->lock);
+	return 0;
+}

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The server's side of a tag: FETCH parks a command, delivery completes it, COMMIT ends the
+ * request. All of this runs in the server's task or in an io_uring worker of it, hostile though it
+ * may be: the payload is copied once, each step of a tag is one compare-and-exchange, and nothing
+ * that the tag's next owner may free is touched after the step that hands it over. See ubd.h.
+ */
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/nospec.h>
+#include <linux/sched/task.h>
+
+#include "ubd.h"
+
+/* Move a tag on, unless it is not in the state that it should be in. Returns the state found. */
+static int ubd_io_step(struct ubd_io *io, enum ubd_io_state from, enum ubd_io_state to)
+{
+	return atomic_cmpxchg(&io->state, from, to);
+}
+
+void ubd_io_end(struct request *rq, blk_status_t status)
+{
+	local_bh_disable();
+	blk_mq_end_request(rq, status);
+	local_bh_enable();
+}
+
+/* QUEUED to SERVER: give a tag to the server, or if that is gone, fail it. */
+void ubd_io_deliver(struct ubd_queue *queue, struct ubd_io *io, bool gone, unsigned int issue_flags)
+{
+	struct io_uring_cmd *cmd = io->cmd;
+	struct request *rq = io->rq;
+
+	if (unlikely(gone)) {
+		if (ubd_io_step(io, UBD_IO_QUEUED, UBD_IO_EMPTY) == UBD_IO_QUEUED)
+			ubd_io_end(rq, BLK_STS_IOERR);
+		io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
+		return;
+	}
+	if (req_op(rq) != REQ_OP_WRITE) {
+		if (ubd_io_step(io, UBD_IO_QUEUED, UBD_IO_SERVER) == UBD_IO_QUEUED)
+			io_uring_cmd_done(cmd, UBD_IO_RES_OK, 0, issue_flags);
+		else
+			io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
+		return;
+	}
+	if (ubd_io_step(io, UBD_IO_QUEUED, UBD_IO_BUSY) != UBD_IO_QUEUED) {
+		io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
+	} else if (likely(ubd_copy_to_server(rq, io->addr))) {
+		if (likely(ubd_io_step(io, UBD_IO_BUSY, UBD_IO_SERVER) == UBD_IO_BUSY)) {
+			io_uring_cmd_done(cmd, UBD_IO_RES_OK, 0, issue_flags);
+		} else {
+			ubd_io_end(rq, BLK_STS_IOERR);
+			io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
+		}
+	} else { /* the server never hears of it; its command waits for the next request */
+		if (ubd_io_step(io, UBD_IO_BUSY, UBD_IO_READY) != UBD_IO_BUSY)
+			io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
+		ubd_io_end(rq, BLK_STS_IOERR);
+	}
+}
+
+/*
+ * What the server's errno means to whoever sent the request. What would make ordinary I/O be tried
+ * again, or means something else to a stack of block devices, is a plain I/O error here.
+ */
+static blk_status_t ubd_io_status(s32 error)
+{
+	switch (error) {
+	case -EOPNOTSUPP:
+		return BLK_STS_NOTSUPP;
+	case -ETIMEDOUT:
+		return BLK_STS_TIMEOUT;
+	case -ENOSPC:
+		return BLK_STS_NOSPC;
+	case -ENOLINK:
+		return BLK_STS_TRANSPORT;
+	case -EREMOTEIO:
+		return BLK_STS_TARGET;
+	case -ENODATA:
+		return BLK_STS_MEDIUM;
+	case -EILSEQ:
+		return BLK_STS_PROTECTION;
+	default:
+		return BLK_STS_IOERR;
+	}
+}
+
+/*
+ * Judge a result, and take a READ's data. Says in *done how many bytes that settles, if any. For
+ * what is BUSY: the request's pages stay until its holder ends it.
+ */
+static blk_status_t ubd_io_judge(struct request *rq, s32 result, u64 addr, unsigned int *done)
+{
+	unsigned int length = blk_rq_bytes(rq);
+
+	*done = length;
+	if (unlikely(result < 0))
+		return ubd_io_status(result);
+	if (req_op(rq) != REQ_OP_READ && req_op(rq) != REQ_OP_WRITE)
+		return BLK_STS_OK;
+	if (unlikely(result != length)) {
+		if (result > length)
+			return BLK_STS_IOERR;
+		*done = round_down(result, queue_logical_block_size(rq->q));
+		if (!*done)
+			return BLK_STS_IOERR;
+	}
+	if (req_op(rq) == REQ_OP_READ && unlikely(!ubd_copy_from_server(rq, addr, *done)))
+		return BLK_STS_IOERR;
+	return BLK_STS_OK;
+}
+
+static void ubd_plug_finish(struct blk_plug_cb *cb, bool from_schedule)
+{
+	struct ubd_plug *plug = container_of(cb, struct ubd_plug, cb);
+	struct io_comp_batch batch = plug->batch;
+	struct file *file = cb->data;
+
+	memset(&plug->batch, 0, sizeof(plug->batch));
+	smp_store_release(&plug->task, NULL); /* against the next owner's cmpxchg() */
+	if (batch.complete) {
+		local_bh_disable();
+		batch.complete(&batch);
+		local_bh_enable();
+	}
+	fput(file); /* the last: it may be what keeps the queue and this code */
+}
+
+/* Whether this task's requests on this queue may gather until its plug is finished. */
+static bool ubd_plug_arm(struct ubd_queue *queue, struct io_uring_cmd *cmd)
+{
+	struct ubd_plug *plug = &queue->plug;
+
+	if (!current->plug || current != queue->task)
+		return false;
+	if (plug->task != current) {
+		if (cmpxchg(&plug->task, NULL, current))
+			return false;
+		plug->cb.callback = ubd_plug_finish;
+		plug->cb.data = get_file(cmd->file);
+		list_add(&plug->cb.list, &current->plug->cb_list);
+	}
+	return true;
+}
+
+/* The tag is another's by now: touch nothing but the request, and an armed plug. */
+static void ubd_io_finish(struct request *rq, blk_status_t status, unsigned int done,
+			  struct ubd_plug *plug)
+{
+	if (unlikely(status == BLK_STS_OK && done != blk_rq_bytes(rq))) {
+		local_bh_disable();
+		blk_update_request(rq, BLK_STS_OK, done);
+		local_bh_enable();
+		blk_mq_requeue_request(rq, true);
+	} else if (!plug || !blk_mq_add_to_batch(rq, &plug->batch, status != BLK_STS_OK,
+						 blk_mq_end_request_batch)) {
+		ubd_io_end(rq, status);
+	}
+}
+
+/*
+ * Put a command on a BUSY tag. It can be cancelled, completed and freed by others as soon as the
+ * tag is READY; if the session ended meanwhile, we complete it ourselves, since it counts as
+ * pending now.
+ */
+static int ubd_io_park(struct ubd_io *io, struct io_uring_cmd *cmd, u64 addr,
+		       unsigned int issue_flags)
+{
+	io->addr = addr;
+	io->cmd = cmd;
+	ubd_cmd_mark_cancelable(cmd, issue_flags);
+	if (unlikely(ubd_io_step(io, UBD_IO_BUSY, UBD_IO_READY) != UBD_IO_BUSY)) {
+		io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
+		return UBD_IO_RES_ABORT;
+	}
+	return 0;
+}
+
+static int ubd_io_commit(struct ubd_queue *queue, const struct ubd_io_cmd *payload,
+			 struct io_uring_cmd *cmd, unsigned int issue_flags, bool fetch)
+{
+	struct ubd_io *io = &queue->ios[payload->tag];
+	struct ubd_plug *plug = NULL;
+	struct request *rq;
+	blk_status_t status;
+	unsigned int done;
+	int state;
+
+	if (unlikely(ubd_cmd_ring(cmd) != queue->ring || ubd_cmd_task(cmd) != queue->task))
+		return -EINVAL;
+	if (unlikely(fetch && !payload->addr))
+		return -EINVAL;
+	state = ubd_io_step(io, UBD_IO_SERVER, UBD_IO_BUSY);
+	if (unlikely(state != UBD_IO_SERVER))
+		return state & UBD_IO_ABORT ? UBD_IO_RES_ABORT : -EINVAL;
+	rq = io->rq;
+	status = ubd_io_judge(rq, payload->result, fetch ? payload->addr : io->addr, &done);
+	if (ubd_plug_arm(queue, cmd))
+		plug = &queue->plug;
+	if (fetch)
+		ubd_io_park(io, cmd, payload->addr, issue_flags);
+	else
+		ubd_io_step(io, UBD_IO_BUSY, UBD_IO_EMPTY);
+	ubd_io_finish(rq, status, done, plug);
+	return fetch ? -EIOCBQUEUED : UBD_IO_RES_OK;
+}
+
+/* The first FETCH decides which task and which ring serve this queue. */
+static int ubd_queue_bind(struct ubd_queue *queue, struct io_uring_cmd *cmd)
+{
+	struct task_struct *task = ubd_cmd_task(cmd);
+	struct io_ring_ctx *ring = ubd_cmd_ring(cmd);
+	int error = 0;
+
+	spin_lock(&queue->lock);
+	if (queue->nr_fetched == queue->depth) {
+		error = -EBUSY;
+	} else if (!queue->task) {
+		queue->ring = ring;
+		get_task_struct(task);
+		smp_store_release(&queue->task, task); /* for who looks without the lock */
+	} else if (queue->task != task || queue->ring != ring) {
+		error = -EINVAL;
+	}
+	spin_unlock(&queue->lock);
+	return error;
+}
+
+static void ubd_queue_fetched(struct ubd_queue *queue)
+{
+	struct ubd_device *device = queue->device;
+	bool ready;
+
+	spin_lock(&queue->lock);
+	ready = ++queue->nr_fetched == queue->depth;
+	spin_unlock(&queue->lock);
+	if (ready && atomic_inc_return(&device->nr_ready) == device->info.nr_hw_queues)
+		wake_up_all(&device->wait);
+}
+
+static int ubd_io_fetch(struct ubd_queue *queue, const struct ubd_io_cmd *payload,
+			struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	struct ubd_io *io = &queue->ios[payload->tag];
+	struct file *file = cmd->file;
+	int error;
+
+	if (ubd_cmd_ring(cmd)->flags & IORING_SETUP_SQPOLL)
+		return -EOPNOTSUPP;
+	if (!payload->addr)
+		return -EINVAL;
+	error = ubd_queue_bind(queue, cmd);
+	if (error)
+		return error;
+	error = ubd_io_step(io, UBD_IO_EMPTY, UBD_IO_BUSY);
+	if (error != UBD_IO_EMPTY)
+		return error & UBD_IO_ABORT ? UBD_IO_RES_ABORT : -EBUSY;
+	get_file(file); /* parked, the command may be gone, and the file with it */
+	if (!ubd_io_park(io, cmd, payload->addr, issue_flags))
+		ubd_queue_fetched(queue);
+	fput(file);
+	return -EIOCBQUEUED;
+}
+
+/*
+ * The char device's uring_cmd(): called with the ring's lock held, or in an io_uring worker
+ * without.
+ */
+int ubd_io_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	struct ubd_device *device = cmd->file->private_data;
+	struct ubd_queue *queue;
+	struct ubd_io_cmd payload;
+
+	if (unlikely(ubd_cmd_is_cancel(issue_flags))) {
+		ubd_device_kill(device); /* and leave the command to the abort that follows */
+		return 0;
+	}
+	if (unlikely(!(issue_flags & IO_URING_F_SQE128)))
+		return -EINVAL;
+	if (unlikely(ubd_device_is(device, UBD_DEVICE_ENDING)))
+		return UBD_IO_RES_ABORT;
+	memcpy(&payload, ubd_cmd_payload(cmd), sizeof(payload));
+	barrier(); /* the copy is what we go by, not what user space may change it to */
+	if (unlikely(payload.q_id >= device->info.nr_hw_queues ||
+		     payload.tag >= device->info.queue_depth))
+		return -EINVAL;
+	payload.q_id = array_index_nospec(payload.q_id, device->info.nr_hw_queues);
+	payload.tag = array_index_nospec(payload.tag, device->info.queue_depth);
+	queue = device->queues[payload.q_id];
+
+	switch (cmd->cmd_op) {
+	case UBD_IO_COMMIT_AND_FETCH_REQ:
+		return ubd_io_commit(queue, &payload, cmd, issue_flags, true);
+	case UBD_IO_COMMIT_REQ:
+		return ubd_io_commit(queue, &payload, cmd, issue_flags, false);
+	case UBD_IO_FETCH_REQ:
+		return ubd_io_fetch(queue, &payload, cmd, issue_flags);
+	default:
+		return -EOPNOTSUPP;
+	}
+}
