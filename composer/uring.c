@@ -43,8 +43,14 @@ int uring_open(struct uring *uring, unsigned entries, uint64_t completions, cons
 
 void uring_close(struct uring *uring)
 {
-	if (uring->is_open)
+	if (uring->is_open) {
+		/*
+		 * The kernel takes a ring apart some time after its end, and the ring holds its fixed
+		 * files: their locks would outlive us, and the next daemon be refused.
+		 */
+		(void)io_uring_unregister_files(&uring->ring); /* there may be none */
 		io_uring_queue_exit(&uring->ring);
+	}
 	uring->is_open = false;
 }
 
