@@ -2,9 +2,9 @@
 /*
  * Assembly: whether the opened leaves are what the document means, and the labels that say so.
  *
- * Blank leaves are formatted; leaves with labels of one tree are recognised wherever their paths now
- * lead (identity is in the label: leaves given in another order are put where they belong); all else
- * is refused, by name. Main thread only, after leaves_open() and before tree_open().
+ * Blank leaves are formatted; leaves with labels of one tree are recognised wherever their paths
+ * now lead (identity is in the label: leaves given in another order are put where they belong); all
+ * else is refused, by name. Main thread only, after leaves_open() and before tree_open().
  */
 #ifndef COMPOSER_ASSEMBLE_H
 #define COMPOSER_ASSEMBLE_H
@@ -12,22 +12,31 @@
 #include "tree.h"
 
 struct assemble_options {
-	bool force;    /* overwrite what is found on the leaves */
+	bool force; /* overwrite what is found on the leaves */
 	bool degraded; /* go on without missing legs where a redundant node can */
-	bool dry;      /* for `check`: decide and report, write nothing */
+	bool dry; /* for `check`: says what would be done */
 };
 
 /*
- * Decides, and unless dry writes labels. Sets node->failed for stale legs and node->unclean. Notes
- * (what was formatted, reordered, left out) go to `notes`, one per line. 0, or -1 with messages, in
- * which case no byte of any leaf has been changed.
+ * Decides, and writes nothing: what is to be written is done by assemble_start(), once tree_open()
+ * and the front-end have accepted the tree too. Sets node->failed for stale and missing legs and
+ * node->unclean, and brings each leaf to the node of its place. Notes (what is formatted,
+ * reordered, left out) go to `notes`, one per line; `dry` only changes their tense. 0, or -1 with
+ * messages.
+ *
+ * `force` overwrites what is on the leaves where they don't fit; leaves that fit are recognised as
+ * without it, and a tree that could go on degraded is refused rather than overwritten.
  */
 int assemble(struct tree *tree, const struct assemble_options *options, struct err *err,
 	struct err *notes);
 
 /*
- * The device is about to go live: marks every label as open, durably. 0, or -1 with messages.
+ * The device is about to go live: formats what assemble() has decided to, and marks every label as
+ * open, durably. A crash before its end leaves leaves that the next create takes as they were
+ * meant. 0, or -1 with messages.
+ *
  * assemble_stop() is its end: the device has stopped and all is flushed; marks the labels as clean.
+ * It may be called after a start that failed. Both leave failed legs alone.
  */
 int assemble_start(struct tree *tree, struct err *err);
 int assemble_stop(struct tree *tree, struct err *err);

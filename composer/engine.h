@@ -49,7 +49,7 @@ struct sub_io {
 	struct sub_io *merged; /* further ops that it serves, in order of offset */
 	struct sub_io *merged_last;
 	struct iovec vector; /* the bytes of this op alone */
-	unsigned round, retries;
+	unsigned retries;
 };
 
 struct engine_backend {

@@ -35,7 +35,6 @@ struct io {
 	void *data;
 	unsigned tag;
 	unsigned sub_count; /* sub-I/Os added and not ended */
-	unsigned round;	    /* sub-I/Os of one round may be merged */
 	bool dirty;	    /* in engine->dirty */
 	/*
 	 * Frames that must hear of success: they have further waves, asked for resume(), saw an op
@@ -60,7 +59,7 @@ struct engine {
 	size_t arena_size, memory;
 	unsigned fan_out_max;
 	struct hold_list *holds;    /* by node->index */
-	struct sub_io **last_subs;  /* by leaf place: what a neighbour may be merged into */
+	struct sub_io **last_subs;  /* by leaf place: not submitted yet, takes neighbours */
 	struct frame *ready, **ready_end; /* frames whose hold was granted */
 	struct io *dirty;
 	unsigned depth; /* calls into the engine within each other */

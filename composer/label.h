@@ -3,10 +3,10 @@
  * The label: what we write on a leaf, so that it says who it is whatever its path. label.c has the
  * byte table and the crash story; this header has the fields.
  *
- * A labelled leaf keeps LABEL_FRONT bytes at its front and LABEL_TAIL at its end for us, whatever its
- * size: at the front two copies of the label (and, later, the mirror's bitmap), at the end nothing,
- * so that what a user puts at the end of his device (a GPT's backup, an old md superblock) is never
- * at the end of the leaf, where other tools would take it for the leaf's own.
+ * A labelled leaf keeps LABEL_FRONT bytes at its front and LABEL_TAIL at its end for us, whatever
+ * its size: at the front two copies of the label (and, later, the mirror's bitmap), at the end
+ * nothing, so that what a user puts at the end of his device (a GPT's backup, an old md superblock)
+ * is never at the end of the leaf, where other tools would take it for the leaf's own.
  */
 #ifndef COMPOSER_LABEL_H
 #define COMPOSER_LABEL_H
@@ -24,16 +24,19 @@
 #define LABEL_COPY_STRIDE (UINT64_C(2) << 20) /* copy n begins at n * LABEL_COPY_STRIDE */
 #define LABEL_PEERS_MAX 1024
 #define LABEL_BLOCK 4096 /* all offsets and lengths of ours are multiples: fits any O_DIRECT */
-#define LABEL_UPDATE_MAX (4096 + LABEL_PEERS_MAX * 16) /* head and peers: what changes while live */
+#define LABEL_UPDATE_MAX (4096 + LABEL_PEERS_MAX * 16) /* head and peers: what changes while live  \
+							*/
 #define LABEL_DOCUMENT_MAX ((size_t)1 << 20)
 #define LABEL_GEOMETRY_MAX ((size_t)256 << 10)
 
 /* label.flags */
 #define LABEL_FORMATTING 1u /* `create` has not ended: nothing was ever served from this leaf */
-#define LABEL_OPEN 2u	    /* a daemon serves it: an assembly that finds this follows an unclean stop */
-#define LABEL_UNSYNCED 4u   /* redundant legs may differ where writes were in flight; resync clears it */
-#define LABEL_SERVED 8u	    /* a daemon has served it once: never again taken for a blank leaf */
-#define LABEL_FLAGS 15u	    /* those that we know */
+#define LABEL_OPEN 2u /* a daemon serves it: an assembly that finds this follows an unclean stop   \
+		       */
+#define LABEL_UNSYNCED                                                                             \
+	4u /* redundant legs may differ where writes were in flight; resync clears it */
+#define LABEL_SERVED 8u /* a daemon has served it once: never again taken for a blank leaf */
+#define LABEL_FLAGS 15u /* those that we know */
 
 enum label_peer_state {
 	LABEL_PEER_IN_SYNC = 0,
@@ -55,18 +58,23 @@ struct label {
 	uint64_t generation; /* goes up with every write of the label */
 	uint32_t flags;
 	struct label_peer *peers; /* leaf_count of them; owned */
-	char *document;		  /* the tree's JSON text, NUL-ended; owned */
-	char *geometry;		  /* tree_geometry(), NUL-ended; owned */
-	bool damaged; /* label_read(): one copy is not whole. Torn by a crash, or rotten: no telling */
+	char *document; /* the tree's JSON text, NUL-ended; owned */
+	char *geometry; /* tree_geometry(), NUL-ended; owned */
+	bool damaged; /* label_read(): one copy is not whole. Torn by a crash, or rotten: no telling
+		       */
+	bool mixed; /* label_read(): the copies' texts differ, as label_update_texts() was
+		       interrupted */
 };
 
 /*
- * Writes head and peers into memory of LABEL_UPDATE_MAX bytes, zero-padded to whole 4096-byte blocks,
- * and returns their length. Pure; for a queue's thread too. The texts don't change while live.
+ * Writes head and peers into memory of LABEL_UPDATE_MAX bytes, zero-padded to whole 4096-byte
+ * blocks, and returns their length. Pure; for a queue's thread too. The texts don't change while
+ * live.
  */
 size_t label_encode(const struct label *label, void *memory);
 
-/* Where in the leaf the label of this generation goes: copies take turns, the older one is replaced. */
+/* Where in the leaf the label of this generation goes: copies take turns, the older one is
+ * replaced. */
 uint64_t label_offset(uint64_t generation);
 
 /*
@@ -89,10 +97,10 @@ int label_update(int fd, struct label *label);
 int label_update_texts(int fd, struct label *label);
 
 enum label_found {
-	LABEL_NONE,	/* nothing of ours */
-	LABEL_FOUND,	/* label is filled; label_finish() frees it */
-	LABEL_NEWER,	/* ours, but of a version or with features unknown to us */
-	LABEL_CORRUPT,	/* our magic, but no copy is whole */
+	LABEL_NONE, /* nothing of ours */
+	LABEL_FOUND, /* label is filled; label_finish() frees it */
+	LABEL_NEWER, /* ours, but of a version or with features unknown to us */
+	LABEL_CORRUPT, /* our magic, but no copy is whole */
 	LABEL_UNREADABLE, /* an I/O error */
 };
 
@@ -105,13 +113,14 @@ enum label_found label_decode(const void *copy, size_t length, uint64_t offset, 
 	char *why, size_t why_size);
 
 /*
- * The length that label_decode() wants for the copy with this head (LABEL_BLOCK bytes, any content):
- * at most LABEL_COPY_STRIDE, a multiple of LABEL_BLOCK.
+ * The length that label_decode() wants for the copy with this head (LABEL_BLOCK bytes, any
+ * content): at most LABEL_COPY_STRIDE, a multiple of LABEL_BLOCK.
  */
 size_t label_copy_length(const void *head);
 
 /* Reads the newer of the whole copies. `why` (a buffer) gets a clause for messages. Blocks. */
-enum label_found label_read(int fd, uint64_t bytes, struct label *label, char *why, size_t why_size);
+enum label_found label_read(
+	int fd, uint64_t bytes, struct label *label, char *why, size_t why_size);
 
 void label_finish(struct label *label);
 

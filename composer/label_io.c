@@ -69,7 +69,8 @@ static int update(
 	if (result == 0)
 		result = leaf_io_flush(fd);
 	if (result < 0)
-		label->generation--; /* the next try goes to this copy again, not to the whole one */
+		label->generation--; /* the next try goes to this copy again, not to the whole one
+				      */
 	free(memory);
 	return result;
 }
@@ -187,6 +188,9 @@ enum label_found label_read(int fd, uint64_t bytes, struct label *label, char *w
 	free(memory);
 	result = judge(found, labels, &chosen);
 	explain(found, chosen, clauses, why, why_size);
+	if (result == LABEL_FOUND && found[!chosen] == LABEL_FOUND)
+		labels[chosen].mixed = strcmp(labels[0].document, labels[1].document) != 0 ||
+				       strcmp(labels[0].geometry, labels[1].geometry) != 0;
 	for (copy = 0; copy < LABEL_COPIES; copy++)
 		if (result == LABEL_FOUND && copy == chosen)
 			*label = labels[copy];

@@ -45,6 +45,7 @@ static int leaf_parse(struct node *node, struct err *err)
 	leaf->path = strdup(json_get_string(node->json, "path", ""));
 	if (!leaf->path)
 		return leaf_err(leaf, err, "out of memory");
+	leaf->listed = leaf->place;
 	leaf->wanted = json_get_size(node->json, "size", 0);
 	leaf->labelled = json_get_boolean(node->json, "label", true);
 	leaf->direct = json_get_boolean(node->json, "direct", true);

@@ -24,9 +24,18 @@ struct leaf_record {
 	struct sub_io *writing; /* those that the running write answers; the first one carries it */
 };
 
+/* What assembly has decided about the label, for assemble_start() to do. */
+enum leaf_todo {
+	LEAF_KEEP, /* it says what is so */
+	LEAF_REFRESH, /* its texts or both copies are to be written anew */
+	LEAF_FORMAT, /* it is to be made */
+	LEAF_WIPE_FORMAT, /* likewise, over what was there */
+};
+
 struct leaf {
 	struct node *node;
 	unsigned place; /* index among the tree's leaves, in document order */
+	unsigned listed; /* the place that the document gives it; assembly may bring it to another */
 	char *path; /* as the document says it, made absolute */
 	bool is_block; /* a disk, not a regular file */
 	bool direct; /* O_DIRECT */
@@ -41,6 +50,7 @@ struct leaf {
 	uint64_t wanted; /* the document's size; 0: none given */
 	uint64_t data_offset; /* where the node's bytes begin */
 	struct label label;
+	enum leaf_todo todo;
 	void *label_memory; /* LABEL_UPDATE_MAX bytes, aligned for O_DIRECT; labelled leaves only */
 	struct leaf_record record;
 	uint64_t sub_ios, errors; /* relaxed counters */

@@ -49,7 +49,7 @@ static const char *leaf_action(const struct leaf *leaf)
 		return leaf->exists ? "raw" : "make_raw";
 	if (!leaf->exists)
 		return "make";
-	return leaf->label.generation ? "recognised" : "format";
+	return leaf->todo >= LEAF_FORMAT ? "format" : "recognised";
 }
 
 static void add_leaf(struct json_object *out, const struct leaf *leaf, bool is_live)

@@ -32,7 +32,7 @@ static bool sub_io_merge(struct io *io, struct sub_io *sub)
 
 	if (!has_bytes(sub->kind))
 		return false;
-	if (last && last->io == io && last->round == io->round && last->kind == sub->kind &&
+	if (last && last->io == io && last->kind == sub->kind &&
 		last->flags == sub->flags && last->offset + last->length == sub->offset) {
 		last->length += sub->length;
 		last->merged_last->merged = sub;
@@ -61,7 +61,6 @@ void sub_io_add(struct io *io, struct node *node, const struct request *request,
 		.io = io,
 		.frame = frame,
 		.op = op,
-		.round = io->round,
 	};
 	if (request->data.home == DATA_REQUEST)
 		sub->vector = (struct iovec){ (char *)io->data + request->data.offset,
@@ -156,13 +155,26 @@ static void sub_io_send(struct engine *engine, struct sub_io *sub)
 		engine->config.backend->submit(engine->config.context, sub);
 }
 
+/* What is submitted takes no more ops, and its memory will be something else's: forget it. */
+static void io_forget(struct io *io)
+{
+	const struct sub_io *sub;
+
+	for (sub = io->fresh; sub; sub = sub->next) {
+		struct sub_io **slot = &io->engine->last_subs[sub->leaf->place];
+
+		if (*slot && (*slot)->io == io)
+			*slot = NULL;
+	}
+}
+
 void sub_io_submit(struct io *io)
 {
 	struct engine *engine = io->engine;
 	struct sub_io *sub = io->fresh;
 
+	io_forget(io);
 	io->fresh = NULL;
-	io->round++;
 	if (!sub)
 		return;
 	if (engine->config.fan_out != FAN_OUT_GATHERED &&

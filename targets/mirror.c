@@ -161,6 +161,8 @@ static bool mirror_read(struct node *node, const struct request *request, struct
 		mirror->legs[best].pending++;
 		plan_ask(plan);
 	}
+	if (plan->count > 1)
+		plan_ask(plan); /* success must overrule the error of the leg before */
 	return true;
 }
 

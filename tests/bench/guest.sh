@@ -38,15 +38,14 @@ measure_md() {
 	fill
 }
 
-# Ours: a tree, with the fan-out mode given. A mode or target that is not built is left out, and said so.
+# measure_tree TREE NAME FAN_OUT: ours. What cannot be created (a mode that is not there yet) is left out, and said so.
 measure_tree() {
-	name="ubd $1${3:+, $3}"
-	sed "s/\"fan_out\": \"[a-z]*\"/\"fan_out\": \"${3:-auto}\"/" "$1.json" >"/tmp/$1.json"
+	sed "s/\"fan_out\": \"[a-z]*\"/\"fan_out\": \"$3\"/" "$1.json" >"/tmp/$1.json"
 	if device=$(ubd-compose create "/tmp/$1.json" 2>/tmp/error); then
-		measure "$name$2" "$device"
+		measure "ubd $2, $3" "$device"
 		ubd-compose delete "$1"
 	else
-		echo "bench: $name is left out: $(head -n 1 /tmp/error)" >&2
+		echo "bench: ubd $2, $3 is left out: $(head -n 1 /tmp/error)" >&2
 	fi
 }
 
@@ -63,10 +62,10 @@ measure 'loop, direct I/O' "$loop"
 losetup --detach "$loop"
 
 if [ -x /usr/local/bin/ubd-compose ] && modprobe ubd 2>/dev/null; then
-	measure_tree linear ''
-	for fan_out in linked gathered; do
-		measure_tree stripe ' ×4' $fan_out
-		measure_tree mirror ' ×2' $fan_out
+	for fan_out in linked gathered passthrough; do
+		measure_tree linear linear $fan_out
+		measure_tree stripe 'stripe ×4' $fan_out
+		measure_tree mirror 'mirror ×2' $fan_out
 	done
 else
 	echo 'bench: no rows of ours: ubd-compose or ubd.ko is not built' >&2

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * A load that costs next to nothing itself: keeps a number of direct I/Os in flight on a device and prints how
- * many nanoseconds of this machine's clock each took. In the test VM's instruction-count mode those are instructions.
- * It verifies nothing, allocates nothing while the clock runs, and visits the same offsets at each run.
+ * A load that costs next to nothing itself: keeps a number of direct I/Os in flight on a device and
+ * prints how many nanoseconds of this machine's clock each took. In the test VM's instruction-count
+ * mode those are instructions. It verifies nothing, allocates nothing while the clock runs, and
+ * visits the same offsets at each run.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -93,11 +94,12 @@ static void load_run(struct load *load, uint64_t count)
 
 		if (err < 0)
 			die("submit: %s", strerror(-err));
-		io_uring_for_each_cqe(&load->ring, head, cqe) {
+		io_uring_for_each_cqe (&load->ring, head, cqe) {
 			seen++;
 			if (cqe->res != (int)load->block)
-				die("an I/O of %llu bytes returned %d (%s)", (unsigned long long)load->block, cqe->res,
-				    cqe->res < 0 ? strerror(-cqe->res) : "short");
+				die("an I/O of %llu bytes returned %d (%s)",
+					(unsigned long long)load->block, cqe->res,
+					cqe->res < 0 ? strerror(-cqe->res) : "short");
 			if (started < count) {
 				load_prepare(load, cqe->user_data);
 				started++;
@@ -172,9 +174,10 @@ int main(int argc, char **argv)
 	}
 	argv += optind;
 	if (argc - optind != 5) {
-		fputs("usage: load [-f] [-b] DEVICE randread|randwrite|read|write BLOCK DEPTH COUNT\n"
+		fputs("usage: load [-f] [-b] DEVICE randread|randwrite|read|write BLOCK DEPTH "
+		      "COUNT\n"
 		      "Prints nanoseconds per I/O. -f registers the file, -b the buffers.\n",
-		      stderr);
+			stderr);
 		return 2;
 	}
 	kind = argv[1];

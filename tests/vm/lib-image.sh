@@ -18,8 +18,6 @@ base_links='
 	kmod:sbin/modprobe kmod:sbin/insmod kmod:sbin/rmmod kmod:sbin/lsmod kmod:sbin/modinfo kmod:sbin/depmod
 '
 
-tool_path() { PATH=$PATH:/usr/sbin:/sbin command -v "$1"; }
-
 # The shared libraries that programs need, one a line; none for what is no dynamic program.
 libraries_of() { ldd "$@" 2>/dev/null | grep -o '/[^ ]*[^ :]' | grep -v ':$' | sort -u; }
 
@@ -129,15 +127,16 @@ base_image() {
 module_build() {
 	local kernel=$1 release=$2 out=$build/kmod-$2 sources
 	[ -e "$root/kmod/Makefile" ] || return 0
-	mkdir -p "$out"
+	mkdir -p "$build"
 	exec 8>"$out.lock"
 	flock 8
 	sources=$(cd "$root/kmod" && find . -type f \( -name '*.[ch]' -o -name Makefile -o -name Kbuild \) -print0 | LC_ALL=C sort -z |
-		xargs -0 sha256sum | cat - "$kernel/release" | sha256sum)
+		xargs -0 sha256sum | cat - <(readlink -f "$kernel") | sha256sum)
 	if [ ! -e "$out/ubd.ko" ] || [ "$(cat "$out/.sources" 2>/dev/null)" != "$sources" ]; then
-		rm -f "$out/.sources"
-		env -u MAKEFLAGS -u MAKELEVEL make -C "$root/kmod" KDIR="$kernel/headers" OUT="$out" >"$out/build.log" 2>&1 || {
-			cat "$out/build.log" >&2
+		rm -rf "$out"
+		mkdir -p "$out"
+		env -u MAKEFLAGS -u MAKELEVEL make -C "$root/kmod" KDIR="$kernel/headers" OUT="$out" >"$out.log" 2>&1 || {
+			cat "$out.log" >&2
 			die "kmod does not build for $release"
 		}
 		echo "$sources" >"$out/.sources"
@@ -181,8 +180,7 @@ overlay_build() {
 		mkdir -p "$into.modules/lib/modules/$release/updates" "$place/$release/updates"
 		cp "$modules"/*.ko "$place/$release/updates/"
 		cp "$modules"/*.ko "$into.modules/lib/modules/$release/updates/"
-		rm "$into.modules/lib/modules/$release/"modules.*[!nr]
-		depmod -b "$into.modules" "$release"
+		depmod -b "$into.modules" "$release" 2>"$into.depmod" || die "depmod: $(cat "$into.depmod")"
 		find "$into.modules/lib/modules/$release" -maxdepth 1 -type f -exec cp {} "$place/$release/" \;
 	fi
 }

@@ -15,9 +15,12 @@ die() {
 	exit "$RUN_FAILED"
 }
 
+# System programs are not in every user's PATH.
+tool_path() { PATH=$PATH:/usr/sbin:/sbin command -v "$1"; }
+
 need_tools() {
 	local tool
 	for tool; do
-		command -v "$tool" >/dev/null || die "$tool is missing; install what is needed with tests/deps"
+		tool_path "$tool" >/dev/null || die "$tool is missing; install what is needed with tests/deps"
 	done
 }

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Assembly: from what is on the leaves to what is to be done with them. It reads labels and writes
+ * none; it knows no type of target.
+ *
+ *   no label that was ever served   all blank: format. Anything else: refuse, or with force format
+ *   labels that fit, all there      recognise
+ *   labels that fit, some missing   refuse, or degraded go on without; with force format, unless it
+ *                                   could go on degraded
+ *   labels that don't fit           refuse, or with force format
+ */
+#include "assemble_internal.h"
+
+#include "leaf_internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TEXT_MAX (2 * IDENTIFY_MAX)
+#define FIRST_GENERATION LABEL_COPIES
+
+/* One leaf that stands in the way of formatting. */
+static void refuse_format(const struct assembly *assembly, const struct leaf *leaf)
+{
+	const struct member *member = &assembly->members[leaf->place];
+	uint64_t needed = leaf_bytes_for(leaf, leaf->wanted);
+	char text[TEXT_MAX];
+
+	switch (member->kind) {
+	case MEMBER_RAW:
+		return;
+	case MEMBER_MISSING:
+		err_add(assembly->err, "%s", leaf->problem);
+		return;
+	case MEMBER_UNREADABLE:
+		leaf_err(leaf, assembly->err, "%s %s", leaf->path,
+			member_says(member, text, sizeof(text)));
+		return;
+	case MEMBER_FOREIGN:
+	case MEMBER_NEWER:
+	case MEMBER_CORRUPT:
+		if (!assembly->options->force)
+			leaf_err(leaf, assembly->err, "%s %s; use --force to overwrite it",
+				leaf->path, member_says(member, text, sizeof(text)));
+		break;
+	default:
+		break;
+	}
+	if (leaf->wanted && leaf->bytes && leaf->bytes < needed)
+		leaf_err(leaf, assembly->err,
+			"%s has %" PRIu64 " bytes; size %" PRIu64 " with its label needs %" PRIu64,
+			leaf->path, leaf->bytes, leaf->wanted, needed);
+}
+
+static char *document_text(const struct tree *tree)
+{
+	size_t length;
+	const char *text = json_text(tree->document, &length);
+
+	return strndup(text, length);
+}
+
+static int label_make(struct leaf *leaf, const struct assembly *assembly, const uuid_t tree_uuid)
+{
+	struct label *label = &leaf->label;
+	unsigned i;
+
+	label_finish(label);
+	*label = (struct label){
+		.place = leaf->place,
+		.leaf_count = assembly->tree->leaf_count,
+		.data_offset = LABEL_FRONT,
+		.data_length = leaf->node->limits.size,
+		.generation = FIRST_GENERATION,
+		.flags = LABEL_FORMATTING,
+		.peers = calloc(assembly->tree->leaf_count, sizeof(*label->peers)),
+		.document = document_text(assembly->tree),
+		.geometry = strdup(assembly->geometry),
+	};
+	if (!label->peers || !label->document || !label->geometry)
+		return err_add(assembly->err, "out of memory");
+	uuid_copy(label->tree_uuid, tree_uuid);
+	uuid_generate(label->leaf_uuid);
+	for (i = 0; i < label->leaf_count; i++)
+		if (assembly->tree->leaves[i]->labelled)
+			label->peers[i].generation = FIRST_GENERATION;
+	return 0;
+}
+
+static int decide_format(struct assembly *assembly)
+{
+	const struct tree *tree = assembly->tree;
+	const char *would = assembly->options->dry ? "would be" : "is";
+	unsigned before = assembly->err->count, i;
+	uuid_t tree_uuid;
+
+	for (i = 0; i < tree->leaf_count; i++)
+		refuse_format(assembly, tree->leaves[i]);
+	if (assembly->err->count != before)
+		return -1;
+	uuid_generate(tree_uuid);
+	for (i = 0; i < tree->leaf_count; i++) {
+		struct leaf *leaf = tree->leaves[i];
+		char text[TEXT_MAX];
+
+		if (!leaf->labelled)
+			continue;
+		if (label_make(leaf, assembly, tree_uuid) < 0)
+			return -1;
+		leaf->data_offset = leaf->label.data_offset;
+		leaf->todo = LEAF_FORMAT;
+		if (assembly->members[i].kind > MEMBER_FRESH)
+			leaf->todo = LEAF_WIPE_FORMAT;
+		if (leaf->todo == LEAF_FORMAT)
+			err_add(assembly->notes, "%s: %s %s formatted", leaf->node->id, leaf->path,
+				would);
+		else if (assembly->members[i].kind == MEMBER_OURS)
+			err_add(assembly->notes, "%s: %s %s formatted over the label of a tree",
+				leaf->node->id, leaf->path, would);
+		else
+			err_add(assembly->notes, "%s: %s %s %s formatted over that", leaf->node->id,
+				leaf->path, member_says(&assembly->members[i], text, sizeof(text)),
+				would);
+	}
+	return 0;
+}
+
+/* A label was left open, or redundant legs have differed since: reads must not flap. */
+static void find_unclean(struct assembly *assembly)
+{
+	const struct tree *tree = assembly->tree;
+	bool open = false, unsynced = false;
+	unsigned i;
+
+	for (i = 0; i < tree->leaf_count; i++) {
+		const struct leaf *leaf = tree->leaves[i];
+
+		if (!leaf_is_used(leaf))
+			continue;
+		open |= (leaf->label.flags & LABEL_OPEN) != 0;
+		unsynced |= (leaf->label.flags & LABEL_UNSYNCED) || leaf->label.damaged;
+		if (leaf->label.damaged)
+			err_add(assembly->notes, "%s: %s: %s; the other one is used",
+				leaf->node->id, leaf->path, assembly->members[i].what);
+	}
+	if (open)
+		err_add(assembly->notes, "%s was not stopped cleanly", tree->name);
+	for (i = 0; i < tree->node_count; i++)
+		tree->nodes[i]->unclean = open || unsynced;
+	for (i = 0; i < tree->leaf_count && tree_is_redundant(tree); i++)
+		if (leaf_is_used(tree->leaves[i]) && (open || unsynced))
+			tree->leaves[i]->label.flags |= LABEL_UNSYNCED;
+}
+
+/* The labels carry the document: a new one replaces it. */
+static int find_refresh(struct assembly *assembly)
+{
+	const struct tree *tree = assembly->tree;
+	unsigned i;
+
+	for (i = 0; i < tree->leaf_count; i++) {
+		struct leaf *leaf = tree->leaves[i];
+		char *text;
+
+		if (!leaf_is_used(leaf))
+			continue;
+		text = document_text(tree);
+		if (!text)
+			return err_add(assembly->err, "out of memory");
+		if (strcmp(text, leaf->label.document) != 0 || leaf->label.damaged ||
+			leaf->label.mixed)
+			leaf->todo = LEAF_REFRESH;
+		free(leaf->label.document);
+		leaf->label.document = text;
+	}
+	return 0;
+}
+
+static int decide_recognise(struct assembly *assembly)
+{
+	const struct tree *tree = assembly->tree;
+	unsigned i;
+
+	assemble_place(assembly);
+	if (assemble_sizes(assembly) < 0 || assemble_legs(assembly, assembly->err) < 0)
+		return -1;
+	for (i = 0; i < tree->leaf_count; i++)
+		if (tree->leaves[i]->listed != i && tree->leaves[i]->fd >= 0)
+			err_add(assembly->notes, "%s is served by %s (listed as %s)",
+				tree->leaves[i]->node->id, tree->leaves[i]->path,
+				tree->leaves[tree->leaves[i]->listed]->node->id);
+	find_unclean(assembly);
+	return find_refresh(assembly);
+}
+
+/* Labels that fit, and leaves among them that are not what they should be. */
+static int refuse_incomplete(struct assembly *assembly, bool can_go_on)
+{
+	const struct tree *tree = assembly->tree;
+	const char *remedy = can_go_on			? "use --degraded to go on without it"
+			     : assembly->options->force ? "there is no other leg to go on with"
+							: "--force makes a new tree of all leaves";
+	const struct leaf *other = NULL;
+	char text[TEXT_MAX], name[TEXT_MAX];
+	unsigned i;
+
+	for (i = 0; i < tree->leaf_count; i++)
+		if (assembly->members[i].kind == MEMBER_OURS && !other)
+			other = tree->leaves[i];
+	label_tree_name(&other->label, name, sizeof(name));
+	for (i = 0; i < tree->leaf_count; i++) {
+		const struct member *member = &assembly->members[i];
+		const struct leaf *leaf = tree->leaves[i];
+
+		if (member->kind == MEMBER_RAW || member->kind == MEMBER_OURS)
+			continue;
+		if (leaf->problem)
+			err_add(assembly->err, "%s", leaf->problem);
+		else
+			leaf_err(leaf, assembly->err,
+				"%s %s, while %s of %s belongs to the tree %s; %s", leaf->path,
+				leaf->exists ? member_says(member, text, sizeof(text))
+					     : "was not there",
+				other->path, other->node->id, name, remedy);
+	}
+	return -1;
+}
+
+/* Some labels were served once. */
+static int decide_ours(struct assembly *assembly)
+{
+	bool complete = assembly->ours == assembly->labelled, can_go_on;
+	struct err misfits = { 0 }, *err = assembly->err;
+	int result;
+
+	assembly->err = &misfits;
+	result = assemble_compare(assembly);
+	assembly->err = err;
+	if (result < 0 && !assembly->options->force) {
+		misfits.text[misfits.length - 1] = '\0'; /* err_add() sets its own newline */
+		err_add(err, "%s", misfits.text);
+		err->count += misfits.count - 1;
+	}
+	err_finish(&misfits);
+	if (result < 0)
+		return assembly->options->force ? decide_format(assembly) : -1;
+	if (complete || assembly->options->degraded)
+		return decide_recognise(assembly);
+	assemble_place(assembly);
+	can_go_on = assemble_legs(assembly, NULL) == 0;
+	assemble_unplace(assembly);
+	if (assembly->options->force && !can_go_on)
+		return decide_format(assembly);
+	return refuse_incomplete(assembly, can_go_on);
+}
+
+static int decide(struct assembly *assembly)
+{
+	if (assemble_look(assembly) < 0)
+		return -1;
+	if (assembly->ours > 0)
+		return decide_ours(assembly);
+	return decide_format(assembly);
+}
+
+int assemble(struct tree *tree, const struct assemble_options *options, struct err *err,
+	struct err *notes)
+{
+	struct assembly assembly = {
+		.tree = tree,
+		.options = options,
+		.err = err,
+		.notes = notes,
+		.members = calloc(tree->leaf_count + 1, sizeof(*assembly.members)),
+		.geometry = tree_geometry(tree),
+	};
+	int result = -1;
+	unsigned i;
+
+	/* It may be asked again, as after a dry run. */
+	for (i = 0; i < tree->node_count; i++)
+		tree->nodes[i]->failed = tree->nodes[i]->unclean = false;
+	for (i = 0; i < tree->leaf_count; i++) {
+		label_finish(&tree->leaves[i]->label);
+		tree->leaves[i]->todo = LEAF_KEEP;
+	}
+	if (!assembly.members || !assembly.geometry)
+		err_add(err, "out of memory");
+	else if (strlen(assembly.geometry) > LABEL_GEOMETRY_MAX)
+		err_add(err,
+			"%s: the tree's shape takes %zu bytes of text, a label has room for %zu",
+			tree->file, strlen(assembly.geometry), LABEL_GEOMETRY_MAX);
+	else
+		result = decide(&assembly);
+	free(assembly.members);
+	free(assembly.geometry);
+	return result;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Assembly's parts among themselves: assemble.c decides, assemble_look.c sees what each leaf is,
+ * assemble_fit.c compares labels with the document, assemble_legs.c tells who missed what,
+ * assemble_write.c carries it out when the device goes live.
+ */
+#ifndef COMPOSER_ASSEMBLE_INTERNAL_H
+#define COMPOSER_ASSEMBLE_INTERNAL_H
+
+#include "assemble.h"
+#include "identify.h"
+
+enum member_kind {
+	MEMBER_RAW, /* "label": false: mapped as it is */
+	MEMBER_MISSING, /* not open: leaf->problem says why */
+	MEMBER_UNREADABLE, /* an I/O error while looking */
+	MEMBER_BLANK, /* nothing known is on it */
+	MEMBER_FRESH, /* labelled by a create that never served it: as good as blank */
+	MEMBER_FOREIGN, /* libblkid knows it */
+	MEMBER_NEWER, /* a label that only a newer program understands */
+	MEMBER_CORRUPT, /* a label of which no copy is whole */
+	MEMBER_SHRUNK, /* a whole label, for more bytes than are there */
+	MEMBER_OURS, /* a whole label, in leaf->label */
+};
+
+/* What was seen on the leaf of the same place; goes along when leaves change places. */
+struct member {
+	enum member_kind kind;
+	char what[IDENTIFY_MAX]; /* a noun or clause, as the kind wants */
+	bool stale; /* OURS: missed a write, or … */
+	bool older; /* … holds an older state: it was put back from a copy */
+	unsigned accuser; /* stale: the place whose label says so */
+};
+
+struct assembly {
+	struct tree *tree;
+	const struct assemble_options *options;
+	struct err *err, *notes;
+	struct member *members; /* by place */
+	char *geometry; /* of the document */
+	unsigned ours, labelled;
+};
+
+/* Fills members. 0, or -1 with messages for what is refused whatever the labels say. */
+int assemble_look(struct assembly *assembly);
+/* "carries no label", "holds an ext4 file system": the predicate of a sentence about the leaf. */
+const char *member_says(const struct member *member, char *text, size_t size);
+/* The name in the label's document, for messages. */
+void label_tree_name(const struct label *label, char *text, size_t size);
+
+/* Whether the labels are of one tree, and of this document's shape. 0, or -1 with messages. */
+int assemble_compare(struct assembly *assembly);
+/* Brings each leaf to the node of its place. Only after assemble_compare(). */
+void assemble_place(struct assembly *assembly);
+/* Brings each back to the node that the document lists it for. */
+void assemble_unplace(struct assembly *assembly);
+/* Takes the sizes that the labels say. 0, or -1 with messages where they don't fit. */
+int assemble_sizes(struct assembly *assembly);
+
+/*
+ * Tells legs that can't be used: those that missed something, and those that are not there. With
+ * `err` NULL it only tells whether the tree can go on without them; else it sets node->failed and
+ * notes them. 0, or -1 with messages.
+ */
+int assemble_legs(struct assembly *assembly, struct err *err);
+bool tree_is_redundant(const struct tree *tree);
+/* Carries a label, is open, and neither its node nor one above has failed. */
+bool leaf_is_used(const struct leaf *leaf);
+/* Whether its node, or one above, has failed. */
+bool leaf_has_failed(const struct leaf *leaf);
+
+#endif
