@@ -24,13 +24,14 @@ struct client {
 	int fd; /* -1: the place is free */
 	char *in, *out;
 	size_t in_length, in_size, out_length, out_done;
-	uint64_t deadline_ms;
+	uint64_t deadline_ms, serial; /* serial: by order of arrival */
 };
 
 struct control {
 	int epoll, listener, timer;
 	control_answer *answer;
 	void *context;
+	uint64_t arrived;
 	struct client clients[CONTROL_CLIENTS_MAX];
 };
 
@@ -146,7 +147,7 @@ static void client_accept(struct control *control)
 	for (i = 0; i < CONTROL_CLIENTS_MAX && place->fd >= 0; i++) {
 		struct client *client = &control->clients[i];
 
-		if (client->fd < 0 || client->deadline_ms < place->deadline_ms)
+		if (client->fd < 0 || client->serial < place->serial)
 			place = client;
 	}
 	client_close(control, place);
@@ -158,6 +159,7 @@ static void client_accept(struct control *control)
 		return;
 	}
 	place->fd = fd;
+	place->serial = ++control->arrived;
 	place->in_size = FRAME_FIRST;
 	place->deadline_ms = now_ms() + CONTROL_TIMEOUT_MS;
 	timer_set(control, true);
