@@ -139,8 +139,9 @@ static int check(const struct tree *tree, const struct request *request, struct 
 	if (request->length == 0 || request->offset % block || request->length % block)
 		return err_add(err,
 			"%s %" PRIu64 " %" PRIu64
-			": offset and length must be multiples of the block size %" PRIu32,
-			kind, request->offset, request->length, block);
+			": offset and length must be multiples of the block size %" PRIu32 "%s",
+			kind, request->offset, request->length, block,
+			request->length ? "" : ", and length not 0");
 	if (request->offset > limits->size || request->length > limits->size - request->offset)
 		return err_add(err,
 			"%s %" PRIu64 " %" PRIu64 ": ends after the device, which has %" PRIu64
