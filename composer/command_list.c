@@ -6,6 +6,7 @@
 #include "status.h"
 
 #include <json-c/json_object.h>
+#include <string.h>
 
 enum { JSON };
 
@@ -34,38 +35,54 @@ static void add_json(struct json_object *list, const struct device_found *device
 	json_object_array_add(list, out);
 }
 
-static void print_json(const struct device_found *devices, unsigned count)
+static int print_json(const struct device_found *devices, unsigned count, struct err *err)
 {
 	struct json_object *list = json_object_new_array();
+	const char *text;
+	struct json *parsed;
 	unsigned i;
 
 	for (i = 0; i < count; i++)
 		add_json(list, &devices[i]);
-	printf("%s\n", json_object_to_json_string_ext(
-			       list, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE));
+	text = json_object_to_json_string_ext(
+		list, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+	parsed = json_parse("list", text, strlen(text), err);
 	json_object_put(list);
+	if (!parsed)
+		return -1;
+	json_print(parsed, stdout);
+	printf("\n");
+	json_destroy(parsed);
+	return 0;
+}
+
+static void print_text(const struct device_found *devices, unsigned count)
+{
+	unsigned i;
+
+	if (count)
+		status_print_list_head(stdout);
+	for (i = 0; i < count; i++)
+		status_print_list_line(
+			devices[i].name, devices[i].status, devices[i].state, stdout);
 }
 
 static int list(const struct arguments *arguments)
 {
 	struct device_found *devices;
 	struct err err = { 0 };
-	unsigned i, count;
+	unsigned count;
+	int result = 0;
 
 	devices = devices_find(&count, &err);
 	if (!devices)
 		return command_fail(&err);
-	if (arguments->options[JSON]) {
-		print_json(devices, count);
-	} else {
-		if (count)
-			status_print_list_head(stdout);
-		for (i = 0; i < count; i++)
-			status_print_list_line(
-				devices[i].name, devices[i].status, devices[i].state, stdout);
-	}
+	if (arguments->options[JSON])
+		result = print_json(devices, count, &err);
+	else
+		print_text(devices, count);
 	devices_free(devices, count);
-	return STATUS_DONE;
+	return result < 0 ? command_fail(&err) : STATUS_DONE;
 }
 
 extern const struct command list_command;
