@@ -201,9 +201,9 @@ static void print_node_line(const struct json *node, FILE *out)
 	if (path)
 		fprintf(out, "  %s", path);
 	if (json_get(node, "sub_ios"))
-		fprintf(out, "  %" PRIu64 " sub-I/Os", json_get_unsigned(node, "sub_ios", 0));
+		fprintf(out, "  sub-I/Os %" PRIu64, json_get_unsigned(node, "sub_ios", 0));
 	if (json_get_unsigned(node, "errors", 0))
-		fprintf(out, ", %" PRIu64 " errors", json_get_unsigned(node, "errors", 0));
+		fprintf(out, ", errors %" PRIu64, json_get_unsigned(node, "errors", 0));
 	if (json_get(node, "action"))
 		fprintf(out, "  %s", action_text(json_get_string(node, "action", "")));
 	print_others(node, out);
