@@ -112,16 +112,8 @@ static int decide_format(struct assembly *assembly)
 		leaf->todo = LEAF_FORMAT;
 		if (assembly->members[i].kind > MEMBER_FRESH)
 			leaf->todo = LEAF_WIPE_FORMAT;
-		if (leaf->todo == LEAF_FORMAT)
-			err_add(assembly->notes, "%s: %s %s formatted", leaf->node->id, leaf->path,
-				would);
-		else if (assembly->members[i].kind == MEMBER_OURS)
-			err_add(assembly->notes, "%s: %s %s formatted over the label of a tree",
-				leaf->node->id, leaf->path, would);
-		else
-			err_add(assembly->notes, "%s: %s %s %s formatted over that", leaf->node->id,
-				leaf->path, member_says(&assembly->members[i], text, sizeof(text)),
-				would);
+		err_add(assembly->notes, "%s: %s %s formatted%s", leaf->node->id, leaf->path, would,
+			member_over(&assembly->members[i], text, sizeof(text)));
 	}
 	return 0;
 }

@@ -45,6 +45,8 @@ struct assembly {
 int assemble_look(struct assembly *assembly);
 /* "carries no label", "holds an ext4 file system": the predicate of a sentence about the leaf. */
 const char *member_says(const struct member *member, char *text, size_t size);
+/* " over an ext4 file system": what formatting would overwrite; "" if nothing. */
+const char *member_over(const struct member *member, char *text, size_t size);
 /* The name in the label's document, for messages. */
 void label_tree_name(const struct label *label, char *text, size_t size);
 

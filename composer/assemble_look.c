@@ -51,6 +51,23 @@ const char *member_says(const struct member *member, char *text, size_t size)
 	}
 }
 
+const char *member_over(const struct member *member, char *text, size_t size)
+{
+	switch (member->kind) {
+	case MEMBER_FOREIGN:
+		snprintf(text, size, " over %s", member->what);
+		return text;
+	case MEMBER_NEWER:
+		return " over the label of a newer ubd-compose";
+	case MEMBER_CORRUPT:
+		return " over a damaged label";
+	case MEMBER_OURS:
+		return " over the label of a tree";
+	default:
+		return "";
+	}
+}
+
 /* libblkid first: whoever has put a file system over a label has taken the leaf for himself. */
 static void look_at(const struct leaf *leaf, struct label *label, struct member *member)
 {

@@ -372,7 +372,7 @@ static void a_file_system_is_refused_and_overwritten_with_force(void **state)
 	assert_int_equal(scene_sum("a"), sum);
 	assert_false(scene_has("b"));
 	assert_true(scene_start(force));
-	scene_noted("d0: a holds an ext4 file system labelled home is formatted over that\n"
+	scene_noted("d0: a is formatted over an ext4 file system labelled home\n"
 		    "d1: b is formatted\n");
 	scene_stop();
 	scene_run();
