@@ -14,6 +14,8 @@ CC ?= gcc
 PREFIX ?= /usr/local
 KDIR ?= /lib/modules/$(shell uname -r)/build
 BUILD := build
+# V=1 shows the commands.
+Q := $(if $(V),,@)
 
 PACKAGES := liburing json-c blkid uuid libisal
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
@@ -40,28 +42,33 @@ HELPERS := $(filter-out %_main.o,$(HELPERS))
 all: $(BUILD)/ubd-compose
 
 $(BUILD)/ubd-compose: $(OBJECTS)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	@echo "  LD  $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $(BUILD)/release/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	@echo "  CC  $@"
+	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/asan/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(SANITIZE) -MMD -MP -c -o $@ $<
+	@echo "  CC  $@"
+	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(SANITIZE) -MMD -MP -c -o $@ $<
 
 # The schema is part of the program (composer/schema_text.S).
 $(BUILD)/release/%.o $(BUILD)/asan/%.o: %.S $(wildcard schemas/*.json)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) -Ischemas -c -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS) -Ischemas -c -o $@ $<
 
 $(BUILD)/unit/%: $(BUILD)/asan/tests/unit/%.o $(HELPERS) $(TEST_OBJECTS)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(SANITIZE) -o $@ $^ $(LIBS) -lcmocka
+	@echo "  LD  $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $(SANITIZE) -o $@ $^ $(LIBS) -lcmocka
 
 $(BUILD)/tests/schema-check: $(BUILD)/asan/tests/unit/schema_check_main.o $(TEST_OBJECTS)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(SANITIZE) -o $@ $^ $(LIBS)
+	@echo "  LD  $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $(SANITIZE) -o $@ $^ $(LIBS)
 
 .PRECIOUS: $(BUILD)/asan/%.o $(BUILD)/asan/tests/unit/%.o
 
