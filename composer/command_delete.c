@@ -9,6 +9,7 @@
 
 #include "control_client.h"
 #include "device_name.h"
+#include "frontend.h"
 #include "holders.h"
 #include "run_directory.h"
 
@@ -23,8 +24,8 @@
 
 #define STOP_TIMEOUT_MS 30000
 #define POLL_MS 10
-#define BUSY_TIMEOUT_MS 2000 /* udev looks at new disks: what only has them open may go by itself  \
-			      */
+/* udev looks at new disks: what only has them open may go by itself */
+#define BUSY_TIMEOUT_MS 2000
 
 static void sleep_ms(unsigned ms)
 {
@@ -130,7 +131,22 @@ static int stop(const char *name, const char *path, pid_t pid, struct err *err)
 	return result;
 }
 
-static int delete (const struct arguments *arguments)
+/* What a killed daemon has left: with its name claimed, nobody else can be at it. */
+static int clean(const char *name, struct err *err)
+{
+	int listener = run_claim(name, err);
+	unsigned id;
+
+	if (listener < 0)
+		return -1;
+	if (run_recorded(name, &id))
+		frontend_remove_dead(id);
+	run_release(name);
+	close(listener);
+	return 0;
+}
+
+static int delete_device(const struct arguments *arguments)
 {
 	struct err err = { 0 };
 	char *name = device_name_find(arguments->operands[0], &err);
@@ -144,11 +160,12 @@ static int delete (const struct arguments *arguments)
 		result = stop(
 			name, json_get_string(json_get(reply, "status"), "path", ""), pid, &err);
 	} else if (reason == -ECONNREFUSED) {
-		run_clean(name);
 		err_finish(&err);
-		err_add(&err, "%s: its daemon had died; removed what it left", name);
-		command_note(&err);
-		result = 0;
+		result = clean(name, &err);
+		if (result == 0) {
+			err_add(&err, "%s: its daemon had died; removed what it left", name);
+			command_note(&err);
+		}
 	}
 	json_destroy(reply);
 	free(name);
@@ -169,5 +186,5 @@ const struct command delete_command = {
 		   "and says by whom.\n",
 	.operands_min = 1,
 	.operands_max = 1,
-	.run = delete,
+	.run = delete_device,
 };

@@ -87,6 +87,7 @@ static int daemon_start(struct daemon *daemon, const struct daemon_config *confi
 	struct err *notes)
 {
 	struct tree *tree = daemon->tree;
+	unsigned id;
 
 	daemon->signals = signals_open(err);
 	if (daemon->signals < 0 || frontend_check(tree, err) < 0)
@@ -94,6 +95,8 @@ static int daemon_start(struct daemon *daemon, const struct daemon_config *confi
 	daemon->listener = run_claim(tree->name, err);
 	if (daemon->listener < 0 || process_isolate(err) < 0)
 		return -1;
+	if (run_recorded(tree->name, &id))
+		frontend_remove_dead(id);
 	process_harden(notes);
 	if (lifetime_start(tree, &config->assemble, err, notes) < 0)
 		return -1;
@@ -104,7 +107,8 @@ static int daemon_start(struct daemon *daemon, const struct daemon_config *confi
 		goto undo;
 	}
 	(void)clock_gettime(CLOCK_MONOTONIC, &daemon->started); /* can't fail with this clock */
-	if (control_open(&daemon->control, dup(daemon->listener), answer, daemon, err) == 0)
+	if (run_record(tree->name, frontend_id(daemon->frontend), err) == 0 &&
+		control_open(&daemon->control, dup(daemon->listener), answer, daemon, err) == 0)
 		return 0;
 	frontend_close(daemon->frontend);
 	daemon->frontend = NULL;

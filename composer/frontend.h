@@ -40,4 +40,10 @@ size_t frontend_memory(const struct frontend *frontend);
  */
 void frontend_close(struct frontend *frontend);
 
+/*
+ * Removes from the driver what a daemon that was killed has left: the device of that number, unless
+ * somebody serves it, as numbers are given out again. Blocks shortly.
+ */
+void frontend_remove_dead(unsigned id);
+
 #endif

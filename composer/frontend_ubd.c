@@ -18,8 +18,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#define CHAR_PATH "/dev/ubdc%u"
 #define RANGE_MAX (UINT64_C(1) << 30) /* one DISCARD or WRITE_ZEROES */
-#define OPEN_TRIES 200		      /* of OPEN_PAUSE each: the last server's exit may be under way */
+#define OPEN_TRIES 200 /* of OPEN_PAUSE each: the last server's exit may be under way */
 #define OPEN_PAUSE_NS 10000000
 
 struct frontend {
@@ -43,7 +44,8 @@ int frontend_check(const struct tree *tree, struct err *err)
 			"driver \"ublk\" is not there yet; \"ubd\" is");
 	if (tree->device.fan_out == FAN_OUT_PASSTHROUGH)
 		return json_err(json_get(json, "fan_out"), err,
-			"fan_out \"passthrough\" is not there yet; \"linked\" and \"gathered\" are");
+			"fan_out \"passthrough\" is not there yet; \"linked\" and \"gathered\" "
+			"are");
 	if (ubd_control_open(&control, err) < 0)
 		return -1;
 	ubd_control_close(&control);
@@ -78,11 +80,12 @@ static int device_parameters(struct frontend *frontend, struct err *err)
 	}
 	if (limits->zeroes_granularity)
 		params.max_write_zeroes = round_down(RANGE_MAX, block);
-	result = ubd_control_command(&frontend->control, UBD_CMD_SET_PARAMS, frontend->id, &params,
-		sizeof(params), 0);
+	result = ubd_control_command(
+		&frontend->control, UBD_CMD_SET_PARAMS, frontend->id, &params, sizeof(params), 0);
 	if (result < 0)
-		return err_add(err, "%s: the driver refuses the parameters (block sizes %u/%u, "
-				    "io_min %u, io_opt %u): %s",
+		return err_add(err,
+			"%s: the driver refuses the parameters (block sizes %u/%u, "
+			"io_min %u, io_opt %u): %s",
 			frontend->tree->name, block, limits->physical_block_size, limits->io_min,
 			limits->io_opt, strerror(-result));
 	return 0;
@@ -103,8 +106,8 @@ static int device_add(struct frontend *frontend, struct ubd_dev_info *info, stru
 		.dev_blocks = tree->root->limits.size / block,
 		.flags = { UBD_F_PARAMS },
 	};
-	result = ubd_control_command(&frontend->control, UBD_CMD_ADD_DEV, (uint32_t)-1, info,
-		sizeof(*info), 0);
+	result = ubd_control_command(
+		&frontend->control, UBD_CMD_ADD_DEV, (uint32_t)-1, info, sizeof(*info), 0);
 	if (result < 0)
 		return err_add(err, "%s: the driver refuses the device: %s", tree->name,
 			strerror(-result));
@@ -114,26 +117,37 @@ static int device_add(struct frontend *frontend, struct ubd_dev_info *info, stru
 	return device_parameters(frontend, err);
 }
 
-static int device_open(struct frontend *frontend, struct err *err)
+/* A server's session, or -errno. The last server's exit may be under way, and udev with a new node.
+ */
+static int session_open(uint32_t id, bool is_new)
 {
 	const struct timespec pause = { 0, OPEN_PAUSE_NS };
 	char path[32];
 	unsigned tries;
+	int fd;
 
-	(void)snprintf(path, sizeof(path), "/dev/ubdc%u", frontend->id); /* fits any id */
+	(void)snprintf(path, sizeof(path), CHAR_PATH, id); /* fits any id */
 	for (tries = 0; tries < OPEN_TRIES; tries++) {
-		frontend->char_fd = open(path, O_RDWR | O_CLOEXEC);
-		if (frontend->char_fd >= 0)
-			return 0;
-		if (errno != EBUSY && errno != ENOENT)
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		if (fd >= 0)
+			return fd;
+		if (errno != EBUSY && !(errno == ENOENT && is_new))
 			break;
 		(void)nanosleep(&pause, NULL); /* shorter is fine */
 	}
-	return err_add(err, "%s: %s", path, strerror(errno));
+	return -errno;
 }
 
-static int queues_start(struct frontend *frontend, const struct ubd_dev_info *info, bool trace,
-	struct err *err)
+static int device_open(struct frontend *frontend, struct err *err)
+{
+	frontend->char_fd = session_open(frontend->id, true);
+	if (frontend->char_fd < 0)
+		return err_add(err, CHAR_PATH ": %s", frontend->id, strerror(-frontend->char_fd));
+	return 0;
+}
+
+static int queues_start(
+	struct frontend *frontend, const struct ubd_dev_info *info, bool trace, struct err *err)
 {
 	unsigned i;
 
@@ -175,8 +189,8 @@ int frontend_open(struct frontend **out, struct tree *tree, bool trace, struct e
 	if (ubd_control_open(&frontend->control, err) < 0 || device_add(frontend, &info, err) < 0 ||
 		device_open(frontend, err) < 0 || queues_start(frontend, &info, trace, err) < 0)
 		goto fail;
-	result = ubd_control_command(&frontend->control, UBD_CMD_START_DEV, frontend->id, NULL, 0,
-		(uint64_t)getpid());
+	result = ubd_control_command(
+		&frontend->control, UBD_CMD_START_DEV, frontend->id, NULL, 0, (uint64_t)getpid());
 	if (result < 0) {
 		err_add(err, "%s: the driver can't start the disk: %s", frontend->path,
 			strerror(-result));
@@ -235,7 +249,7 @@ size_t frontend_memory(const struct frontend *frontend)
 
 	for (i = 0; i < frontend->queue_count; i++)
 		memory += frontend->queues[i].queue.buffers_length +
-			engine_memory(frontend->queues[i].queue.engine);
+			  engine_memory(frontend->queues[i].queue.engine);
 	return memory;
 }
 
@@ -247,18 +261,47 @@ void frontend_close(struct frontend *frontend)
 		return;
 	/* Results aside: whatever they are, what follows has to happen, and DEL_DEV stops too. */
 	if (frontend->is_added)
-		(void)ubd_control_command(&frontend->control, UBD_CMD_STOP_DEV, frontend->id, NULL,
-			0, 0);
+		(void)ubd_control_command(
+			&frontend->control, UBD_CMD_STOP_DEV, frontend->id, NULL, 0, 0);
 	for (i = 0; i < frontend->queue_count; i++)
 		ubd_queue_join(&frontend->queues[i]);
 	free(frontend->queues);
 	if (frontend->char_fd >= 0)
 		(void)close(frontend->char_fd); /* no data of ours in it */
 	if (frontend->is_added)
-		(void)ubd_control_command(&frontend->control, UBD_CMD_DEL_DEV, frontend->id, NULL, 0,
-			0);
+		(void)ubd_control_command(
+			&frontend->control, UBD_CMD_DEL_DEV, frontend->id, NULL, 0, 0);
 	if (frontend->ended_fd >= 0)
 		(void)close(frontend->ended_fd);
 	ubd_control_close(&frontend->control);
 	free(frontend);
+}
+
+static bool is_dead(struct ubd_control *control, unsigned id)
+{
+	struct ubd_dev_info info;
+
+	return ubd_control_command(control, UBD_CMD_GET_DEV_INFO, id, &info, sizeof(info), 0) >=
+		       0 &&
+	       info.state == UBD_DEV_DEAD;
+}
+
+void frontend_remove_dead(unsigned id)
+{
+	struct err ignored = { 0 };
+	struct ubd_control control;
+	int session;
+
+	if (ubd_control_open(&control, &ignored) < 0) {
+		err_finish(&ignored); /* no driver: then it has no device either */
+		return;
+	}
+	if (is_dead(&control, id)) {
+		session = session_open(id, false); /* while we have it nobody else can serve it */
+		if (session >= 0 && is_dead(&control, id))
+			(void)ubd_control_command(&control, UBD_CMD_DEL_DEV, id, NULL, 0, 0);
+		if (session >= 0)
+			(void)close(session); /* no data of ours in it */
+	}
+	ubd_control_close(&control);
 }

@@ -16,6 +16,7 @@
 
 #define RUN_DIRECTORY "/run/ubd-compose"
 #define SUFFIX ".sock"
+#define RECORD_SUFFIX ".device"
 #define BACKLOG 16
 
 const char *run_directory(void)
@@ -107,23 +108,29 @@ static int listen_at(const char *path, struct err *err)
 	return -1;
 }
 
+int run_check_free(const char *name, struct err *err)
+{
+	int fd = run_connect(name);
+
+	if (fd >= 0)
+		close(fd);
+	if (fd >= 0 || fd == -EAGAIN)
+		return err_add(err,
+			"name \"%s\" is in use: a daemon already serves a device of that name",
+			name);
+	return 0;
+}
+
 int run_claim(const char *name, struct err *err)
 {
-	int directory = directory_lock(err), fd = -1, other;
+	int directory = directory_lock(err), fd = -1;
 	char *path;
 
 	if (directory < 0)
 		return -1;
 	path = run_socket_path(name);
-	other = run_connect(name);
-	if (other >= 0 || other == -EAGAIN) {
-		err_add(err, "name \"%s\" is in use: a daemon already serves a device of that name",
-			name);
-		if (other >= 0)
-			close(other);
-	} else {
-		if (other == -ECONNREFUSED)
-			(void)unlink(path); /* if that fails, bind() tells */
+	if (run_check_free(name, err) == 0) {
+		(void)unlink(path); /* a dead daemon's; if it stays bind() tells */
 		fd = listen_at(path, err);
 	}
 	free(path);
@@ -131,29 +138,49 @@ int run_claim(const char *name, struct err *err)
 	return fd;
 }
 
+static char *record_path(const char *name)
+{
+	char *path;
+
+	if (asprintf(&path, "%s/%s" RECORD_SUFFIX, run_directory(), name) < 0)
+		abort();
+	return path;
+}
+
 void run_release(const char *name)
 {
-	char *path = run_socket_path(name);
+	char *path = run_socket_path(name), *record = record_path(name);
 
+	(void)unlink(record); /* one that stays only makes the next claim look for that device */
 	(void)unlink(path); /* one that stays is replaced by the next claim */
+	free(record);
 	free(path);
 }
 
-void run_clean(const char *name)
+int run_record(const char *name, unsigned id, struct err *err)
 {
-	struct err err = { 0 };
-	int directory = directory_lock(&err), fd;
+	char *path = record_path(name);
+	FILE *file = fopen(path, "we");
+	bool good = file && fprintf(file, "%u\n", id) > 0;
 
-	err_finish(
-		&err); /* nothing depends on it: the socket stays, and the next claim replaces it */
-	if (directory < 0)
-		return;
-	fd = run_connect(name);
-	if (fd == -ECONNREFUSED)
-		run_release(name);
-	else if (fd >= 0)
-		close(fd);
-	close(directory);
+	if (file && fclose(file) != 0)
+		good = false;
+	if (!good)
+		err_add(err, "%s: %s", path, strerror(errno));
+	free(path);
+	return good ? 0 : -1;
+}
+
+bool run_recorded(const char *name, unsigned *id)
+{
+	char *path = record_path(name);
+	FILE *file = fopen(path, "re");
+	bool found = file && fscanf(file, "%u", id) == 1;
+
+	if (file)
+		fclose(file);
+	free(path);
+	return found;
 }
 
 static int compare(const void *a, const void *b)

@@ -11,6 +11,8 @@
 
 #include "err.h"
 
+#include <stdbool.h>
+
 #define DEVICE_NAMES_MAX 4096
 
 const char *run_directory(void);
@@ -18,17 +20,22 @@ const char *run_directory(void);
 /* NAME's socket path, to be freed; it may be longer than a socket address allows. */
 char *run_socket_path(const char *name);
 
+/* 0, or -1 with a message: a daemon serves a device of that name. */
+int run_check_free(const char *name, struct err *err);
+
 /*
  * Makes NAME's socket and listens: from then on the name is ours. A dead daemon's socket is
  * replaced. Returns the listening fd, or -1 with a message (in use, no permission, …).
  */
 int run_claim(const char *name, struct err *err);
 
-/* Gives the name back. Only for who has claimed it. */
+/* Gives the name back: its socket and record go. Only for who has claimed it. */
 void run_release(const char *name);
 
-/* Removes NAME's socket if no daemon listens on it. */
-void run_clean(const char *name);
+/* Keeps the device's number. 0, or -1 with a message. Only for who has claimed the name. */
+int run_record(const char *name, unsigned id, struct err *err);
+/* The number that a dead daemon of that name has left. False: none. */
+bool run_recorded(const char *name, unsigned *id);
 
 /* The names that have sockets, sorted, alive or dead; ended by NULL. NULL with a message: can't
  * read. */
