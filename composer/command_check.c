@@ -4,6 +4,7 @@
 
 #include "assemble.h"
 #include "frontend.h"
+#include "run_directory.h"
 #include "status.h"
 
 #include <json-c/json_object.h>
@@ -24,6 +25,8 @@ static int probe(struct tree *tree, const struct assemble_options *assembly, str
 {
 	enum leaf_access access = assembly->degraded ? LEAF_PROBE_DEGRADED : LEAF_PROBE;
 
+	if (run_check_free(tree->name, err) < 0)
+		return -1; /* what it has written on the leaves would only seem wrong */
 	if (leaves_open(tree, access, err) < 0 || assemble(tree, assembly, err, notes) < 0)
 		return -1;
 	return tree_open(tree, err);
