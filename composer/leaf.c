@@ -93,38 +93,64 @@ static int make_absolute(struct leaf *leaf, const struct tree *tree, struct err 
 	return 0;
 }
 
-/* What was said of this leaf becomes its problem, if the tree may go on without it. */
+/*
+ * What was said of this leaf becomes its problem, which a degraded tree may go on with; not so when
+ * others have the leaf: they may be serving the rest of the tree. 0, or -1 when err has it too.
+ */
 static int settle(struct leaf *leaf, int result, bool degraded, struct err *own, struct err *err)
 {
-	char *line, *rest = own->text;
+	bool tell = result < 0 && !(degraded && result != -EBUSY);
 
-	if (result == -1 && degraded && own->count) {
-		own->text[own->length - 1] = '\0'; /* the newline */
+	if (own->count)
+		own->text[own->length - 1] = '\0'; /* err_add() sets its own newline */
+	if (result < 0 && own->count)
 		leaf->problem = own->text;
-		own->text = NULL;
-		result = 0;
-	}
-	while (result < 0 && (line = strsep(&rest, "\n")) && *line)
-		err_add(err, "%s", line);
-	err_finish(own);
-	return result < 0 ? -1 : 0;
+	else
+		free(own->text);
+	if (tell)
+		err_add(err, "%s", leaf->problem);
+	return tell ? -1 : 0;
 }
 
-static void leaf_bring_up(struct leaf *leaf, const struct tree *tree, const struct leaf_mode *mode,
-	bool degraded, struct err *err)
+/* Finds every leaf; what stands on what is known before a lock of ours could be in the way. */
+static void find_all(
+	struct tree *tree, const struct leaf_mode *mode, bool degraded, struct err *err)
 {
-	struct err own = { 0 };
-	int result = make_absolute(leaf, tree, &own);
+	unsigned i;
 
-	if (result == 0)
-		result = leaf_find(leaf, mode, &own);
-	if (result == 0 && leaf->exists)
-		result = leaf_open(leaf, mode, &own);
-	if (result == 0 && !(mode->serve && !leaf->exists))
-		result = leaf_limits(leaf, mode, &own);
-	if (settle(leaf, result, degraded, &own, err) == 0 && leaf->problem && leaf->fd >= 0) {
-		close(leaf->fd); /* nothing was written */
-		leaf->fd = -1;
+	for (i = 0; i < tree->leaf_count; i++) {
+		struct leaf *leaf = tree->leaves[i];
+		struct err own = { 0 };
+		int result = make_absolute(leaf, tree, &own);
+
+		if (result == 0)
+			result = leaf_find(leaf, mode, &own);
+		(void)settle(leaf, result, degraded, &own, err); /* counted in err */
+	}
+	(void)leaves_check_stacks(tree, err); /* likewise */
+}
+
+static void open_found(
+	struct tree *tree, const struct leaf_mode *mode, bool degraded, struct err *err)
+{
+	unsigned i;
+
+	for (i = 0; i < tree->leaf_count; i++) {
+		struct leaf *leaf = tree->leaves[i];
+		struct err own = { 0 };
+		int result = 0;
+
+		if (leaf->problem)
+			continue;
+		if (leaf->exists)
+			result = leaf_open(leaf, mode, &own);
+		if (result == 0 && (leaf->exists || !mode->serve))
+			result = leaf_limits(leaf, mode, &own);
+		(void)settle(leaf, result, degraded, &own, err); /* counted in err */
+		if (leaf->problem && leaf->fd >= 0) {
+			close(leaf->fd); /* nothing was written */
+			leaf->fd = -1;
+		}
 	}
 }
 
@@ -153,10 +179,8 @@ int leaves_open(struct tree *tree, enum leaf_access access, struct err *err)
 	};
 	unsigned before = err->count, i;
 
-	for (i = 0; i < tree->leaf_count; i++)
-		leaf_bring_up(tree->leaves[i], tree, &mode, degraded, err);
-	if (err->count == before)
-		(void)leaves_check_stacks(tree, err); /* counted in err */
+	find_all(tree, &mode, degraded, err);
+	open_found(tree, &mode, degraded, err);
 	if (err->count == before && mode.serve && mode.make)
 		make_missing(tree, &mode, err);
 	for (i = 0; i < tree->leaf_count && err->count == before; i++) {

@@ -9,8 +9,10 @@
 #include "tree.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <linux/loop.h>
+#include <linux/major.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -103,11 +105,19 @@ static void push_below(struct stack *stack, dev_t disk)
 }
 
 /* A loop device is a window of another file or disk: by that name its bytes are found too. */
-static bool loop_target(int fd, struct identity *identity)
+static bool loop_target(const struct leaf *leaf, struct identity *identity)
 {
 	struct loop_info64 info;
+	bool found;
+	int fd;
 
-	if (ioctl(fd, LOOP_GET_STATUS64, &info) < 0)
+	if (!leaf->is_block || major(leaf->device) != LOOP_MAJOR)
+		return false;
+	fd = open(leaf->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	found = fd >= 0 && ioctl(fd, LOOP_GET_STATUS64, &info) == 0;
+	if (fd >= 0)
+		close(fd);
+	if (!found)
 		return false;
 	*identity = (struct identity){
 		.is_disk = info.lo_rdevice != 0,
@@ -126,7 +136,7 @@ static void stack_fill(struct stack *stack, const struct leaf *leaf)
 
 	*stack = (struct stack){ 0 };
 	push(stack, (struct identity){ leaf->is_block, leaf->device, leaf->inode, 0, 0 });
-	if (leaf->is_block && loop_target(leaf->fd, &loop))
+	if (loop_target(leaf, &loop))
 		push(stack, loop);
 	stack->own = stack->count;
 	if (!leaf->is_block) /* the disk that its file system is on */
@@ -214,7 +224,8 @@ int leaves_check_stacks(struct tree *tree, struct err *err)
 	if (!stacks)
 		return err_add(err, "out of memory");
 	for (i = 0; i < tree->leaf_count; i++) {
-		const struct leaf *leaf = tree->leaves[i];
+		struct leaf *leaf = tree->leaves[i];
+		unsigned so_far = err->count;
 
 		if (leaf->problem)
 			continue;
@@ -224,6 +235,8 @@ int leaves_check_stacks(struct tree *tree, struct err *err)
 		for (j = 0; j < i; j++)
 			if (!tree->leaves[j]->problem)
 				check_pair(leaf, &stacks[i], tree->leaves[j], &stacks[j], err);
+		if (err->count != so_far) /* opening it would only find our own lock on the other */
+			leaf->problem = strdup("it can't be a leaf here");
 	}
 	free(stacks);
 	return err->count == before ? 0 : -1;
