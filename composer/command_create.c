@@ -4,6 +4,7 @@
 
 #include "daemon.h"
 #include "detach.h"
+#include "frontend.h"
 #include "log.h"
 
 #include <stdlib.h>
@@ -93,8 +94,10 @@ static int create(const struct arguments *arguments)
 		return STATUS_USAGE;
 	}
 	tree = tree_read(arguments->operands[0], &err);
-	if (!tree)
+	if (!tree || frontend_check(tree, &err) < 0) {
+		tree_destroy(tree);
 		return command_fail(&err);
+	}
 	if (arguments->options[FOREGROUND]) {
 		status = run_foreground(tree, &config);
 	} else {

@@ -90,7 +90,7 @@ static int daemon_start(struct daemon *daemon, const struct daemon_config *confi
 	unsigned id;
 
 	daemon->signals = signals_open(err);
-	if (daemon->signals < 0 || frontend_check(tree, err) < 0)
+	if (daemon->signals < 0)
 		return -1;
 	daemon->listener = run_claim(tree->name, err);
 	if (daemon->listener < 0 || process_isolate(err) < 0)

@@ -24,7 +24,11 @@ struct daemon_config {
 	void *context;
 };
 
-/* 0: was live and has ended cleanly. -1: with messages if it was never live, else they are logged.
+/*
+ * frontend_check() has been asked: not here, as the kernel's helper threads of a ring that is
+ * opened before capabilities are dropped would keep them.
+ *
+ * 0: was live and has ended cleanly. -1: with messages if it was never live, else they are logged.
  */
 int daemon_run(struct tree *tree, const struct daemon_config *config, struct err *err);
 
