@@ -27,7 +27,8 @@ static int probe(struct tree *tree, const struct assemble_options *assembly, str
 
 	if (run_check_free(tree->name, err) < 0)
 		return -1; /* what it has written on the leaves would only seem wrong */
-	if (leaves_open(tree, access, err) < 0 || assemble(tree, assembly, err, notes) < 0)
+	if (leaves_open(tree, access, err) < 0 || leaves_check_free(tree, err) < 0 ||
+		assemble(tree, assembly, err, notes) < 0)
 		return -1;
 	return tree_open(tree, err);
 }

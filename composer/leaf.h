@@ -3,10 +3,10 @@
  * A leaf: a backing file or disk, from its keys in the document to an open file.
  *
  * leaf.c reads keys and brings all leaves up together, leaf_open.c finds, opens and makes one,
- * leaf_limits.c learns what it can do, leaf_stack.c what stands on what. What a leaf holds is
- * identify.c's matter, who it is label.c's, whether it fits assemble.c's; bytes are moved by
- * backing_file.c. Main thread only, except for the counters and `record`, which belong to the
- * queue's thread while live.
+ * leaf_limits.c learns what it can do, leaf_stack.c what stands on what, leaf_busy.c who has it.
+ * What a leaf holds is identify.c's matter, who it is label.c's, whether it fits assemble.c's;
+ * bytes are moved by backing_file.c. Main thread only, except for the counters and `record`, which
+ * belong to the queue's thread while live.
  */
 #ifndef COMPOSER_LEAF_H
 #define COMPOSER_LEAF_H
@@ -35,7 +35,7 @@ enum leaf_todo {
 struct leaf {
 	struct node *node;
 	unsigned place; /* index among the tree's leaves, in document order */
-	unsigned listed; /* the place that the document gives it; assembly may bring it to another */
+	unsigned listed; /* the place in the document; assembly may bring it to another */
 	char *path; /* as the document says it, made absolute */
 	bool is_block; /* a disk, not a regular file */
 	bool direct; /* O_DIRECT */
@@ -74,6 +74,9 @@ struct tree;
 int leaves_open(struct tree *tree, enum leaf_access access, struct err *err);
 /* Closes all; with `undo` the files that this run has made are removed. May be called again. */
 void leaves_close(struct tree *tree, bool undo);
+
+/* For probed leaves: whether they could be served now. 0, or -1 with who has them. */
+int leaves_check_free(const struct tree *tree, struct err *err);
 
 /* Closes one and undoes its making: a leg that is not used. Keeps its path. */
 void leaf_drop(struct leaf *leaf);

@@ -33,7 +33,11 @@ int leaf_limits(struct leaf *leaf, const struct leaf_mode *mode, struct err *err
 /* Refuses leaves that share bytes with one another, or that stand on our own device. 0, or -1. */
 int leaves_check_stacks(struct tree *tree, struct err *err);
 
-/* Who keeps a disk busy, as a clause: "it is mounted on /home", "md0 uses it". */
+/* Say who has the leaf; return -EBUSY. */
+int leaf_busy(const struct leaf *leaf, struct err *err);
+int leaf_locked(const struct leaf *leaf, struct err *err);
+
+/* The first that holds a disk or one of its partitions: "/dev/sda1 is mounted on /home". */
 void leaf_holder(dev_t disk, char *text, size_t size);
 
 /* Reads a number from a file below /sys/dev/block/M:m, for partitions also from their disk's. */

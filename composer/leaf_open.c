@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #define MADE_MODE 0600
-#define HOLDER_MAX 512
 
 uint64_t leaf_bytes_for(const struct leaf *leaf, uint64_t wanted)
 {
@@ -103,13 +102,9 @@ int leaf_find(struct leaf *leaf, const struct leaf_mode *mode, struct err *err)
 
 static int open_failed(struct leaf *leaf, bool writes, int error, struct err *err)
 {
-	char holder[HOLDER_MAX];
-
 	switch (error) {
 	case EBUSY:
-		leaf_holder(leaf->device, holder, sizeof(holder));
-		leaf_err(leaf, err, "%s is in use: %s", leaf->path, holder);
-		return -EBUSY;
+		return leaf_busy(leaf, err);
 	case ETXTBSY:
 		leaf_err(leaf, err, "%s is in use as a program or for swap", leaf->path);
 		return -EBUSY;
@@ -173,11 +168,8 @@ static int take(struct leaf *leaf, const struct leaf_mode *mode, struct err *err
 	flags = fcntl(leaf->fd, F_GETFL);
 	if (flags < 0 || fcntl(leaf->fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
 		return leaf_err(leaf, err, "%s: %s", leaf->path, strerror(errno));
-	if (mode->serve && flock(leaf->fd, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0) {
-		leaf_err(leaf, err, "%s is locked: another daemon serves it, or a program uses it",
-			leaf->path);
-		return -EBUSY;
-	}
+	if (mode->serve && flock(leaf->fd, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0)
+		return leaf_locked(leaf, err);
 	if (!leaf->is_block)
 		leaf->bytes = (uint64_t)opened.st_size;
 	else if (ioctl(leaf->fd, BLKGETSIZE64, &leaf->bytes) < 0)
