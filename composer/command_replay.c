@@ -27,14 +27,19 @@ static int run(struct tree *tree, const struct assemble_options *assembly, FILE 
 	struct err notes = { 0 };
 	int result;
 
-	if (lifetime_start(tree, assembly, err, &notes) < 0) {
-		err_finish(&notes); /* of things that have been undone */
-		return -1;
+	if (lifetime_prepare(tree, assembly, err, &notes) < 0)
+		goto fail;
+	if (lifetime_start(tree, err) < 0) {
+		lifetime_undo(tree, true);
+		goto fail;
 	}
 	command_note(&notes);
 	result = replay_run(
 		tree, script, name, stdout, debug_mask & (DEBUG_REQUEST | DEBUG_OP), err);
 	return lifetime_stop(tree, err) < 0 ? -1 : result;
+fail:
+	err_finish(&notes); /* of things that have been undone */
+	return -1;
 }
 
 static int replay(const struct arguments *arguments)

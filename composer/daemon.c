@@ -87,6 +87,7 @@ static int daemon_start(struct daemon *daemon, const struct daemon_config *confi
 	struct err *notes)
 {
 	struct tree *tree = daemon->tree;
+	bool started = false;
 	unsigned id;
 
 	daemon->signals = signals_open(err);
@@ -98,22 +99,23 @@ static int daemon_start(struct daemon *daemon, const struct daemon_config *confi
 	if (run_recorded(tree->name, &id))
 		frontend_remove_dead(id);
 	process_harden(notes);
-	if (lifetime_start(tree, &config->assemble, err, notes) < 0)
+	if (lifetime_prepare(tree, &config->assemble, err, notes) < 0)
 		return -1;
 	process_drop_capabilities(notes);
 	if (frontend_open(&daemon->frontend, tree, debug_mask & (DEBUG_REQUEST | DEBUG_OP), err) <
-		0) {
-		daemon->frontend = NULL;
+			0 ||
+		run_record(tree->name, frontend_id(daemon->frontend), err) < 0 ||
+		control_open(&daemon->control, dup(daemon->listener), answer, daemon, err) < 0)
 		goto undo;
-	}
+	started = true;
+	if (lifetime_start(tree, err) < 0 || frontend_start(daemon->frontend, err) < 0)
+		goto undo;
 	(void)clock_gettime(CLOCK_MONOTONIC, &daemon->started); /* can't fail with this clock */
-	if (run_record(tree->name, frontend_id(daemon->frontend), err) == 0 &&
-		control_open(&daemon->control, dup(daemon->listener), answer, daemon, err) == 0)
-		return 0;
+	return 0;
+undo:
 	frontend_close(daemon->frontend);
 	daemon->frontend = NULL;
-undo:
-	lifetime_undo(tree);
+	lifetime_undo(tree, started);
 	return -1;
 }
 

@@ -174,7 +174,6 @@ int frontend_open(struct frontend **out, struct tree *tree, bool trace, struct e
 {
 	struct frontend *frontend = calloc(1, sizeof(*frontend));
 	struct ubd_dev_info info;
-	int result;
 
 	*out = NULL;
 	if (!frontend)
@@ -189,18 +188,22 @@ int frontend_open(struct frontend **out, struct tree *tree, bool trace, struct e
 	if (ubd_control_open(&frontend->control, err) < 0 || device_add(frontend, &info, err) < 0 ||
 		device_open(frontend, err) < 0 || queues_start(frontend, &info, trace, err) < 0)
 		goto fail;
-	result = ubd_control_command(
-		&frontend->control, UBD_CMD_START_DEV, frontend->id, NULL, 0, (uint64_t)getpid());
-	if (result < 0) {
-		err_add(err, "%s: the driver can't start the disk: %s", frontend->path,
-			strerror(-result));
-		goto fail;
-	}
 	*out = frontend;
 	return 0;
 fail:
 	frontend_close(frontend);
 	return -1;
+}
+
+int frontend_start(struct frontend *frontend, struct err *err)
+{
+	int result = ubd_control_command(
+		&frontend->control, UBD_CMD_START_DEV, frontend->id, NULL, 0, (uint64_t)getpid());
+
+	if (result < 0)
+		return err_add(err, "%s: the driver can't start the disk: %s", frontend->path,
+			strerror(-result));
+	return 0;
 }
 
 const char *frontend_path(const struct frontend *frontend)

@@ -6,34 +6,30 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Decides without writing, so that open() of a target can refuse before a label is there. */
-static int decide(struct tree *tree, const struct assemble_options *options, struct err *err)
-{
-	struct assemble_options dry = *options;
-	struct err notes = { 0 };
-	int result;
-
-	dry.dry = true;
-	result = assemble(tree, &dry, err, &notes);
-	err_finish(&notes); /* assemble() will note the same when it does it */
-	return result;
-}
-
-int lifetime_start(struct tree *tree, const struct assemble_options *options, struct err *err,
+int lifetime_prepare(struct tree *tree, const struct assemble_options *options, struct err *err,
 	struct err *notes)
 {
 	enum leaf_access access = options->degraded ? LEAF_SERVE_DEGRADED : LEAF_SERVE;
 
-	if (leaves_open(tree, access, err) == 0 && decide(tree, options, err) == 0 &&
-		tree_open(tree, err) == 0 && assemble(tree, options, err, notes) == 0 &&
-		assemble_start(tree, err) == 0)
+	if (leaves_open(tree, access, err) == 0 && assemble(tree, options, err, notes) == 0 &&
+		tree_open(tree, err) == 0)
 		return 0;
-	lifetime_undo(tree);
+	leaves_close(tree, true);
 	return -1;
 }
 
-void lifetime_undo(struct tree *tree)
+int lifetime_start(struct tree *tree, struct err *err)
 {
+	return assemble_start(tree, err);
+}
+
+void lifetime_undo(struct tree *tree, bool started)
+{
+	struct err err = { 0 };
+
+	if (started)
+		(void)assemble_stop(tree, &err);
+	err_finish(&err); /* why all is undone has been said */
 	leaves_close(tree, true);
 }
 

@@ -9,17 +9,21 @@
 #include "assemble.h"
 
 /*
- * Leaves, labels, limits. All that can be refused is refused before the first label is written:
- * when this returns -1, with messages, no byte of a leaf has changed unless writing it has failed,
- * and files made on the way are gone. What was formatted or left out goes to notes.
+ * Leaves, labels, limits: decides all and writes nothing. When this returns -1, with messages, files
+ * made on the way are gone. What will be formatted or left out goes to notes.
  */
-int lifetime_start(struct tree *tree, const struct assemble_options *options, struct err *err,
+int lifetime_prepare(struct tree *tree, const struct assemble_options *options, struct err *err,
 	struct err *notes);
 
+/* Formats what is to be, and marks the labels as open: requests may follow. 0, or -1 with messages. */
+int lifetime_start(struct tree *tree, struct err *err);
+
 /*
- * Nothing was served since lifetime_start(): closes all and removes files that it made.
+ * No request was ever served: closes all and removes files that were made. With `started`, after
+ * lifetime_start() whatever it returned, labels are marked as clean first; without, they must not
+ * be: they may tell of an unclean stop.
  */
-void lifetime_undo(struct tree *tree);
+void lifetime_undo(struct tree *tree, bool started);
 
 /*
  * All requests have ended: flushes the leaves, marks the labels clean and closes. If a leaf can't
