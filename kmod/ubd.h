@@ -65,8 +65,9 @@
  *   cancel    from 6.7 on io_uring tells of ring or task exit, each pending command by itself.
  *   delivery  the notification runs in a worker, an exiting task or for a dying ring: no user
  *             memory is touched, what it delivers fails.
- *   timeout   the block layer's, every 30 s for an unanswered request: for a lone thread of a
- *             living process that exits with requests in its hands, and for params.timeout_ms.
+ *   timeout   the block layer's, every 5 s for an unanswered request: for a lone thread that exits
+ *             with requests in its hands while its process lives on, or cannot die as another
+ *             thread of it waits for this very disk; and for params.timeout_ms.
  *   release() in any case.
  * Not noticed: on 6.1, a server that calls exec() with commands pending hangs in exec() until
  * STOP_DEV or DEL_DEV, as io_uring waits there for all commands and tells nobody. So does one that
@@ -127,6 +128,7 @@
 
 #define UBD_MAX_DEVICES 4096
 #define UBD_FEATURES UBD_F_PARAMS
+#define UBD_LOOK_INTERVAL_MS 5000 /* an unanswered request has its server looked at this often */
 
 enum ubd_io_state {
 	UBD_IO_EMPTY,
@@ -206,7 +208,7 @@ dev_t ubd_char_devt(int number);
 
 /* ubd_device.c */
 struct ubd_device *ubd_device_create(struct ubd_dev_info *info); /* fills in what info left open */
-void ubd_device_delete(struct ubd_device *device); /* sleeps; any number of times */
+int ubd_device_delete(struct ubd_device *device, int unused); /* -ENODEV: was deleted before */
 void ubd_device_kill(struct ubd_device *device); /* any context */
 void ubd_device_abort(struct ubd_device *device); /* sleeps; any number of times, also at once */
 
@@ -228,8 +230,9 @@ static inline bool ubd_device_is(const struct ubd_device *device, enum ubd_devic
 /* ubd_disk.c */
 int ubd_disk_check_params(const struct ubd_device *device, const struct ubd_params *params);
 void ubd_disk_effective_params(const struct ubd_device *device, struct ubd_params *params);
+int ubd_disk_can_start(const struct ubd_device *device); /* -EAGAIN: not yet, -ENODEV: never */
 int ubd_disk_start(struct ubd_device *device, int pid);
-int ubd_disk_stop(struct ubd_device *device);
+int ubd_disk_stop(struct ubd_device *device, int unused);
 void ubd_disk_remove(struct ubd_device *device); /* under device->lock */
 
 /* ubd_control.c */

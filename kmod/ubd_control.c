@@ -4,8 +4,10 @@
  * credentials of who sent them, and may sleep.
  */
 #include <linux/capability.h>
+#include <linux/completion.h>
 #include <linux/cpumask.h>
 #include <linux/log2.h>
+#include <linux/refcount.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -76,7 +78,7 @@ static int ubd_control_add(const struct ubd_ctrl_cmd *payload)
 		return PTR_ERR(device);
 	error = ubd_control_write(payload, &info, sizeof(info));
 	if (error)
-		ubd_device_delete(device);
+		(void)ubd_device_delete(device, 0);
 	ubd_device_put(device);
 	return error;
 }
@@ -152,10 +154,73 @@ static int ubd_control_get_params(struct ubd_device *device, const struct ubd_ct
 	return ubd_control_write(payload, &params, sizeof(params));
 }
 
-static int ubd_control_delete(struct ubd_device *device)
+/*
+ * What may wait for a server's answers is done by a worker of ours, and its sender can be killed
+ * while it waits. For if sender and server are one process, its exit waits for the sender's end
+ * before it closes its files, which is how we notice that it is gone.
+ */
+struct ubd_job {
+	struct work_struct work;
+	struct completion done;
+	refcount_t users; /* the worker and the sender */
+	struct ubd_device *device;
+	int (*run)(struct ubd_device *device, int argument);
+	int argument;
+	int result;
+};
+
+static void ubd_job_put(struct ubd_job *job)
 {
-	ubd_device_delete(device);
-	return 0;
+	if (!refcount_dec_and_test(&job->users))
+		return;
+	ubd_device_put(job->device);
+	kfree(job);
+}
+
+static void ubd_job_work(struct work_struct *work)
+{
+	struct ubd_job *job = container_of(work, struct ubd_job, work);
+
+	job->result = job->run(job->device, job->argument);
+	complete(&job->done);
+	ubd_job_put(job);
+}
+
+static int ubd_control_run(struct ubd_device *device, int (*run)(struct ubd_device *, int),
+			   int argument)
+{
+	struct ubd_job *job = kzalloc(sizeof(*job), GFP_KERNEL);
+	int result;
+
+	if (!job)
+		return -ENOMEM;
+	INIT_WORK(&job->work, ubd_job_work);
+	init_completion(&job->done);
+	refcount_set(&job->users, 2);
+	ubd_device_get(device);
+	job->device = device;
+	job->run = run;
+	job->argument = argument;
+	queue_work(ubd_workqueue, &job->work);
+	result = wait_for_completion_killable(&job->done);
+	if (!result)
+		result = job->result;
+	ubd_job_put(job);
+	return result;
+}
+
+static int ubd_control_start(struct ubd_device *device, const struct ubd_ctrl_cmd *payload)
+{
+	int error;
+
+	if (!payload->data[0] || payload->data[0] > INT_MAX)
+		return -EINVAL;
+	do {
+		if (wait_event_interruptible(device->wait, ubd_disk_can_start(device) != -EAGAIN))
+			return -EINTR;
+		error = ubd_control_run(device, ubd_disk_start, payload->data[0]);
+	} while (error == -EAGAIN);
+	return error;
 }
 
 static int ubd_control_of_device(struct ubd_device *device, u32 code,
@@ -167,13 +232,11 @@ static int ubd_control_of_device(struct ubd_device *device, u32 code,
 	case UBD_CMD_GET_DEV_INFO:
 		return ubd_control_info(device, payload);
 	case UBD_CMD_DEL_DEV:
-		return ubd_control_delete(device);
+		return ubd_control_run(device, ubd_device_delete, 0);
 	case UBD_CMD_START_DEV:
-		if (payload->data[0] > INT_MAX)
-			return -EINVAL;
-		return ubd_disk_start(device, payload->data[0]);
+		return ubd_control_start(device, payload);
 	case UBD_CMD_STOP_DEV:
-		return ubd_disk_stop(device);
+		return ubd_control_run(device, ubd_disk_stop, 0);
 	case UBD_CMD_SET_PARAMS:
 		return ubd_control_set_params(device, payload);
 	case UBD_CMD_GET_PARAMS:

@@ -174,13 +174,14 @@ fail_number:
  * until their server closes the file; it gets ENODEV for whatever it sends. Called with a
  * reference.
  */
-void ubd_device_delete(struct ubd_device *device)
+int ubd_device_delete(struct ubd_device *device, int unused)
 {
 	if (test_and_set_bit(UBD_DEVICE_DELETED, &device->flags))
-		return;
+		return -ENODEV;
 	wake_up_all(&device->wait);
-	(void)ubd_disk_stop(device); /* fails for no device that is being deleted */
+	(void)ubd_disk_stop(device, 0); /* does not fail */
 	cdev_device_del(&device->cdev, &device->dev);
 	ubd_devices_publish(device->number, NULL);
 	ubd_device_put(device); /* the table's */
+	return 0;
 }

@@ -105,8 +105,8 @@ static struct gendisk *ubd_disk_alloc(struct ubd_device *device)
 	disk = ubd_alloc_disk(&device->tag_set, device, &limits);
 	if (IS_ERR(disk))
 		return disk;
-	if (params.timeout_ms)
-		blk_queue_rq_timeout(disk->queue, msecs_to_jiffies(params.timeout_ms));
+	blk_queue_rq_timeout(disk->queue,
+			     msecs_to_jiffies(params.timeout_ms ?: UBD_LOOK_INTERVAL_MS));
 	snprintf(disk->disk_name, sizeof(disk->disk_name), "ubdb%d", device->number);
 	disk->fops = &ubd_disk_ops;
 	set_capacity(disk, (device->info.dev_blocks * device->info.block_size) >> SECTOR_SHIFT);
@@ -115,7 +115,7 @@ static struct gendisk *ubd_disk_alloc(struct ubd_device *device)
 }
 
 /* What to tell who wants to start: 0, or not yet, or never. */
-static int ubd_disk_can_start(const struct ubd_device *device)
+int ubd_disk_can_start(const struct ubd_device *device)
 {
 	if (ubd_device_is(device, UBD_DEVICE_DELETED) || ubd_device_is(device, UBD_DEVICE_ENDING))
 		return -ENODEV;
@@ -132,7 +132,7 @@ static int ubd_disk_add(struct ubd_device *device, int pid)
 	struct gendisk *disk;
 	int error = ubd_disk_can_start(device);
 
-	if (error)
+	if (error) /* once more under the lock: it may have been another session that was ready */
 		return error;
 	if (device->disk)
 		return -EEXIST;
@@ -153,23 +153,13 @@ static int ubd_disk_add(struct ubd_device *device, int pid)
 	return ubd_disk_can_start(device);
 }
 
-/*
- * Readiness is looked at again under the lock: the session that was ready may be another by then.
- */
 int ubd_disk_start(struct ubd_device *device, int pid)
 {
 	int error;
 
-	if (pid <= 0)
-		return -EINVAL;
-	do {
-		if (wait_event_interruptible(device->wait, ubd_disk_can_start(device) != -EAGAIN))
-			return -EINTR;
-		if (mutex_lock_interruptible(&device->lock))
-			return -EINTR;
-		error = ubd_disk_add(device, pid);
-		mutex_unlock(&device->lock);
-	} while (error == -EAGAIN);
+	mutex_lock(&device->lock);
+	error = ubd_disk_add(device, pid);
+	mutex_unlock(&device->lock);
 	return error;
 }
 
@@ -192,7 +182,7 @@ void ubd_disk_remove(struct ubd_device *device)
 	put_disk(disk);
 }
 
-int ubd_disk_stop(struct ubd_device *device)
+int ubd_disk_stop(struct ubd_device *device, int unused)
 {
 	mutex_lock(&device->lock);
 	if (device->disk) {

@@ -128,7 +128,7 @@ static void __exit ubd_exit(void)
 	flush_workqueue(ubd_workqueue);
 	for (number = 0; idr_get_next(&ubd_devices.idr, &number); number++) {
 		device = ubd_devices_get(number);
-		ubd_device_delete(device);
+		(void)ubd_device_delete(device, 0);
 		ubd_device_put(device);
 	}
 	destroy_workqueue(ubd_workqueue);
