@@ -48,8 +48,8 @@ static void load(const char *disk, int seed)
 		off_t offset = random() % 1024 * 4096;
 		ssize_t got = random() % 2 ? pread(fd, buffer, 4096, offset) : pwrite(fd, buffer, 4096, offset);
 
-		if (got != 4096)
-			_exit(got < 0 && (errno == EIO || errno == ENXIO || errno == ENODEV) ? 0 : 3);
+		if (got != 4096) /* a dead disk has no sectors: end of file, or no space */
+			_exit(!got || errno == EIO || errno == ENXIO || errno == ENODEV || errno == ENOSPC ? 0 : 3);
 	}
 }
 

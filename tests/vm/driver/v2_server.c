@@ -26,6 +26,7 @@ static struct {
 static int char_fd, log_fd = -1;
 static char *disk;
 static pthread_barrier_t fetched;
+static volatile int stopped;
 
 struct queue {
 	pthread_t thread;
@@ -33,7 +34,7 @@ struct queue {
 	struct io_uring ring;
 	const struct v2_desc *descs;
 	char *buffers;
-	long held;
+	int answered;
 };
 
 static size_t buffer_size(void)
@@ -144,13 +145,18 @@ static void *serve(void *argument)
 				gone++;
 				continue;
 			}
-			if (options.hold && ++queue->held >= options.hold)
+			if (options.hold && ++queue->answered >= options.hold) {
+				log_request(&queue->descs[tag]);
+				gone++;
 				continue;
+			}
 			result = answer(queue, tag);
 			send_io(queue, V2_COMMIT_AND_FETCH, tag, result);
 		}
 		io_uring_cq_advance(&queue->ring, seen);
 	}
+	while (!stopped) /* all tags are held: stay, as one who hangs would */
+		usleep(10000);
 	io_uring_queue_exit(&queue->ring);
 	return NULL;
 }
@@ -241,6 +247,7 @@ int main(int argc, char **argv)
 	got = v2_control(&ring, control_fd, V2_STOP_DEV, &control);
 	if (got)
 		errx(1, "STOP_DEV: %s", strerror(-got));
+	stopped = 1;
 	for (i = 0; i < options.queues; i++)
 		pthread_join(queues[i].thread, NULL);
 	close(char_fd);
