@@ -23,7 +23,6 @@
 #define BELOW_MAX 64 /* identities per leaf; deeper stacks are looked at as far as that */
 #define PATH_TEXT 512
 #define OWN_DISK "ubdb" /* the driver's disks: ubdb0 */
-#define OWN_MAX 2
 
 /* Bytes that a leaf can touch: of a disk, or of a file on a file system. */
 struct identity {
@@ -135,7 +134,8 @@ static void stack_fill(struct stack *stack, const struct leaf *leaf)
 	unsigned i;
 
 	*stack = (struct stack){ 0 };
-	push(stack, (struct identity){ leaf->is_block, leaf->device, leaf->inode, 0, 0 });
+	if (leaf->exists)
+		push(stack, (struct identity){ leaf->is_block, leaf->device, leaf->inode, 0, 0 });
 	if (loop_target(leaf, &loop))
 		push(stack, loop);
 	stack->own = stack->count;
@@ -183,14 +183,13 @@ static bool is_same_missing(const struct leaf *a, const struct leaf *b)
 static void check_pair(const struct leaf *leaf, const struct stack *stack, const struct leaf *other,
 	const struct stack *other_stack, struct err *err)
 {
-	if (leaf->exists != other->exists)
-		return;
-	if (!leaf->exists) {
+	if (!leaf->exists && !other->exists) {
 		if (is_same_missing(leaf, other))
 			leaf_err(leaf, err, "%s is given to %s too", leaf->path, other->node->id);
 		return;
 	}
-	if (overlap(&stack->identities[0], &other_stack->identities[0]))
+	if (leaf->exists && other->exists &&
+		overlap(&stack->identities[0], &other_stack->identities[0]))
 		leaf_err(leaf, err, "%s is the same %s as %s of %s", leaf->path,
 			leaf->is_block ? "disk" : "file", other->path, other->node->id);
 	else if (share_bytes(stack, other_stack))
@@ -200,20 +199,21 @@ static void check_pair(const struct leaf *leaf, const struct stack *stack, const
 
 static void check_own(const struct leaf *leaf, const struct stack *stack, struct err *err)
 {
-	char name[PATH_TEXT];
+	char name[PATH_TEXT], on[PATH_TEXT + 16] = "";
 	unsigned i;
 
 	for (i = 0; i < stack->count; i++)
 		if (stack->identities[i].is_disk &&
 			sysfs_name(stack->identities[i].device, name, sizeof(name)) &&
-			!strncmp(name, OWN_DISK, strlen(OWN_DISK))) {
-			leaf_err(leaf, err,
-				"%s is on /dev/%s, a device of ubd-compose; put that one's tree "
-				"into "
-				"this document instead",
-				leaf->path, name);
-			return;
-		}
+			!strncmp(name, OWN_DISK, strlen(OWN_DISK)))
+			break;
+	if (i == stack->count)
+		return;
+	if (i > 0 || !leaf->exists)
+		snprintf(on, sizeof(on), "on /dev/%s, ", name);
+	leaf_err(leaf, err,
+		"%s is %sa device of ubd-compose; put its tree into this document instead",
+		leaf->path, on);
 }
 
 int leaves_check_stacks(struct tree *tree, struct err *err)
@@ -229,8 +229,7 @@ int leaves_check_stacks(struct tree *tree, struct err *err)
 
 		if (leaf->problem)
 			continue;
-		if (leaf->exists)
-			stack_fill(&stacks[i], leaf);
+		stack_fill(&stacks[i], leaf);
 		check_own(leaf, &stacks[i], err);
 		for (j = 0; j < i; j++)
 			if (!tree->leaves[j]->problem)
