@@ -76,9 +76,8 @@ static int mirror_open(struct node *node, struct err *err)
 		struct node *child = node->children[i];
 
 		mirror->legs[i].write_mostly = json_get_boolean(child->json, "write_mostly", false);
-		if (child->failed)
-			continue;
-		in_sync++;
+		in_sync += !child->failed;
+		/* A failed leg counts too: the device must not grow while it is away. */
 		if (child->limits.size < least)
 			least = child->limits.size;
 	}
