@@ -227,12 +227,12 @@ static bool mirror_fail(struct node *node, unsigned place)
 	return true;
 }
 
-/* A hint or offload that a leg doesn't have makes it no worse a copy. */
+/* An offload that a leg doesn't have makes it no worse a copy. Any other error leaves legs that differ. */
 static bool mirror_is_missed(const struct op *op)
 {
-	if (op->request.kind == IO_DISCARD)
-		return false;
-	return !(op->request.kind == IO_WRITE_ZEROES && op->result == -EOPNOTSUPP);
+	bool is_offload = op->request.kind == IO_DISCARD || op->request.kind == IO_WRITE_ZEROES;
+
+	return !(is_offload && op->result == -EOPNOTSUPP);
 }
 
 /*

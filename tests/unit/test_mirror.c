@@ -80,6 +80,10 @@ static void a_missed_write_is_recorded_before_it_is_acknowledged(void **state)
 				     "= 0 0\nresult 0\n" },
 		{ TRIPLE, IO_WRITE, 0, "-5 -5 0 0",
 			THREE_WRITES "= -5 -5 0\nwave 1: child 2 record\n= 0\nresult 0\n" },
+		{ PAIR, IO_DISCARD, 0, "-5 0 0",
+			"wave 0: child 0 discard 512 1024\n"
+			"wave 0: child 1 discard 512 1024\n= -5 0\n"
+			"wave 1: child 1 record\n= 0\nresult 0\n" },
 		{ PAIR, IO_WRITE_ZEROES, 0, "0 -5 0",
 			"wave 0: child 0 write-zeroes 512 1024\n"
 			"wave 0: child 1 write-zeroes 512 1024\n= 0 -5\n"
