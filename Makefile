@@ -3,6 +3,7 @@
 # make            the program, build/ubd-compose
 # make kmod       the driver for the running kernel (KDIR=… for another)
 # make check      all tests: unit, simulator, command line, VM; installs what they need
+# make soak       the simulator on fresh seeds for MINUTES
 # make demo       the main job in a small VM, to watch
 # make bench      instructions per I/O beside the kernel's own dm and md, in a VM
 # make install    the program, the driver, the schema
@@ -37,7 +38,7 @@ HELPERS := $(patsubst tests/unit/%.c,$(BUILD)/asan/tests/unit/%.o,\
 HELPERS := $(filter-out %_main.o,$(HELPERS))
 
 .DELETE_ON_ERROR:
-.PHONY: all check check-unit check-layers check-vm demo bench kmod install clean deps format
+.PHONY: all soak check check-unit check-layers check-vm demo bench kmod install clean deps format
 
 all: $(BUILD)/ubd-compose
 
@@ -70,6 +71,21 @@ $(BUILD)/tests/schema-check: $(BUILD)/asan/tests/unit/schema_check_main.o $(TEST
 	@echo "  LD  $@"
 	$(Q)$(CC) $(ALL_CFLAGS) $(SANITIZE) -o $@ $^ $(LIBS)
 
+# The simulator has its own leaves: tests/sim/image.c takes the place of composer/leaf_io.c.
+SIM_SOURCES := $(filter-out composer/main.c composer/leaf_io.c,$(SOURCES)) $(wildcard tests/sim/*.c)
+SIM_RELEASE := $(SIM_SOURCES:%.c=$(BUILD)/release/%.o) $(ASSEMBLY:%.S=$(BUILD)/release/%.o)
+SIM_ASAN := $(SIM_SOURCES:%.c=$(BUILD)/asan/%.o) $(ASSEMBLY:%.S=$(BUILD)/asan/%.o)
+
+$(BUILD)/tests/sim: $(SIM_RELEASE)
+	@mkdir -p $(@D)
+	@echo "  LD  $@"
+	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/tests/sim-asan: $(SIM_ASAN)
+	@mkdir -p $(@D)
+	@echo "  LD  $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $(SANITIZE) -o $@ $^ $(LIBS)
+
 .PRECIOUS: $(BUILD)/asan/%.o $(BUILD)/asan/tests/unit/%.o
 
 kmod:
@@ -79,12 +95,18 @@ deps:
 	@tests/deps
 
 check: deps
-	@$(MAKE) --no-print-directory -j2 all $(UNIT_TESTS) $(BUILD)/tests/schema-check
+	@$(MAKE) --no-print-directory -j2 all $(UNIT_TESTS) $(BUILD)/tests/schema-check \
+		$(BUILD)/tests/sim $(BUILD)/tests/sim-asan
 	@tests/check
 
 # The layers hold: targets name nothing of the system, nor of io_uring, files or threads.
 check-layers: $(patsubst targets/%.c,$(BUILD)/release/targets/%.o,$(wildcard targets/*.c))
 	@tests/layers $^
+
+# Fresh seeds of the simulator for a while: make soak MINUTES=10
+MINUTES ?= 10
+soak: $(BUILD)/tests/sim
+	@$< --seconds $$(($(MINUTES) * 60))
 
 demo:
 	@tests/demo

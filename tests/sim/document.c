@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+/* Random trees, small enough that every boundary is near. */
+#include "sim.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define LEAVES_MAX 9
+#define PATH_WORD "leaf"
+
+static const char *const policies[] = { "least_pending", "round_robin", "first" };
+static const char *const fan_outs[] = { "auto", "linked", "gathered", "passthrough" };
+
+static void print_leaf(struct document *document, FILE *out, bool below_mirror)
+{
+	uint32_t size = 16384 + 8704 * random_below(2);
+
+	fprintf(out, "{\"type\":\"file\",\"path\":\"" PATH_WORD "%02u\",\"size\":%u,\"direct\":false",
+		document->leaf_count, size);
+	document->is_raw[document->leaf_count] = !below_mirror && random_one_in(4);
+	if (document->is_raw[document->leaf_count])
+		fprintf(out, ",\"label\":false");
+	if (below_mirror && random_one_in(6))
+		fprintf(out, ",\"write_mostly\":true");
+	fprintf(out, "}");
+	document->sizes[document->leaf_count++] = size;
+}
+
+static void print_node(struct document *document, FILE *out, unsigned depth, bool below_mirror);
+
+static void print_children(struct document *document, FILE *out, unsigned count, unsigned depth,
+	bool below_mirror)
+{
+	unsigned i;
+
+	fprintf(out, ",\"children\":[");
+	for (i = 0; i < count; i++) {
+		fputs(i ? "," : "", out);
+		print_node(document, out, depth, below_mirror);
+	}
+	fprintf(out, "]}");
+}
+
+static void print_node(struct document *document, FILE *out, unsigned depth, bool below_mirror)
+{
+	unsigned kind = random_below(10);
+	bool is_full = document->leaf_count >= LEAVES_MAX;
+
+	if (depth == 0 || kind < 2 || is_full) {
+		print_leaf(document, out, below_mirror);
+	} else if (kind < 6) {
+		fprintf(out, "{\"type\":\"mirror\",\"read_policy\":\"%s\"",
+			policies[random_below(3)]);
+		print_children(document, out, 1 + random_below(3), depth - 1, true);
+	} else if (kind < 8) {
+		fprintf(out, "{\"type\":\"stripe\",\"chunk_size\":%u", 4096u << random_below(2));
+		print_children(document, out, 1 + random_below(3), depth - 1, below_mirror);
+	} else if (kind == 8 && !below_mirror) {
+		fprintf(out, "{\"type\":\"linear\",\"children\":[{\"type\":\"zero\",\"size\":%u},",
+			512 + 512 * random_below(8));
+		print_leaf(document, out, below_mirror);
+		fprintf(out, "]}");
+	} else {
+		bool is_window = random_one_in(3);
+
+		fprintf(out, "{\"type\":\"linear\"");
+		if (is_window)
+			fprintf(out, ",\"offset\":%u", 512 * random_below(5));
+		print_children(document, out, is_window ? 1 : 1 + random_below(3), depth - 1,
+			below_mirror);
+	}
+}
+
+void document_make(struct document *document)
+{
+	size_t length;
+	FILE *out;
+
+	*document = (struct document){ .leaf_count = 0 };
+	out = open_memstream(&document->text, &length);
+	if (!out)
+		sim_fail("out of memory");
+	fprintf(out, "{\"format\":1,\"name\":\"sim\",\"device\":{\"queue_depth\":%u,"
+		     "\"max_io_size\":\"%uKiB\",\"fan_out\":\"%s\"},\"root\":",
+		TAGS, 4u << random_below(4), fan_outs[random_below(4)]);
+	print_node(document, out, 1 + random_below(3), false);
+	fprintf(out, "}");
+	if (fclose(out) != 0)
+		sim_fail("out of memory");
+}
+
+char *document_permuted(const struct document *document, bool permute)
+{
+	char *text = strdup(document->text), *at = text;
+	unsigned places[IMAGES_MAX], i, j;
+
+	for (i = 0; i < document->leaf_count; i++)
+		places[i] = i;
+	for (i = 0; i < document->leaf_count && permute; i++) {
+		j = random_below(document->leaf_count);
+		if (document->sizes[i] == document->sizes[j] && !document->is_raw[i] &&
+			!document->is_raw[j]) {
+			unsigned place = places[i];
+
+			places[i] = places[j];
+			places[j] = place;
+		}
+	}
+	for (i = 0; i < document->leaf_count; i++) {
+		at = strstr(at, "\"" PATH_WORD) + 1 + strlen(PATH_WORD);
+		at[0] = (char)('0' + places[i] / 10);
+		at[1] = (char)('0' + places[i] % 10);
+	}
+	return text;
+}
+
+void document_finish(struct document *document)
+{
+	free(document->text);
+	document->text = NULL;
+}

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Simulated leaves: a file in memory is what is read; beside it stands what is durable, and a list
+ * of writes that are not yet. A power cut keeps, drops or tears each of them.
+ *
+ * Also in place of composer/leaf_io.c, uuid_generate() and fdatasync(), so that assembly and labels
+ * meet the same leaves, crash in the middle of their writes, and depend on nothing but the seed.
+ */
+#include "sim.h"
+
+#include "leaf_io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TOUCHED_MAX ((size_t)256 << 10)
+
+struct unflushed {
+	struct unflushed *next;
+	uint64_t number;	 /* of image->writes */
+	uint64_t offset, length; /* whole sectors */
+	bool is_lost;		 /* a flush has failed since: no later one makes it durable */
+	char data[];		 /* the bytes, then for each sector whether it still counts */
+};
+
+static struct image images[IMAGES_MAX];
+static unsigned image_count;
+uint64_t images_budget = FOREVER;
+
+static char *map(int fd, size_t bytes)
+{
+	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED;
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
+
+	if (memory == MAP_FAILED)
+		sim_fail("no memory for an image of %zu bytes", bytes);
+	return memory;
+}
+
+/* By a description of our own: a mapping would keep the leaf's, and its lock, alive. */
+static char *map_file(int fd, size_t bytes)
+{
+	char path[64], *memory;
+	int own;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	own = open(path, O_RDWR | O_CLOEXEC);
+	if (own < 0)
+		sim_fail("%s: %s", path, strerror(errno));
+	memory = map(own, bytes);
+	close(own);
+	return memory;
+}
+
+struct image *image_of_fd(int fd)
+{
+	struct stat status;
+	struct image *image;
+	unsigned i;
+
+	if (fstat(fd, &status) < 0)
+		sim_fail("fstat: %s", strerror(errno));
+	for (i = 0; i < image_count; i++)
+		if (images[i].inode == status.st_ino)
+			return &images[i];
+	if (image_count == IMAGES_MAX)
+		sim_fail("more than %d images", IMAGES_MAX);
+	image = &images[image_count++];
+	*image = (struct image){ .inode = status.st_ino, .bytes = (size_t)status.st_size };
+	image->view = map_file(fd, image->bytes);
+	image->durable = map(-1, image->bytes);
+	return image;
+}
+
+static bool *counts(struct unflushed *write)
+{
+	return (bool *)(write->data + write->length);
+}
+
+/* Notes what the sectors of the range now hold as not durable. */
+static void remember(struct image *image, uint64_t offset, uint64_t length)
+{
+	uint64_t first = offset / SECTOR * SECTOR;
+	uint64_t end = (offset + length + SECTOR - 1) / SECTOR * SECTOR;
+	struct unflushed *write = malloc(sizeof(*write) + (end - first) + (end - first) / SECTOR);
+
+	if (!write)
+		sim_fail("out of memory");
+	*write = (struct unflushed){
+		.number = ++image->writes,
+		.offset = first,
+		.length = end - first,
+	};
+	memcpy(write->data, image->view + first, end - first);
+	memset(counts(write), true, (end - first) / SECTOR);
+	if (image->last)
+		image->last->next = write;
+	else
+		image->first = write;
+	image->last = write;
+}
+
+static void check_range(const struct image *image, uint64_t offset, uint64_t length)
+{
+	if (offset > image->bytes || length > image->bytes - offset)
+		sim_fail("a leaf of %zu bytes is asked for %llu at %llu", image->bytes,
+			(unsigned long long)length, (unsigned long long)offset);
+}
+
+void image_write(struct image *image, uint64_t offset, const void *data, uint64_t length)
+{
+	check_range(image, offset, length);
+	memcpy(image->view + offset, data, length);
+	remember(image, offset, length);
+}
+
+void image_zero(struct image *image, uint64_t offset, uint64_t length)
+{
+	check_range(image, offset, length);
+	memset(image->view + offset, 0, length);
+	remember(image, offset, length);
+}
+
+/* What was written to the range before `end` in the list can't come back over what is durable there. */
+static void outdate(struct image *image, const struct unflushed *end, uint64_t offset,
+	uint64_t length)
+{
+	struct unflushed *write;
+	uint64_t at;
+
+	for (write = image->first; write != end; write = write->next)
+		for (at = 0; at < write->length; at += SECTOR)
+			if (write->offset + at >= offset && write->offset + at < offset + length)
+				counts(write)[at / SECTOR] = false;
+}
+
+void image_persist(struct image *image, uint64_t offset, uint64_t length)
+{
+	check_range(image, offset, length);
+	memcpy(image->durable + offset, image->view + offset, length);
+	outdate(image, NULL, offset, length);
+}
+
+static void settle(struct image *image, struct unflushed *write, bool whole, bool torn)
+{
+	uint64_t at;
+
+	for (at = 0; at < write->length; at += SECTOR)
+		if (counts(write)[at / SECTOR] && (whole || (torn && random_below(2))))
+			memcpy(image->durable + write->offset + at, write->data + at, SECTOR);
+}
+
+static void drop_all(struct image *image, bool restore)
+{
+	struct unflushed *write, *next;
+
+	for (write = image->first; write; write = write->next)
+		if (restore)
+			memcpy(image->view + write->offset, image->durable + write->offset,
+				write->length);
+	for (write = image->first; write; write = next) {
+		next = write->next;
+		free(write);
+	}
+	image->first = image->last = NULL;
+}
+
+void image_flush(struct image *image, uint64_t writes)
+{
+	struct unflushed *write, **link = &image->first;
+
+	image->last = NULL;
+	while ((write = *link)) {
+		if (write->is_lost || write->number > writes) {
+			image->last = write;
+			link = &write->next;
+			continue;
+		}
+		settle(image, write, true, false);
+		outdate(image, write, write->offset, write->length);
+		*link = write->next;
+		free(write);
+	}
+}
+
+void image_lose_flush(struct image *image)
+{
+	struct unflushed *write;
+
+	for (write = image->first; write; write = write->next)
+		write->is_lost = true;
+}
+
+void images_cut(void)
+{
+	unsigned i;
+
+	for (i = 0; i < image_count; i++) {
+		struct unflushed *write;
+
+		for (write = images[i].first; write; write = write->next) {
+			unsigned fate = random_below(3);
+
+			settle(&images[i], write, fate == 0, fate == 1);
+		}
+		drop_all(&images[i], true);
+	}
+}
+
+void images_forget(void)
+{
+	unsigned i;
+
+	for (i = 0; i < image_count; i++) {
+		drop_all(&images[i], false);
+		(void)munmap(images[i].view, images[i].bytes);
+		(void)munmap(images[i].durable, images[i].bytes);
+	}
+	image_count = 0;
+}
+
+/* False: the power has gone meanwhile. */
+static bool spend(void)
+{
+	if (images_budget == 0)
+		return false;
+	if (images_budget != FOREVER)
+		images_budget--;
+	return true;
+}
+
+/* Zeroed as far as any label of ours goes: touching megabytes would be most of a start's time. */
+void *leaf_io_memory(size_t size)
+{
+	void *memory;
+
+	if (posix_memalign(&memory, LABEL_BLOCK, size) != 0)
+		return NULL;
+	return memset(memory, 0, size < TOUCHED_MAX ? size : TOUCHED_MAX);
+}
+
+int leaf_io_read(int fd, void *memory, size_t length, uint64_t offset)
+{
+	const struct image *image = image_of_fd(fd);
+
+	if (offset > image->bytes || length > image->bytes - offset)
+		return -EIO;
+	memcpy(memory, image->view + offset, length);
+	return 0;
+}
+
+int leaf_io_write(int fd, const void *memory, size_t length, uint64_t offset)
+{
+	struct image *image = image_of_fd(fd);
+
+	if (images_budget == 1) { /* the write during which the power goes: any part of it */
+		images_budget = 0;
+		image_write(image, offset, memory, length);
+		return -EIO;
+	}
+	if (!spend())
+		return -EIO;
+	image_write(image, offset, memory, length);
+	return 0;
+}
+
+int leaf_io_zero(int fd, uint64_t length, uint64_t offset)
+{
+	if (!spend())
+		return -EIO;
+	image_zero(image_of_fd(fd), offset, length);
+	return 0;
+}
+
+int leaf_io_flush(int fd)
+{
+	if (!spend())
+		return -EIO;
+	image_flush(image_of_fd(fd), FOREVER);
+	return 0;
+}
+
+int fdatasync(int fd)
+{
+	if (leaf_io_flush(fd) == 0)
+		return 0;
+	errno = EIO;
+	return -1;
+}
+
+void uuid_generate(uuid_t out)
+{
+	unsigned i;
+
+	for (i = 0; i < sizeof(uuid_t); i++)
+		out[i] = (unsigned char)random_below(256);
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Runs seeds, in a child, so that whatever ends it the seed is known and no file stays behind.
+ */
+#include "sim.h"
+
+#include <malloc.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NOTES_MAX 48
+#define NOTE_BYTES 2048
+#define SEED_SECONDS 60 /* a seed that takes longer hangs */
+
+static const char usage[] =
+	"usage: sim [--seed N] [--count N] [--seconds N] [--trace]\n"
+	"Runs seeds from N (at random without --seed): one after the other, until COUNT have run or\n"
+	"SECONDS have passed. Exit 1 and a report when something is violated.\n";
+
+struct shared {
+	uint64_t seed;
+	struct totals totals;
+};
+
+static struct shared *shared;
+static char notes[NOTES_MAX][NOTE_BYTES];
+static unsigned note_count;
+static char directory[64];
+static const char *program;
+const char *sim_directory = directory;
+bool sim_is_traced;
+struct totals totals;
+
+void sim_note(const char *format, ...)
+{
+	char *note = notes[note_count++ % NOTES_MAX];
+	va_list arguments;
+
+	va_start(arguments, format);
+	(void)vsnprintf(note, NOTE_BYTES, format, arguments);
+	va_end(arguments);
+	if (sim_is_traced)
+		fprintf(stderr, "%s\n", note);
+}
+
+static void print_report(void)
+{
+	unsigned i = note_count > NOTES_MAX ? note_count - NOTES_MAX : 0;
+
+	for (; i < note_count && !sim_is_traced; i++)
+		fprintf(stderr, "%s\n", notes[i % NOTES_MAX]);
+	backend_print(stderr);
+}
+
+void sim_fail(const char *format, ...)
+{
+	va_list arguments;
+
+	print_report();
+	fputs("violated: ", stderr);
+	va_start(arguments, format);
+	vfprintf(stderr, format, arguments);
+	va_end(arguments);
+	fputc('\n', stderr);
+	_exit(1);
+}
+
+static void aborted(int signal_number)
+{
+	print_report();
+	signal(signal_number, SIG_DFL);
+	raise(signal_number);
+}
+
+static double seconds_now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+static void run(uint64_t seed, uint64_t count, double seconds)
+{
+	double end = seconds_now() + seconds;
+	uint64_t i;
+
+	signal(SIGABRT, aborted);
+	(void)mallopt(M_MMAP_THRESHOLD, 64 << 20); /* give nothing back in between: only speed */
+	(void)mallopt(M_TRIM_THRESHOLD, 64 << 20);
+	for (i = 0; i < count && (seconds == 0 || seconds_now() < end); i++) {
+		shared->seed = seed + i;
+		alarm(SEED_SECONDS);
+		seed_run(seed + i);
+		shared->totals = totals;
+	}
+	alarm(0);
+}
+
+static void remove_directory(void)
+{
+	char path[100];
+	unsigned i;
+
+	for (i = 0; i < IMAGES_MAX; i++) {
+		(void)snprintf(path, sizeof(path), "%s/leaf%02u", directory, i);
+		(void)unlink(path);
+	}
+	(void)rmdir(directory);
+}
+
+static void print_totals(double seconds)
+{
+	const struct totals *t = &shared->totals;
+	uint64_t restarts = t->lives;
+
+	printf("sim: %llu seeds, %llu operations (%.0f/s), %llu sub-I/Os, %llu starts (%.0f/s): after "
+	       "%llu kills, %llu power cuts, %llu stops; %llu linked, %llu passed, %llu restarted, "
+	       "%llu merged, %llu held, %llu resumed, %llu failed as they may\n",
+		(unsigned long long)t->seeds, (unsigned long long)t->operations,
+		(double)t->operations / seconds, (unsigned long long)t->sub_ios,
+		(unsigned long long)restarts, (double)restarts / seconds,
+		(unsigned long long)t->crashes, (unsigned long long)t->cuts,
+		(unsigned long long)t->stops, (unsigned long long)t->linked,
+		(unsigned long long)t->passed, (unsigned long long)t->restarted,
+		(unsigned long long)t->merged, (unsigned long long)t->held,
+		(unsigned long long)t->resumed, (unsigned long long)t->failed_requests);
+}
+
+static uint64_t random_seed(void)
+{
+	uint64_t seed = 0;
+
+	if (getentropy(&seed, 4) < 0)
+		seed = (uint64_t)time(NULL);
+	return seed;
+}
+
+int main(int count, char **words)
+{
+	uint64_t seed = random_seed(), seeds = 0;
+	double seconds = 0, begun;
+	bool is_child_wanted = true;
+	int status = 0, i;
+	pid_t child;
+
+	program = words[0];
+	for (i = 1; i < count; i++) {
+		const char *value = i + 1 < count ? words[i + 1] : "";
+
+		if (!strcmp(words[i], "--trace")) {
+			sim_is_traced = true;
+			continue;
+		}
+		if (!strcmp(words[i], "--seed"))
+			seed = strtoull(value, NULL, 0), seeds = seeds ? seeds : 1;
+		else if (!strcmp(words[i], "--count"))
+			seeds = strtoull(value, NULL, 0);
+		else if (!strcmp(words[i], "--seconds"))
+			seconds = strtod(value, NULL), seeds = UINT64_MAX;
+		else if (fputs(usage, stderr))
+			return 2;
+		i++;
+	}
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		0);
+	strcpy(directory, "/dev/shm/ubd-sim.XXXXXX");
+	if (shared == MAP_FAILED || !mkdtemp(directory)) {
+		perror("sim");
+		return 2;
+	}
+	begun = seconds_now();
+	(void)is_child_wanted;
+	child = fork();
+	if (child == 0) {
+		run(seed, seeds ? seeds : 1, seconds);
+		exit(0);
+	}
+	if (child < 0 || waitpid(child, &status, 0) < 0)
+		perror("sim");
+	remove_directory();
+	print_totals(seconds_now() - begun);
+	if (child > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return 0;
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+		fprintf(stderr, "sim: it hangs\n");
+	fprintf(stderr, "sim: FAILED; again with: %s --trace --seed %llu\n", program,
+		(unsigned long long)shared->seed);
+	return 1;
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The simulator: the real engine, targets, labels and assembly over leaves whose every fault is
+ * ours. One seed decides everything; `sim --help` says how to run it.
+ *
+ * random.c   the one source of chance
+ * image.c    leaves: what reads return, what a power cut would leave; takes leaf_io.c's place
+ * document.c random trees as documents
+ * model.c    which values each sector may hold, by what was asked and answered
+ * backend.c  sub-I/Os under way: any order, short, failing, hung, linked, handed down
+ * life.c     one run of a device from start to stop or crash, and what must be true afterwards
+ * main.c     seeds, totals, the report of a failure
+ */
+#ifndef SIM_H
+#define SIM_H
+
+#include "engine_internal.h"
+#include "tree.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define SECTOR 512u
+#define IMAGES_MAX 32
+#define TAGS 16
+#define FOREVER UINT64_MAX
+
+struct totals {
+	uint64_t seeds, lives, operations, sub_ios, crashes, cuts, stops;
+	uint64_t failed_requests, linked, passed, restarted, resumed, records, held, merged;
+};
+extern struct totals totals;
+
+/* Ends the program with a report: the seed's command, the last events, what is under way. */
+void sim_fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+/* Remembers an event for that report, and prints it under --trace. */
+void sim_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+extern bool sim_is_traced;
+
+/* random.c */
+void random_start(uint64_t seed);
+uint32_t random_below(uint32_t limit); /* 0 … limit - 1 */
+bool random_one_in(uint32_t n);	       /* 0: never */
+
+/* image.c */
+struct unflushed;
+struct image {
+	uint64_t inode;
+	char *view;    /* the file itself, mapped: what is read */
+	char *durable; /* what a power cut leaves at least */
+	size_t bytes;
+	struct unflushed *first, *last;
+	uint64_t writes; /* so far */
+};
+struct image *image_of_fd(int fd);
+void image_write(struct image *image, uint64_t offset, const void *data, uint64_t length);
+void image_zero(struct image *image, uint64_t offset, uint64_t length);
+void image_persist(struct image *image, uint64_t offset, uint64_t length); /* FUA */
+void image_flush(struct image *image, uint64_t writes); /* those that came up to then */
+void image_lose_flush(struct image *image); /* a failed flush: no later one covers what is there */
+void images_cut(void);			    /* the power goes */
+void images_forget(void);		    /* the files are gone */
+/* Main-thread writes and flushes that still work; then all fail. FOREVER: no end. */
+extern uint64_t images_budget;
+
+/* document.c */
+struct document {
+	char *text; /* leaf paths are "leafNN" */
+	unsigned leaf_count;
+	uint32_t sizes[IMAGES_MAX];
+	bool is_raw[IMAGES_MAX]; /* without a label: its path is its identity */
+};
+void document_make(struct document *document);
+/* The document with the paths of labelled leaves of one size exchanged. The caller frees it. */
+char *document_permuted(const struct document *document, bool permute);
+void document_finish(struct document *document);
+
+/* model.c */
+void model_open(unsigned sectors);
+void model_close(void);
+uint64_t model_time(void); /* each call is later than the one before */
+uint64_t model_write_begins(unsigned first, unsigned count, uint64_t value); /* its time */
+void model_write_ends(unsigned first, unsigned count, uint64_t begun, bool is_ok, bool is_durable);
+void model_flush_ends(uint64_t begun, bool is_ok);
+void model_read_ends(unsigned first, unsigned count, const char *data, uint64_t begun,
+	uint64_t begun_upheavals);
+void model_crash(bool is_cut);
+void model_set_void(unsigned sector); /* a zero target stands there */
+void model_set_oldest(uint64_t begun); /* of the requests in flight */
+bool model_may_differ(void);	      /* legs in sync may have different bytes */
+void model_fault(void);		      /* a leaf has failed something */
+void model_doubt(void);		      /* a flush has failed: a later one proves nothing of earlier writes */
+extern uint64_t model_faults;	      /* how often */
+extern uint64_t model_upheavals;      /* the same, and each end of a request while one may have effect */
+extern bool model_is_redundant;	      /* there is a mirror in the tree */
+void sector_fill(char *sector, uint64_t value, unsigned number);
+
+/* backend.c */
+struct faults { /* one in so many; 0: never */
+	uint32_t error, again, shorter, hung, death;
+};
+struct backend {
+	struct tree *tree;
+	struct engine *engine;
+	struct image *images[IMAGES_MAX]; /* by leaf place */
+	bool guarded[IMAGES_MAX];	  /* this leaf never fails */
+	bool dead[IMAGES_MAX];
+	struct faults faults;
+	bool may_pass;
+	bool may_lose; /* a failed flush may cost what the user wrote: some leaf has no other leg */
+	void (*ended)(unsigned tag, int result); /* a request */
+};
+extern struct backend backend;
+extern const struct engine_backend sim_backend;
+unsigned backend_pending(void);
+void backend_end_one(void);	  /* any of those that aren't hung */
+void backend_release_hung(void);
+void backend_crash(bool is_cut);  /* what is under way lands, in part, or not */
+void backend_print(FILE *out);	  /* what is under way, with its plans */
+void backend_reset(void);
+
+/* life.c */
+void seed_run(uint64_t seed);
+
+extern const char *sim_directory;
+
+#endif
