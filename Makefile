@@ -21,7 +21,7 @@ Q := $(if $(V),,@)
 PACKAGES := liburing json-c blkid uuid libisal
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	-Wpointer-arith -Wno-unused-parameter -Wvla
-CPPFLAGS += -D_GNU_SOURCE -Icomposer -Itargets -Ikmod
+CPPFLAGS += -D_GNU_SOURCE -DHAVE_ISAL -Icomposer -Itargets -Ikmod
 CFLAGS ?= -O2 -g
 ALL_CFLAGS = -std=gnu11 $(WARNINGS) $(CFLAGS) $(shell pkg-config --cflags $(PACKAGES))
 LIBS = $(shell pkg-config --libs $(PACKAGES)) -pthread
