@@ -357,9 +357,11 @@ static bool try_start(bool permute)
 	free(text);
 	if (!tree)
 		sim_fail("the document is refused: %s", err.text);
-	result = lifetime_start(tree, &options, &err, &notes);
+	result = lifetime_prepare(tree, &options, &err, &notes);
 	if (notes.text)
 		sim_note("notes: %s", notes.text);
+	if (result == 0)
+		result = lifetime_start(tree, &err);
 	if (result < 0 && images_budget != 0)
 		sim_fail("start is refused: %s", err.text);
 	if (result < 0)
@@ -399,12 +401,9 @@ static void begin_life(void)
 	if (!try_start(permute)) {
 		sim_note("power cut while starting");
 		totals.cuts++;
-		if (is_formatted) {
-			images_cut();
+		images_cut();
+		if (is_formatted)
 			model_crash(true);
-		} else {
-			images_forget(); /* the files were made by that start, and taken back */
-		}
 		images_budget = FOREVER;
 		(void)try_start(permute);
 	}
