@@ -107,6 +107,7 @@ void engine_start(struct engine *engine, unsigned tag, const struct request *req
 	io->request = *request;
 	io->data = data;
 	io->gathered = false;
+	io->fetched = request->kind != IO_WRITE || !engine->config.backend->pass;
 	engine_count(&engine->stats.requests[request->kind], 1);
 	engine_count(&engine->stats.bytes[request->kind], request->length);
 	if (engine->config.trace)
@@ -124,7 +125,7 @@ void engine_restart(struct engine *engine, unsigned tag)
 	io_release(io);
 	engine_count(&engine->stats.restarted, 1);
 	engine_count(&engine->stats.gathered, 1);
-	io->gathered = true;
+	io->gathered = io->fetched = true;
 	io_begin(io);
 	engine_leave(engine);
 }

@@ -69,6 +69,9 @@ struct engine_backend {
 	 * each with its `merged` chain) out on the request's own pages and ends it when all have
 	 * succeeded; nothing is told of that but ended(). False: it can't, go on gathered. After a
 	 * failure the front-end calls engine_restart(). NULL: the driver has no such thing.
+	 *
+	 * Where there is pass(), a WRITE starts without its bytes. To be carried out here it is
+	 * passed with no sub-I/O, which never fails: it comes back with them, by engine_restart().
 	 */
 	bool (*pass)(void *context, unsigned tag, const struct sub_io *subs);
 	/* Whether what was handed down has ended. Only with pass(). */

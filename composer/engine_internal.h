@@ -46,6 +46,7 @@ struct io {
 	bool passed;	    /* it is the driver's; holds are released once that has ended it */
 	bool gathered;	    /* it is carried out here, and has been counted as such */
 	bool cleared;	    /* bytes of its buffer were zeroed here */
+	bool fetched;	    /* its bytes are in its buffer, if it is a WRITE */
 	struct io *next_dirty;
 	struct sub_io *fresh, *fresh_last; /* added, not submitted */
 	char *arena;

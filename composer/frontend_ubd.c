@@ -32,7 +32,19 @@ struct frontend {
 	int char_fd, ended_fd;
 	struct ubd_queue *queues;
 	unsigned queue_count;
+	bool has_plans; /* the driver carries plans out itself */
 };
+
+/* The driver can run sub-I/Os itself on disks; not on files. */
+static bool can_pass(const struct tree *tree)
+{
+	unsigned i;
+
+	for (i = 0; i < tree->leaf_count; i++)
+		if (strcmp(tree->leaves[i]->node->type->name, "block") != 0)
+			return false;
+	return tree->leaf_count > 0 && tree->leaf_count <= UBD_MAX_LEGS;
+}
 
 int frontend_check(const struct tree *tree, struct err *err)
 {
@@ -42,10 +54,10 @@ int frontend_check(const struct tree *tree, struct err *err)
 	if (tree->device.driver == DRIVER_UBLK)
 		return json_err(json_get(json, "driver"), err,
 			"driver \"ublk\" is not there yet; \"ubd\" is");
-	if (tree->device.fan_out == FAN_OUT_PASSTHROUGH)
+	if (tree->device.fan_out == FAN_OUT_PASSTHROUGH && !can_pass(tree))
 		return json_err(json_get(json, "fan_out"), err,
-			"fan_out \"passthrough\" is not there yet; \"linked\" and \"gathered\" "
-			"are");
+			"fan_out \"passthrough\" needs 1 to %u leaves, all of them disks (type "
+			"\"block\")", UBD_MAX_LEGS);
 	if (ubd_control_open(&control, err) < 0)
 		return -1;
 	ubd_control_close(&control);
@@ -91,6 +103,26 @@ static int device_parameters(struct frontend *frontend, struct err *err)
 	return 0;
 }
 
+/* The leaves as the driver's legs, so that plans can name them. */
+static int device_legs(struct frontend *frontend, struct err *err)
+{
+	const struct tree *tree = frontend->tree;
+	int32_t fds[UBD_MAX_LEGS];
+	unsigned i;
+	int result;
+
+	if (!frontend->has_plans)
+		return 0;
+	for (i = 0; i < tree->leaf_count; i++)
+		fds[i] = tree->leaves[i]->fd;
+	result = ubd_control_command(&frontend->control, UBD_CMD_SET_LEGS, frontend->id, fds,
+		(uint16_t)(tree->leaf_count * sizeof(*fds)), 0);
+	if (result < 0)
+		return err_add(err, "%s: the driver refuses the leaves as legs: %s", tree->name,
+			strerror(-result));
+	return 0;
+}
+
 static int device_add(struct frontend *frontend, struct ubd_dev_info *info, struct err *err)
 {
 	const struct tree *tree = frontend->tree;
@@ -104,7 +136,7 @@ static int device_add(struct frontend *frontend, struct ubd_dev_info *info, stru
 		.rq_max_blocks = tree->device.max_io_size / block,
 		.dev_id = (uint32_t)-1,
 		.dev_blocks = tree->root->limits.size / block,
-		.flags = { UBD_F_PARAMS },
+		.flags = { UBD_F_PARAMS | (frontend->has_plans ? UBD_F_PLANS : 0) },
 	};
 	result = ubd_control_command(
 		&frontend->control, UBD_CMD_ADD_DEV, (uint32_t)-1, info, sizeof(*info), 0);
@@ -114,7 +146,7 @@ static int device_add(struct frontend *frontend, struct ubd_dev_info *info, stru
 	frontend->is_added = true;
 	frontend->id = info->dev_id;
 	(void)snprintf(frontend->path, sizeof(frontend->path), "/dev/ubdb%u", info->dev_id);
-	return device_parameters(frontend, err);
+	return device_parameters(frontend, err) < 0 ? -1 : device_legs(frontend, err);
 }
 
 /* A server's session, or -errno. The last server's exit may be under way, and udev with a new node.
@@ -162,6 +194,7 @@ static int queues_start(
 			.depth = info->queue_depth,
 			.char_fd = frontend->char_fd,
 			.ended_fd = frontend->ended_fd,
+			.has_plans = frontend->has_plans,
 		};
 		frontend->queue_count++;
 		if (ubd_queue_start(&frontend->queues[i], err) < 0)
@@ -179,6 +212,7 @@ int frontend_open(struct frontend **out, struct tree *tree, bool trace, struct e
 	if (!frontend)
 		return err_add(err, "out of memory");
 	frontend->tree = tree;
+	frontend->has_plans = tree->device.fan_out == FAN_OUT_PASSTHROUGH;
 	frontend->char_fd = frontend->control.fd = -1;
 	frontend->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (frontend->ended_fd < 0) {

@@ -68,10 +68,8 @@ int queue_open(struct queue *queue, const struct queue_config *config, struct er
 	};
 	size_t length = (size_t)config->depth * device->max_io_size;
 
-	queue->backend = (struct engine_backend){
-		.submit = backing_file_submit,
-		.commit = config->commit,
-	};
+	queue->backend = config->backend;
+	queue->backend.submit = backing_file_submit;
 	if (engine_open(&queue->engine, &engine, err) < 0 || ring_open(queue, config, err) < 0 ||
 		buffers_open(queue, length, err) < 0)
 		return -1;

@@ -30,8 +30,8 @@ struct queue_config {
 	unsigned depth;
 	int frontend_fd; /* -1: none */
 	bool trace;
-	/* See engine.h; context is handed to it. */
-	void (*commit)(void *context, unsigned tag, int result, bool linked);
+	/* See engine.h; `submit` is set by queue_open(), and the queue is their context. */
+	struct engine_backend backend;
 };
 
 /*

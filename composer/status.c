@@ -112,7 +112,9 @@ static struct json_object *counters_make(const struct engine_stats *stats)
 	json_object_object_add(out, "bytes", by_kind(stats->bytes));
 	add_number(out, "linked", stats->linked);
 	add_number(out, "gathered", stats->gathered);
+	add_number(out, "passed", stats->passed);
 	add_number(out, "unlinked", stats->unlinked);
+	add_number(out, "restarted", stats->restarted);
 	add_number(out, "sub_ios", stats->sub_ios);
 	add_number(out, "merged", stats->merged);
 	add_number(out, "held", stats->held);

@@ -137,12 +137,17 @@ static bool io_pass(struct io *io, const struct sub_io *subs)
 	struct engine *engine = io->engine;
 	const struct engine_backend *backend = engine->config.backend;
 
-	if (!backend->pass || io->gathered || io->cleared || io->unsettled ||
-		io->request.kind == IO_FLUSH || !backend->pass(engine->config.context, io->tag, subs))
+	if (!backend->pass || io->gathered)
 		return false;
-	io->passed = true;
-	engine_count(&engine->stats.passed, 1);
-	return true;
+	if (!io->cleared && !io->unsettled && io->request.kind != IO_FLUSH &&
+		backend->pass(engine->config.context, io->tag, subs)) {
+		engine_count(&engine->stats.passed, 1);
+		io->passed = true;
+		return true;
+	}
+	if (!io->fetched) /* what has been added is forgotten, and planned again with the bytes */
+		io->passed = backend->pass(engine->config.context, io->tag, NULL);
+	return io->passed;
 }
 
 static void sub_io_send(struct engine *engine, struct sub_io *sub)
@@ -177,8 +182,7 @@ void sub_io_submit(struct io *io)
 	io->fresh = NULL;
 	if (!sub)
 		return;
-	if (engine->config.fan_out != FAN_OUT_GATHERED &&
-		engine->config.fan_out != FAN_OUT_LINKED && io_pass(io, sub))
+	if (io_pass(io, sub))
 		return;
 	if (engine->config.fan_out != FAN_OUT_GATHERED && is_linkable(io, sub)) {
 		sub_io_gather(sub);

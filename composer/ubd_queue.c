@@ -14,7 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static void tag_send(struct ubd_tag *tag, uint32_t code, int result)
+void ubd_tag_send(struct ubd_tag *tag, uint32_t code, int result)
 {
 	struct ubd_queue *queue = tag->queue;
 	struct io_uring_sqe *sqe = uring_sqe(&queue->queue.uring, &tag->event, 1);
@@ -36,7 +36,7 @@ static void ubd_commit(void *context, unsigned tag, int result, bool linked)
 	struct ubd_queue *queue = context;
 
 	(void)linked; /* what makes it one is the flag on the SQE before it */
-	tag_send(&queue->tags[tag], UBD_IO_COMMIT_AND_FETCH_REQ, result);
+	ubd_tag_send(&queue->tags[tag], UBD_IO_COMMIT_AND_FETCH_REQ, result);
 }
 
 static const enum io_kind kinds[] = {
@@ -78,6 +78,10 @@ static void tag_ended(struct event *event, int result)
 
 	if (result == -ECANCELED)
 		return;
+	if (result == UBD_IO_RES_BACK && queue->has_plans) {
+		engine_restart(queue->queue.engine, tag->number);
+		return;
+	}
 	if (result < 0) {
 		if (result != UBD_IO_RES_ABORT && queue->trace)
 			fprintf(stderr, "ubd queue %u tag %u: command refused: %s\n",
@@ -92,6 +96,28 @@ static void tag_ended(struct event *event, int result)
 		ubd_commit(queue, tag->number, -EOPNOTSUPP, false);
 }
 
+/* The memory that is shared with the driver. */
+static int areas_map(struct ubd_queue *queue)
+{
+	unsigned long page = (unsigned long)sysconf(_SC_PAGESIZE);
+	void *memory = mmap(NULL, ubd_desc_length(queue->depth, page), PROT_READ, MAP_SHARED,
+		queue->char_fd, (off_t)ubd_desc_offset(queue->number, page));
+
+	if (memory == MAP_FAILED)
+		return err_add(&queue->err, "queue %u: the driver's descriptors can't be mapped: %s",
+			queue->number, strerror(errno));
+	queue->descriptors = memory;
+	if (!queue->has_plans)
+		return 0;
+	memory = mmap(NULL, ubd_plan_length(queue->depth, page), PROT_READ | PROT_WRITE, MAP_SHARED,
+		queue->char_fd, (off_t)ubd_plan_offset(queue->number));
+	if (memory == MAP_FAILED)
+		return err_add(&queue->err, "queue %u: the driver's plans can't be mapped: %s",
+			queue->number, strerror(errno));
+	queue->slots = memory;
+	return 0;
+}
+
 static int queue_setup(struct ubd_queue *queue)
 {
 	struct queue_config config = {
@@ -99,24 +125,25 @@ static int queue_setup(struct ubd_queue *queue)
 		.depth = queue->depth,
 		.frontend_fd = queue->char_fd,
 		.trace = queue->trace,
-		.commit = ubd_commit,
+		.backend = { .commit = ubd_commit },
 	};
-	unsigned long page = (unsigned long)sysconf(_SC_PAGESIZE);
-	void *memory;
 	unsigned i;
 	int result;
 
-	if (queue_open(&queue->queue, &config, &queue->err) < 0)
+	if (queue->has_plans) {
+		config.backend.pass = ubd_plan_pass;
+		config.backend.ended = ubd_plan_ended;
+		config.backend.poll = ubd_plan_poll;
+	}
+	if (queue_open(&queue->queue, &config, &queue->err) < 0 || areas_map(queue) < 0)
 		return -1;
-	memory = mmap(NULL, ubd_desc_length(queue->depth, page), PROT_READ, MAP_SHARED,
-		queue->char_fd, (off_t)ubd_desc_offset(queue->number, page));
-	if (memory == MAP_FAILED)
-		return err_add(&queue->err, "queue %u: the driver's descriptors can't be mapped: %s",
-			queue->number, strerror(errno));
-	queue->descriptors = memory;
 	for (i = 0; i < queue->depth; i++) {
-		queue->tags[i] = (struct ubd_tag){ { tag_ended }, queue, (uint16_t)i };
-		tag_send(&queue->tags[i], UBD_IO_FETCH_REQ, 0);
+		queue->tags[i] = (struct ubd_tag){
+			.event.end = tag_ended,
+			.queue = queue,
+			.number = (uint16_t)i,
+		};
+		ubd_tag_send(&queue->tags[i], UBD_IO_FETCH_REQ, 0);
 	}
 	result = uring_submit(&queue->queue.uring);
 	if (result < 0)
@@ -148,7 +175,10 @@ static void queue_finish(struct ubd_queue *queue)
 	queue_close(&queue->queue);
 	if (queue->descriptors)
 		(void)munmap((void *)queue->descriptors, ubd_desc_length(queue->depth, page));
+	if (queue->slots)
+		(void)munmap(queue->slots, ubd_plan_length(queue->depth, page));
 	queue->descriptors = NULL;
+	queue->slots = NULL;
 	free(queue->tags);
 	queue->tags = NULL;
 	err_finish(&queue->err);

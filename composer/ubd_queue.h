@@ -17,6 +17,7 @@ struct ubd_tag {
 	struct event event;
 	struct ubd_queue *queue;
 	uint16_t number;
+	uint32_t life; /* of the last plan handed down */
 };
 
 struct ubd_queue {
@@ -26,8 +27,12 @@ struct ubd_queue {
 	uint16_t number, depth;
 	int char_fd;
 	int ended_fd; /* an eventfd; written when a queue ends */
+	bool has_plans; /* the driver runs plans on the leaves */
 	const struct ubd_io_desc *descriptors;
+	struct ubd_plan_slot *slots; /* by tag; with has_plans only */
 	struct ubd_tag *tags;
+	struct event poll;
+	bool is_polling;
 	unsigned live_tags;
 	pthread_t thread;
 	bool is_running; /* the thread is to be joined */
@@ -35,6 +40,12 @@ struct ubd_queue {
 	sem_t ready;
 	struct err err; /* the thread's until `ready` is posted */
 };
+
+/* The backend's half that hands requests down as plans (ubd_plan.c); the context is a ubd_queue. */
+bool ubd_plan_pass(void *context, unsigned tag, const struct sub_io *subs);
+bool ubd_plan_ended(void *context, unsigned tag);
+void ubd_plan_poll(void *context);
+void ubd_tag_send(struct ubd_tag *tag, uint32_t code, int result);
 
 /* Starts the thread and waits until all tags are fetched. 0, or -1 with messages. */
 int ubd_queue_start(struct ubd_queue *queue, struct err *err);

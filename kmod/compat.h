@@ -119,7 +119,7 @@ static inline void ubd_vm_flags_change(struct vm_area_struct *vma, unsigned long
  */
 struct ubd_disk_limits {
 	unsigned int logical_block_size, physical_block_size, io_min, io_opt;
-	unsigned int max_sectors, chunk_sectors;
+	unsigned int max_sectors, chunk_sectors, max_segments;
 	unsigned int max_discard_sectors, discard_granularity, max_write_zeroes_sectors;
 	bool write_cache, fua, rotational;
 };
@@ -138,7 +138,7 @@ static inline struct gendisk *ubd_alloc_disk(struct blk_mq_tag_set *set, void *q
 		.max_hw_discard_sectors = limits->max_discard_sectors,
 		.discard_granularity = limits->discard_granularity,
 		.max_write_zeroes_sectors = limits->max_write_zeroes_sectors,
-		.max_segments = USHRT_MAX,
+		.max_segments = limits->max_segments,
 		.max_segment_size = UINT_MAX,
 	};
 
@@ -169,7 +169,7 @@ static inline struct gendisk *ubd_alloc_disk(struct blk_mq_tag_set *set, void *q
 	blk_queue_max_discard_sectors(q, limits->max_discard_sectors);
 	q->limits.discard_granularity = limits->discard_granularity;
 	blk_queue_max_write_zeroes_sectors(q, limits->max_write_zeroes_sectors);
-	blk_queue_max_segments(q, USHRT_MAX);
+	blk_queue_max_segments(q, limits->max_segments);
 	blk_queue_max_segment_size(q, UINT_MAX);
 	blk_queue_write_cache(q, limits->write_cache, limits->fua);
 	if (!limits->rotational)

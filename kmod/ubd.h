@@ -11,6 +11,8 @@
  *   ubd_char.c     /dev/ubdcN: open, mmap, flush, release; who notices that a server is gone
  *   ubd_queue.c    the block layer's side: requests come, the server is notified
  *   ubd_io.c       the server's side: FETCH and COMMIT, requests end
+ *   ubd_plan.c     plans: sub-I/Os on the legs with a request's own pages
+ *   ubd_leg.c      the table of legs
  *   ubd_copy.c     bytes between a request's pages and the server's buffer
  *   compat.h       kernels
  *
@@ -31,6 +33,11 @@
  *   BUSY    one of our functions, in the context of a command of the server's, is copying or
  *           filling in fields; everybody else keeps off. For a READ or WRITE's copying, io->rq is
  *           its own.
+ *   RUNNING io->rq's sub-I/Os are under way (ubd_plan.c); io->cmd is parked. Whoever ends the last
+ *           of them takes the tag on, in any context: to READY if all went well, to QUEUED if one
+ *           failed. ABORT takes nothing from it: the pages are in use. When its last sub-I/O ends,
+ *           the request is ended there, and the command by bury_work, as that may not be done in an
+ *           interrupt on all kernels.
  *   ABORT   a bit beside the state: the session is over. Whoever sets it takes what the state then
  *           gives away: READY: the command; QUEUED and SERVER: the request (but not the command of
  *           QUEUED, which the notification still uses). BUSY gives away nothing: leaving BUSY is a
@@ -127,7 +134,8 @@
 #include "ubd_cmd.h"
 
 #define UBD_MAX_DEVICES 4096
-#define UBD_FEATURES UBD_F_PARAMS
+#define UBD_FEATURES (UBD_F_PARAMS | UBD_F_PLANS)
+#define UBD_PLAN_VECTORS 128 /* most segments of a request on a device with plans */
 #define UBD_LOOK_INTERVAL_MS 5000 /* an unanswered request has its server looked at this often */
 
 enum ubd_io_state {
@@ -136,6 +144,7 @@ enum ubd_io_state {
 	UBD_IO_QUEUED,
 	UBD_IO_SERVER,
 	UBD_IO_BUSY,
+	UBD_IO_RUNNING,
 	UBD_IO_ABORT = 8, /* a bit beside the above */
 };
 
@@ -146,7 +155,15 @@ struct ubd_io {
 	struct request *rq;
 	u64 addr;
 	struct llist_node pending;
+	int notice; /* what the command completes with when delivered: UBD_IO_RES_OK or _BACK */
 } __aligned(64);
+
+struct ubd_plan;
+
+struct ubd_leg {
+	struct file *file; /* with a reference; NULL: an empty place */
+	struct block_device *bdev;
+};
 
 struct ubd_plug {
 	struct blk_plug_cb cb;
@@ -170,6 +187,11 @@ struct ubd_queue {
 	struct llist_head pending ____cacheline_aligned_in_smp;
 	unsigned long notified; /* bit 0 */
 	struct ubd_plug plug;
+
+	/* With UBD_F_PLANS only */
+	struct ubd_plan_slot *slots; /* shared with the server, by tag */
+	struct ubd_plan *plans; /* by tag */
+	struct llist_head buried; /* tags whose command bury_work is to complete */
 };
 
 /* Bits of ubd_device.flags */
@@ -195,7 +217,10 @@ struct ubd_device {
 	wait_queue_head_t wait; /* START waits for nr_ready or the end */
 	struct work_struct reap_work;
 	struct delayed_work stop_watchdog;
+	struct work_struct bury_work;
 	struct ubd_queue **queues;
+	struct ubd_leg *legs; /* changed under lock while there is no disk */
+	unsigned int nr_legs;
 };
 
 /* ubd_main.c */
@@ -253,6 +278,24 @@ int ubd_io_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
 void ubd_io_deliver(struct ubd_queue *queue, struct ubd_io *io, bool gone,
 		    unsigned int issue_flags);
 void ubd_io_end(struct request *rq, blk_status_t status); /* any context but hardirq */
+
+struct ubd_plug *ubd_plug_arm(struct ubd_queue *queue, struct io_uring_cmd *cmd); /* or NULL */
+void ubd_io_finish(struct request *rq, blk_status_t status, unsigned int done,
+		   struct ubd_plug *plug);
+
+/* ubd_plan.c */
+int ubd_plan_commit(struct ubd_queue *queue, const struct ubd_io_cmd *payload,
+		    struct io_uring_cmd *cmd, unsigned int issue_flags);
+int ubd_plans_create(struct ubd_queue *queue);
+void ubd_plans_destroy(struct ubd_queue *queue);
+void ubd_plan_bury_work(struct work_struct *work);
+
+/* ubd_leg.c: under device->lock */
+int ubd_legs_set(struct ubd_device *device, const s32 *fds, unsigned int count);
+void ubd_legs_put(struct ubd_device *device);
+
+/* ubd_queue.c, for those that put a tag on pending themselves: inside rcu_read_lock() */
+void ubd_queue_notify(struct ubd_queue *queue);
 
 /* ubd_copy.c: true if all bytes were copied; may sleep on a fault, current->mm is the server's */
 bool ubd_copy_to_server(struct request *rq, u64 addr);

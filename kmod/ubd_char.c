@@ -4,6 +4,7 @@
  * hooks that notice when the server is gone. It knows neither requests nor commands.
  */
 #include <linux/fs.h>
+#include <linux/math64.h>
 #include <linux/mm.h>
 #include <linux/vmalloc.h>
 
@@ -96,24 +97,45 @@ static const struct vm_operations_struct ubd_char_vm_ops = {
 	.close = ubd_char_vm_close,
 };
 
+/* What lies at an offset of the file: a queue's descriptors or its slots for plans; or NULL. */
+static void *ubd_char_area(struct ubd_device *device, u64 offset, u64 length, bool *writable)
+{
+	u64 stride = ubd_desc_offset(1, PAGE_SIZE);
+	u16 depth = device->info.queue_depth;
+	u64 id;
+
+	*writable = offset >= ubd_plan_offset(0);
+	if (*writable) {
+		offset -= ubd_plan_offset(0);
+		stride = ubd_plan_offset(1) - ubd_plan_offset(0);
+	}
+	id = div64_u64(offset, stride);
+	if (id >= device->info.nr_hw_queues || offset != id * stride)
+		return NULL;
+	if (*writable)
+		return length == ubd_plan_length(depth, PAGE_SIZE) ? device->queues[id]->slots :
+								     NULL;
+	return length == ubd_desc_length(depth, PAGE_SIZE) ? device->queues[id]->descs : NULL;
+}
+
 /*
  * A child gets no copy of the mapping: it could not serve, and would hide that its parent is gone.
  */
 static int ubd_char_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	struct ubd_device *device = file->private_data;
-	unsigned long stride = ubd_desc_offset(1, PAGE_SIZE) >> PAGE_SHIFT;
-	unsigned long id = vma->vm_pgoff / stride;
+	bool writable;
+	void *area;
 	int error;
 
-	if (vma->vm_flags & VM_WRITE)
+	area = ubd_char_area(device, (u64)vma->vm_pgoff << PAGE_SHIFT, vma->vm_end - vma->vm_start,
+			     &writable);
+	if (!writable && vma->vm_flags & VM_WRITE)
 		return -EPERM;
-	if (!(vma->vm_flags & VM_SHARED) || vma->vm_pgoff % stride ||
-	    id >= device->info.nr_hw_queues ||
-	    vma->vm_end - vma->vm_start != ubd_desc_length(device->info.queue_depth, PAGE_SIZE))
+	if (!area || !(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
-	ubd_vm_flags_change(vma, VM_DONTCOPY, VM_MAYWRITE);
-	error = remap_vmalloc_range(vma, device->queues[id]->descs, 0);
+	ubd_vm_flags_change(vma, VM_DONTCOPY, writable ? 0 : VM_MAYWRITE);
+	error = remap_vmalloc_range(vma, area, 0);
 	if (error)
 		return error;
 	vma->vm_private_data = device;

@@ -104,7 +104,7 @@
 #define UBD_CMD_STOP_DEV 0x07
 #define UBD_STOP_TIMEOUT_MS 10000
 
-/* Extensions. From 0x13 to 0x1f: reserved for size update, recovery and legs. */
+/* Extensions. From 0x14 to 0x1f: reserved for size update and recovery. */
 
 /* out: u64 at addr, len 8: the UBD_F_* bits that ADD_DEV takes. Needs no device. */
 #define UBD_CMD_GET_FEATURES 0x10
@@ -117,6 +117,12 @@
 
 /* out: struct ubd_params, with all defaults filled in */
 #define UBD_CMD_GET_PARAMS 0x12
+
+#define UBD_CMD_SET_LEGS 0x13 /* in: s32 file descriptors, len: 4 times their number, which is at */
+			      /* most UBD_MAX_LEGS; -1 leaves a place empty. Block devices open for */
+			      /* reading and writing. EBUSY once START_DEV has begun, ENOTBLK for */
+			      /* anything else. Held until the disk is taken away */
+#define UBD_MAX_LEGS 256
 
 struct ubd_ctrl_cmd {
 	__u32 dev_id;
@@ -137,7 +143,8 @@ UBD_CHECK_SIZE(struct ubd_ctrl_cmd, 32);
  */
 #define UBD_F_ZERO_COPY (1ull << 0) /* V2's: never granted, taken back silently as V2 did */
 #define UBD_F_PARAMS (1ull << 8) /* SET_PARAMS and GET_PARAMS */
-/* (1ull << 9) and up: reserved for size update, recovery, legs, plans and batches */
+#define UBD_F_PLANS (1ull << 9) /* SET_LEGS and COMMIT_PLAN_AND_FETCH; needs the capability as all do */
+/* (1ull << 10) and up: reserved for size update, recovery and batches */
 
 struct ubd_dev_info {
 	__u16 nr_hw_queues; /* 1 ... UBD_MAX_NR_QUEUES; more than there are CPUs is lowered */
@@ -213,10 +220,12 @@ UBD_CHECK_SIZE(struct ubd_params, 128);
  * afterwards end with an I/O error.
  */
 #define UBD_IO_COMMIT_REQ 0x22
-/* 0x23 to 0x2f: reserved for plans and batches */
+#define UBD_IO_COMMIT_PLAN_AND_FETCH 0x23 /* runs the tag's plan on the request, and fetches the next */
+/* 0x24 to 0x2f: reserved for batches */
 
 #define UBD_IO_RES_OK 0
 #define UBD_IO_RES_ABORT (-19) /* -ENODEV */
+#define UBD_IO_RES_BACK (-121) /* -EREMOTEIO: the request is the server's again, see PLANS */
 
 struct ubd_io_cmd {
 	__u16 q_id;
@@ -298,6 +307,74 @@ static inline __u64 ubd_desc_offset(unsigned int q_id, unsigned long page_size)
 static inline __u64 ubd_desc_length(unsigned int queue_depth, unsigned long page_size)
 {
 	__u64 length = queue_depth * sizeof(struct ubd_io_desc);
+
+	return (length + page_size - 1) & ~((__u64)page_size - 1);
+}
+
+/*
+ * PLANS (UBD_F_PLANS)
+ *
+ * The server answers a READ or WRITE with a plan instead of a result: sub-I/Os on the legs that
+ * SET_LEGS named, which the driver runs on the request's own pages. No byte passes through the
+ * server. The request ends when the last of them has ended, and the command is by then the fetch
+ * for the tag's next request.
+ *
+ * On such a device, the bytes of a WRITE are not in the tag's buffer when it is fetched. A server
+ * that wants them commits an empty plan, and has them when that command completes with
+ * UBD_IO_RES_BACK, which it does at once.
+ *
+ * If a sub-I/O fails, the request does not end: when the others have ended, the command completes
+ * with UBD_IO_RES_BACK, the results are in the entries, a WRITE's bytes are in the buffer, and the
+ * server answers anew, by a result or another plan. Entries that succeeded stay done.
+ *
+ * A plan that breaks a rule below is refused with EINVAL and nothing has been started; the tag is
+ * the server's as before.
+ *
+ * mmap() of /dev/ubdcN: PROT_READ | PROT_WRITE, MAP_SHARED, offset ubd_plan_offset(), length exactly
+ * that of ubd_plan_length(): a slot for each tag. The driver copies a slot once, while its command is
+ * being submitted, and goes by the copy.
+ */
+#define UBD_PLAN_ENTRIES_MAX 15
+
+struct ubd_plan_entry {
+	__u16 leg; /* number in SET_LEGS */
+	__u8 kind; /* UBD_OP_READ or UBD_OP_WRITE, as the request */
+	__u8 flags; /* UBD_PLAN_FUA, for a WRITE */
+	__u8 wave; /* 0 */
+	__u8 reserved0[3]; /* zero */
+	/*
+	 * Bytes: where in the request, and how many, multiples of the leg's logical block size as
+	 * leg_offset is. A READ's entries follow one another in the request and cover it; those of a
+	 * WRITE may overlap (two legs of a mirror).
+	 */
+	__u32 offset;
+	__u32 length;
+	__s32 result; /* out, with UBD_IO_RES_BACK: 0 or a negative errno */
+	__u32 reserved1; /* zero */
+	__u64 leg_offset;
+};
+UBD_CHECK_SIZE(struct ubd_plan_entry, 32);
+
+struct ubd_plan_slot {
+	__u32 life; /* any number, another each time */
+	__u16 count; /* 0: hand the request back, with its bytes */
+	__u16 flags; /* 0 */
+	__u32 ended; /* out: the life whose plan has succeeded last; set just before the request ends */
+	__u32 reserved[5]; /* zero */
+	struct ubd_plan_entry entries[UBD_PLAN_ENTRIES_MAX];
+};
+UBD_CHECK_SIZE(struct ubd_plan_slot, 512);
+
+#define UBD_PLAN_FUA 1u
+
+static inline __u64 ubd_plan_offset(unsigned int q_id)
+{
+	return (1ull << 40) + (__u64)q_id * UBD_MAX_QUEUE_DEPTH * sizeof(struct ubd_plan_slot);
+}
+
+static inline __u64 ubd_plan_length(unsigned int queue_depth, unsigned long page_size)
+{
+	__u64 length = queue_depth * sizeof(struct ubd_plan_slot);
 
 	return (length + page_size - 1) & ~((__u64)page_size - 1);
 }

@@ -154,6 +154,28 @@ static int ubd_control_get_params(struct ubd_device *device, const struct ubd_ct
 	return ubd_control_write(payload, &params, sizeof(params));
 }
 
+static int ubd_control_set_legs(struct ubd_device *device, const struct ubd_ctrl_cmd *payload)
+{
+	s32 fds[UBD_MAX_LEGS];
+	int error;
+
+	if (!(device->info.flags[0] & UBD_F_PLANS))
+		return -EOPNOTSUPP;
+	if (!payload->len || payload->len % sizeof(*fds) || payload->len > sizeof(fds))
+		return -EINVAL;
+	error = ubd_control_read(payload, fds, payload->len);
+	if (error)
+		return error;
+	if (mutex_lock_interruptible(&device->lock))
+		return -EINTR;
+	if (device->disk)
+		error = -EBUSY;
+	else
+		error = ubd_legs_set(device, fds, payload->len / sizeof(*fds));
+	mutex_unlock(&device->lock);
+	return error;
+}
+
 /*
  * What may wait for a server's answers is done by a worker of ours, and its sender can be killed
  * while it waits. For if sender and server are one process, its exit waits for the sender's end
@@ -241,6 +263,8 @@ static int ubd_control_of_device(struct ubd_device *device, u32 code,
 		return ubd_control_set_params(device, payload);
 	case UBD_CMD_GET_PARAMS:
 		return ubd_control_get_params(device, payload);
+	case UBD_CMD_SET_LEGS:
+		return ubd_control_set_legs(device, payload);
 	default:
 		return -EOPNOTSUPP;
 	}

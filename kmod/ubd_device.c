@@ -82,6 +82,7 @@ static void ubd_device_release(struct device *dev)
 	for (i = 0; device->queues && i < device->info.nr_hw_queues; i++)
 		ubd_queue_destroy(device->queues[i]);
 	kvfree(device->queues);
+	ubd_legs_put(device);
 	if (device->tag_set.tags)
 		blk_mq_free_tag_set(&device->tag_set);
 	kfree(device);
@@ -127,6 +128,7 @@ static struct ubd_device *ubd_device_alloc(const struct ubd_dev_info *info, int 
 	mutex_init(&device->lock);
 	init_waitqueue_head(&device->wait);
 	INIT_WORK(&device->reap_work, ubd_device_reap);
+	INIT_WORK(&device->bury_work, ubd_plan_bury_work);
 	INIT_DELAYED_WORK(&device->stop_watchdog, ubd_device_stop_watchdog);
 	device_initialize(&device->dev);
 	device->dev.class = &ubd_class;

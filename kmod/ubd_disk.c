@@ -3,6 +3,7 @@
  * The disk: its limits from the device's parameters, START that adds it and STOP that takes it
  * away. It knows neither tags nor commands.
  */
+#include <linux/file.h>
 #include <linux/log2.h>
 #include <linux/module.h>
 
@@ -95,6 +96,7 @@ static struct gendisk *ubd_disk_alloc(struct ubd_device *device)
 		.io_opt = params.io_opt,
 		.max_sectors = ubd_request_size(device) >> SECTOR_SHIFT,
 		.chunk_sectors = params.chunk_size >> SECTOR_SHIFT,
+		.max_segments = device->info.flags[0] & UBD_F_PLANS ? UBD_PLAN_VECTORS : USHRT_MAX,
 		.max_discard_sectors = ubd_sectors(params.max_discard),
 		.discard_granularity = params.max_discard ? params.discard_granularity : 0,
 		.max_write_zeroes_sectors = ubd_sectors(params.max_write_zeroes),
@@ -180,11 +182,15 @@ void ubd_disk_remove(struct ubd_device *device)
 	WRITE_ONCE(device->info.state, UBD_DEV_DEAD);
 	WRITE_ONCE(device->info.pid, -1);
 	put_disk(disk);
+	ubd_legs_put(device); /* no request is left, and so no plan */
 }
 
 int ubd_disk_stop(struct ubd_device *device, int unused)
 {
+	bool had_legs;
+
 	mutex_lock(&device->lock);
+	had_legs = device->nr_legs;
 	if (device->disk) {
 		queue_delayed_work(ubd_workqueue, &device->stop_watchdog,
 				   msecs_to_jiffies(UBD_STOP_TIMEOUT_MS));
@@ -194,5 +200,8 @@ int ubd_disk_stop(struct ubd_device *device, int unused)
 	if (ubd_device_is(device, UBD_DEVICE_OPEN) && !ubd_device_is(device, UBD_DEVICE_CLOSED))
 		ubd_device_abort(device);
 	mutex_unlock(&device->lock);
+	/* Who stops a device may want to use its legs at once; a worker's fput() is a deferred one. */
+	if (had_legs)
+		flush_delayed_fput();
 	return 0;
 }

@@ -30,6 +30,7 @@ void ubd_io_deliver(struct ubd_queue *queue, struct ubd_io *io, bool gone, unsig
 {
 	struct io_uring_cmd *cmd = io->cmd;
 	struct request *rq = io->rq;
+	int notice = io->notice;
 
 	if (unlikely(gone)) {
 		if (ubd_io_step(io, UBD_IO_QUEUED, UBD_IO_EMPTY) == UBD_IO_QUEUED)
@@ -37,9 +38,9 @@ void ubd_io_deliver(struct ubd_queue *queue, struct ubd_io *io, bool gone, unsig
 		io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
 		return;
 	}
-	if (req_op(rq) != REQ_OP_WRITE) {
+	if (req_op(rq) != REQ_OP_WRITE || (queue->plans && notice == UBD_IO_RES_OK)) {
 		if (ubd_io_step(io, UBD_IO_QUEUED, UBD_IO_SERVER) == UBD_IO_QUEUED)
-			io_uring_cmd_done(cmd, UBD_IO_RES_OK, 0, issue_flags);
+			io_uring_cmd_done(cmd, notice, 0, issue_flags);
 		else
 			io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
 		return;
@@ -48,7 +49,7 @@ void ubd_io_deliver(struct ubd_queue *queue, struct ubd_io *io, bool gone, unsig
 		io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
 	} else if (likely(ubd_copy_to_server(rq, io->addr))) {
 		if (likely(ubd_io_step(io, UBD_IO_BUSY, UBD_IO_SERVER) == UBD_IO_BUSY)) {
-			io_uring_cmd_done(cmd, UBD_IO_RES_OK, 0, issue_flags);
+			io_uring_cmd_done(cmd, notice, 0, issue_flags);
 		} else {
 			ubd_io_end(rq, BLK_STS_IOERR);
 			io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
@@ -128,25 +129,25 @@ static void ubd_plug_finish(struct blk_plug_cb *cb, bool from_schedule)
 }
 
 /* Whether this task's requests on this queue may gather until its plug is finished. */
-static bool ubd_plug_arm(struct ubd_queue *queue, struct io_uring_cmd *cmd)
+struct ubd_plug *ubd_plug_arm(struct ubd_queue *queue, struct io_uring_cmd *cmd)
 {
 	struct ubd_plug *plug = &queue->plug;
 
 	if (!current->plug || current != queue->task)
-		return false;
+		return NULL;
 	if (plug->task != current) {
 		if (cmpxchg(&plug->task, NULL, current))
-			return false;
+			return NULL;
 		plug->cb.callback = ubd_plug_finish;
 		plug->cb.data = get_file(cmd->file);
 		list_add(&plug->cb.list, &current->plug->cb_list);
 	}
-	return true;
+	return plug;
 }
 
 /* The tag is another's by now: touch nothing but the request, and an armed plug. */
-static void ubd_io_finish(struct request *rq, blk_status_t status, unsigned int done,
-			  struct ubd_plug *plug)
+void ubd_io_finish(struct request *rq, blk_status_t status, unsigned int done,
+		   struct ubd_plug *plug)
 {
 	if (unlikely(status == BLK_STS_OK && done != blk_rq_bytes(rq))) {
 		local_bh_disable();
@@ -181,7 +182,7 @@ static int ubd_io_commit(struct ubd_queue *queue, const struct ubd_io_cmd *paylo
 			 struct io_uring_cmd *cmd, unsigned int issue_flags, bool fetch)
 {
 	struct ubd_io *io = &queue->ios[payload->tag];
-	struct ubd_plug *plug = NULL;
+	struct ubd_plug *plug;
 	struct request *rq;
 	blk_status_t status;
 	unsigned int done;
@@ -196,8 +197,7 @@ static int ubd_io_commit(struct ubd_queue *queue, const struct ubd_io_cmd *paylo
 		return state & UBD_IO_ABORT ? UBD_IO_RES_ABORT : -EINVAL;
 	rq = io->rq;
 	status = ubd_io_judge(rq, payload->result, fetch ? payload->addr : io->addr, &done);
-	if (ubd_plug_arm(queue, cmd))
-		plug = &queue->plug;
+	plug = ubd_plug_arm(queue, cmd);
 	if (fetch)
 		ubd_io_park(io, cmd, payload->addr, issue_flags);
 	else
@@ -293,6 +293,8 @@ int ubd_io_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	switch (cmd->cmd_op) {
 	case UBD_IO_COMMIT_AND_FETCH_REQ:
 		return ubd_io_commit(queue, &payload, cmd, issue_flags, true);
+	case UBD_IO_COMMIT_PLAN_AND_FETCH:
+		return ubd_plan_commit(queue, &payload, cmd, issue_flags);
 	case UBD_IO_COMMIT_REQ:
 		return ubd_io_commit(queue, &payload, cmd, issue_flags, false);
 	case UBD_IO_FETCH_REQ:

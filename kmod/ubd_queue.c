@@ -60,7 +60,7 @@ static void ubd_queue_notification(struct io_uring_cmd *cmd, unsigned int issue_
  * Send a notification unless one is under way. With the bit set, nobody else takes tags off the
  * list, so that its first one's command stays parked until the notification itself delivers it.
  */
-static void ubd_queue_notify(struct ubd_queue *queue)
+void ubd_queue_notify(struct ubd_queue *queue)
 {
 	while (!llist_empty(&queue->pending) && !test_and_set_bit(UBD_NOTIFIED, &queue->notified)) {
 		struct llist_node *first = READ_ONCE(queue->pending.first);
@@ -147,6 +147,7 @@ static blk_status_t ubd_queue_take(struct ubd_queue *queue, struct request *rq)
 	desc->start_sector = op == UBD_OP_FLUSH ? 0 : blk_rq_pos(rq);
 	desc->addr = io->addr;
 	io->rq = rq;
+	io->notice = UBD_IO_RES_OK;
 	blk_mq_start_request(rq);
 	atomic_set(&io->state, UBD_IO_QUEUED);
 	return BLK_STS_OK;
@@ -301,7 +302,7 @@ struct ubd_queue *ubd_queue_create(struct ubd_device *device, u16 id)
 	init_llist_head(&queue->pending);
 	queue->ios = kvcalloc(depth, sizeof(*queue->ios), GFP_KERNEL);
 	queue->descs = vmalloc_user(ubd_desc_length(depth, PAGE_SIZE));
-	if (!queue->ios || !queue->descs) {
+	if (!queue->ios || !queue->descs || ubd_plans_create(queue)) {
 		ubd_queue_destroy(queue);
 		return NULL;
 	}
@@ -314,6 +315,7 @@ void ubd_queue_destroy(struct ubd_queue *queue)
 		return;
 	if (queue->task)
 		put_task_struct(queue->task);
+	ubd_plans_destroy(queue);
 	vfree(queue->descs);
 	kvfree(queue->ios);
 	kfree(queue);

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Plans for the ubd driver: a request's sub-I/Os written into its tag's slot, which the driver runs
+ * on the request's own pages (kmod/ubd_cmd.h, PLANS). It knows no target.
+ */
+#include "leaf.h"
+#include "ubd_queue.h"
+
+#include <string.h>
+
+#define POLL_NS 200000 /* how long somebody waits at least for a passed request's end */
+
+/* One op as an entry, kept in order of the request's bytes, as the driver wants a READ's. */
+static bool entry_add(const struct ubd_queue *queue, struct ubd_plan_slot *slot, unsigned tag,
+	const struct sub_io *part)
+{
+	const char *data = queue_buffer(&queue->queue, tag, queue->tree->device.max_io_size);
+	struct ubd_plan_entry entry = {
+		.leg = (uint16_t)part->leaf->place,
+		.kind = part->kind == IO_WRITE ? UBD_OP_WRITE : UBD_OP_READ,
+		.flags = part->flags & IO_FUA ? UBD_PLAN_FUA : 0,
+		.offset = (uint32_t)((const char *)part->vector.iov_base - data),
+		.length = (uint32_t)part->vector.iov_len,
+		.leg_offset = part->offset,
+	};
+	unsigned i = slot->count;
+
+	if (slot->count == UBD_PLAN_ENTRIES_MAX ||
+		(part->kind != IO_READ && part->kind != IO_WRITE))
+		return false;
+	for (; i > 0 && slot->entries[i - 1].offset > entry.offset; i--)
+		slot->entries[i] = slot->entries[i - 1];
+	slot->entries[i] = entry;
+	slot->count++;
+	return true;
+}
+
+bool ubd_plan_pass(void *context, unsigned tag, const struct sub_io *subs)
+{
+	struct ubd_queue *queue = context;
+	struct ubd_plan_slot *slot = &queue->slots[tag];
+	const struct sub_io *sub, *part;
+
+	slot->count = 0;
+	for (sub = subs; sub; sub = sub->next)
+		for (part = sub; part; part = part->merged)
+			if (!entry_add(queue, slot, tag, part))
+				return false;
+	slot->life = ++queue->tags[tag].life;
+	ubd_tag_send(&queue->tags[tag], UBD_IO_COMMIT_PLAN_AND_FETCH, 0);
+	return true;
+}
+
+bool ubd_plan_ended(void *context, unsigned tag)
+{
+	const struct ubd_queue *queue = context;
+
+	return __atomic_load_n(&queue->slots[tag].ended, __ATOMIC_ACQUIRE) ==
+		queue->tags[tag].life;
+}
+
+static void poll_ended(struct event *event, int result)
+{
+	struct ubd_queue *queue = container_of(event, struct ubd_queue, poll);
+
+	(void)result; /* -ETIME */
+	queue->is_polling = false;
+	engine_poll(queue->queue.engine);
+}
+
+void ubd_plan_poll(void *context)
+{
+	static const struct __kernel_timespec pause = { .tv_nsec = POLL_NS };
+	struct ubd_queue *queue = context;
+	struct io_uring_sqe *sqe;
+
+	if (queue->is_polling)
+		return;
+	queue->is_polling = true;
+	queue->poll.end = poll_ended;
+	sqe = uring_sqe(&queue->queue.uring, &queue->poll, 1);
+	sqe->opcode = IORING_OP_TIMEOUT;
+	sqe->fd = -1;
+	sqe->addr = (uintptr_t)&pause;
+	sqe->len = 1;
+}
