@@ -163,6 +163,7 @@ static void *queue_thread(void *argument)
 	(void)sem_post(&queue->ready); /* can't overflow: posted once */
 	while (is_ready && queue->live_tags > 0 && uring_run(&queue->queue.uring) == 0)
 		;
+	uring_close(&queue->queue.uring); /* only this thread may: it is the ring's single issuer */
 	if (is_ready && write(queue->ended_fd, &one, sizeof(one)) < 0)
 		abort(); /* an eventfd that nobody overfills */
 	return NULL;
