@@ -164,7 +164,7 @@ static void make_missing(struct tree *tree, const struct leaf_mode *mode, struct
 
 		if ((leaf->exists && !empty) || leaf->problem)
 			continue;
-		if (leaf_make(leaf, err) == 0 && leaf_open(leaf, mode, err) == 0)
+		if (leaf_make(leaf, err) == 0)
 			(void)leaf_limits(leaf, mode, err); /* counted in err */
 	}
 }

@@ -21,7 +21,7 @@ int leaf_find(struct leaf *leaf, const struct leaf_mode *mode, struct err *err);
 /* Opens what leaf_find() found, locks it, learns its size. 0, -1, or -EBUSY: others have it. */
 int leaf_open(struct leaf *leaf, const struct leaf_mode *mode, struct err *err);
 
-/* Makes a missing file, or gives an empty one its size, durably. 0, or -1 with a message. */
+/* Makes, locks and opens a missing file, or gives an empty one its size, durably. 0, or < 0. */
 int leaf_make(struct leaf *leaf, struct err *err);
 
 /* The bytes that a file needs for `wanted` bytes of data; 0: over what files can have. */

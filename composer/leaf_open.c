@@ -187,8 +187,6 @@ int leaf_open(struct leaf *leaf, const struct leaf_mode *mode, struct err *err)
 		flags |= O_DIRECT;
 	if (leaf->is_block && mode->serve)
 		flags |= O_EXCL;
-	if (leaf->fd >= 0) /* made, and to be opened as all others */
-		close(leaf->fd);
 	leaf->fd = open(leaf->path, flags);
 	if (leaf->fd < 0)
 		return open_failed(leaf, writes, errno, err);
@@ -225,24 +223,42 @@ static int set_size(int fd, uint64_t bytes)
 	return ftruncate(fd, (off_t)bytes);
 }
 
+/*
+ * A file of nobody's yet. It counts as made by us only with our lock on it: another daemon may come
+ * upon it before, and then it is that one's, which we must not remove.
+ */
+static int make_locked(struct leaf *leaf, struct err *err)
+{
+	struct stat made;
+
+	leaf->fd = open(leaf->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, MADE_MODE);
+	if (leaf->fd < 0)
+		return leaf_err(leaf, err, "making %s: %s", leaf->path, strerror(errno));
+	if (flock(leaf->fd, LOCK_EX | LOCK_NB) < 0)
+		return leaf_locked(leaf, err);
+	if (fstat(leaf->fd, &made) < 0)
+		return leaf_err(leaf, err, "%s: %s", leaf->path, strerror(errno));
+	leaf->device = made.st_dev;
+	leaf->inode = made.st_ino;
+	leaf->made = true;
+	if (leaf->direct && fcntl(leaf->fd, F_SETFL, fcntl(leaf->fd, F_GETFL) | O_DIRECT) < 0)
+		return open_failed(leaf, true, errno, err);
+	return 0;
+}
+
 int leaf_make(struct leaf *leaf, struct err *err)
 {
 	uint64_t bytes = leaf_bytes_for(leaf, leaf->wanted);
-	struct stat made;
+	int result = leaf->exists ? 0 : make_locked(leaf, err);
 
-	if (!leaf->exists)
-		leaf->fd = open(leaf->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, MADE_MODE);
-	if (leaf->fd < 0)
-		return leaf_err(leaf, err, "making %s: %s", leaf->path, strerror(errno));
+	if (result < 0)
+		return result;
 	leaf->made = true;
-	if (fstat(leaf->fd, &made) == 0) {
-		leaf->device = made.st_dev;
-		leaf->inode = made.st_ino;
-	}
 	if (set_size(leaf->fd, bytes) < 0)
 		return leaf_err(leaf, err, "giving %s its %" PRIu64 " bytes: %s", leaf->path, bytes,
 			strerror(errno));
 	if (fsync(leaf->fd) < 0 || sync_directory(leaf->path) < 0)
 		return leaf_err(leaf, err, "making %s durable: %s", leaf->path, strerror(errno));
+	leaf->bytes = bytes;
 	return 0;
 }
