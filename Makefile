@@ -56,8 +56,13 @@ $(BUILD)/asan/%.o: %.c
 	@echo "  CC  $@"
 	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) $(SANITIZE) -MMD -MP -c -o $@ $<
 
-# The schema is part of the program (composer/schema_text.S).
-$(BUILD)/release/%.o $(BUILD)/asan/%.o: %.S $(wildcard schemas/*.json)
+# The schema is part of the program (composer/schema_text.S). Two rules: of a pattern rule with two
+# targets, make would think that one run makes both.
+$(BUILD)/release/%.o: %.S $(wildcard schemas/*.json)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -Ischemas -c -o $@ $<
+
+$(BUILD)/asan/%.o: %.S $(wildcard schemas/*.json)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) -Ischemas -c -o $@ $<
 
