@@ -39,7 +39,8 @@ void engine_leave(struct engine *engine)
 			engine->ready = frame->next_ready;
 			if (!engine->ready)
 				engine->ready_end = &engine->ready;
-			frame_go(frame);
+			if (!frame->io->passed) /* else its bytes are fetched: all is planned again then */
+				frame_go(frame);
 			continue;
 		}
 		engine->dirty = io->next_dirty;

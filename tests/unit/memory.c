@@ -50,9 +50,46 @@ static void memory_commit(void *context, unsigned tag, int result, bool linked)
 	last->result = result;
 }
 
+static bool memory_pass(void *context, unsigned tag, const struct sub_io *subs)
+{
+	struct memory *memory = context;
+	unsigned count = 0;
+
+	for (; subs; subs = subs->next)
+		count++;
+	memory->ended[tag] = false;
+	if (count)
+		fprintf(memory->out, "pass %u in %u\n", tag, count);
+	else
+		fprintf(memory->out, "fetch %u\n", tag);
+	return true;
+}
+
+static bool memory_ended(void *context, unsigned tag)
+{
+	struct memory *memory = context;
+
+	return memory->ended[tag];
+}
+
+static void memory_poll(void *context)
+{
+	struct memory *memory = context;
+
+	fprintf(memory->out, "poll\n");
+}
+
 static const struct engine_backend memory_backend = {
 	.submit = memory_submit,
 	.commit = memory_commit,
+};
+
+static const struct engine_backend passing_backend = {
+	.submit = memory_submit,
+	.commit = memory_commit,
+	.pass = memory_pass,
+	.ended = memory_ended,
+	.poll = memory_poll,
 };
 
 static void label_make(struct leaf *leaf, const struct tree *tree)
@@ -74,12 +111,13 @@ static void label_make(struct leaf *leaf, const struct tree *tree)
 	memset(leaf->label.leaf_uuid, 2 + (int)leaf->place, sizeof(uuid_t));
 }
 
-void memory_open_tree(struct memory *memory, struct tree *tree)
+static void open_with(struct memory *memory, struct tree *tree,
+	const struct engine_backend *backend)
 {
 	struct err err = { 0 };
 	struct engine_config config = {
 		.tree = tree,
-		.backend = &memory_backend,
+		.backend = backend,
 		.context = memory,
 		.depth = MEMORY_TAGS,
 		.max_io = tree->device.max_io_size,
@@ -96,6 +134,16 @@ void memory_open_tree(struct memory *memory, struct tree *tree)
 	memory->out = open_memstream(&memory->log, &memory->log_length);
 	if (engine_open(&memory->engine, &config, &err) < 0)
 		fail_msg("%s", err.text);
+}
+
+void memory_open_tree(struct memory *memory, struct tree *tree)
+{
+	open_with(memory, tree, &memory_backend);
+}
+
+void memory_open_passing(struct memory *memory, const char *root)
+{
+	open_with(memory, fixture_tree(root), &passing_backend);
 }
 
 void memory_open(struct memory *memory, const char *device, const char *root)

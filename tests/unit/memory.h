@@ -29,6 +29,7 @@ struct memory {
 	unsigned pending_count, pending_most;
 	unsigned commits[MEMORY_TAGS]; /* how often each tag has been committed */
 	int results[MEMORY_TAGS];      /* the last commit's */
+	bool ended[MEMORY_TAGS];       /* for the backend's ended() */
 	char *log;
 	size_t log_length, log_seen;
 	FILE *out;
@@ -38,6 +39,11 @@ struct memory {
 void memory_open(struct memory *memory, const char *device, const char *root);
 /* The same for a tree that the test has changed. */
 void memory_open_tree(struct memory *memory, struct tree *tree);
+/*
+ * With a driver that takes requests down: "pass TAG in N" or "fetch TAG" is all that happens to them
+ * until the test sets ended[] or calls engine_restart().
+ */
+void memory_open_passing(struct memory *memory, const char *root);
 /* Fails the test if something is pending still. */
 void memory_close(struct memory *memory);
 

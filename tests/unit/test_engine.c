@@ -514,6 +514,80 @@ static void writes_that_overlap_on_a_mirror_keep_their_order(void **state)
 	memory_close(&memory);
 }
 
+static void what_nobody_has_to_hear_of_is_handed_down(void **state)
+{
+	struct memory memory;
+	const struct engine_stats *stats;
+
+	memory_open_passing(&memory, PAIR);
+	stats = engine_stats(memory.engine);
+	memory_start(&memory, 0, asks(IO_WRITE, 0, 512), data);
+	assert_string_equal(memory_log(&memory), "pass 0 in 2\n");
+	memory_start(&memory, 1, asks(IO_DISCARD, 4096, 512), NULL);
+	assert_string_equal(memory_log(&memory), "pass 1 in 2\n");
+	memory_start(&memory, 2, asks(IO_READ, 4096, 512), data);
+	assert_string_equal(memory_log(&memory), "pass 2 in 1\n");
+	memory_start(&memory, 3, asks(IO_FLUSH, 0, 0), NULL);
+	assert_string_equal(memory_log(&memory), "submit 0 flush\nsubmit 1 flush\n");
+	memory_end_all(&memory);
+	assert_int_equal(stats->passed, 3);
+	assert_int_equal(stats->gathered, 1);
+	memory_close(&memory);
+}
+
+static void what_the_driver_gives_back_is_begun_again(void **state)
+{
+	struct memory memory;
+
+	memory_open_passing(&memory, PAIR);
+	memory_start(&memory, 0, asks(IO_WRITE, 0, 512), data);
+	(void)memory_log(&memory);
+	engine_restart(memory.engine, 0);
+	assert_string_equal(memory_log(&memory), "submit 0 write 0 512\nsubmit 1 write 0 512\n");
+	memory_end_all(&memory);
+	assert_int_equal(memory.results[0], 512);
+	memory_close(&memory);
+}
+
+static void a_range_is_held_until_the_driver_has_ended_it(void **state)
+{
+	struct memory memory;
+
+	memory_open_passing(&memory, PAIR);
+	memory_start(&memory, 0, asks(IO_WRITE, 0, 1024), data);
+	memory_start(&memory, 1, asks(IO_WRITE, 512, 1024), data);
+	assert_string_equal(memory_log(&memory), "pass 0 in 2\npoll\n");
+	engine_poll(memory.engine);
+	assert_string_equal(memory_log(&memory), "poll\n");
+	memory.ended[0] = true;
+	engine_poll(memory.engine);
+	assert_string_equal(memory_log(&memory), "pass 1 in 2\n");
+	memory_start(&memory, 0, asks(IO_WRITE, 4096, 512), data);
+	assert_string_equal(memory_log(&memory), "pass 0 in 2\n");
+	memory_close(&memory);
+}
+
+/* One part waits for a range; for the other, the bytes are fetched. Then all is planned again. */
+static void what_is_fetched_does_nothing_until_it_is_back(void **state)
+{
+	struct memory memory;
+
+	memory_open_passing(&memory,
+		"{'type':'linear','children':[{'type':'mirror','children':[@1024,@1024]},@65536]}");
+	memory_start(&memory, 0, asks(IO_WRITE, 512, 512), data);
+	memory_start(&memory, 1, asks(IO_WRITE, 512, 1024), data);
+	assert_string_equal(memory_log(&memory), "pass 0 in 2\npoll\nfetch 1\n");
+	memory.ended[0] = true;
+	engine_poll(memory.engine);
+	assert_string_equal(memory_log(&memory), "");
+	engine_restart(memory.engine, 1);
+	assert_string_equal(memory_log(&memory),
+		"submit 0 write 512 512\nsubmit 1 write 512 512\nsubmit 2 write 0 512\n");
+	memory_end_all(&memory);
+	assert_int_equal(memory.results[1], 1024);
+	memory_close(&memory);
+}
+
 static enum label_found decode(const struct memory *memory, unsigned place, unsigned copy,
 	struct label *label)
 {
@@ -767,6 +841,10 @@ int main(void)
 		cmocka_unit_test(a_plan_that_map_has_ended_starts_nothing),
 		cmocka_unit_test(what_the_device_does_not_have_is_refused),
 		cmocka_unit_test(writes_that_overlap_on_a_mirror_keep_their_order),
+		cmocka_unit_test(what_nobody_has_to_hear_of_is_handed_down),
+		cmocka_unit_test(what_the_driver_gives_back_is_begun_again),
+		cmocka_unit_test(a_range_is_held_until_the_driver_has_ended_it),
+		cmocka_unit_test(what_is_fetched_does_nothing_until_it_is_back),
 		cmocka_unit_test(a_record_says_which_leaves_are_stale),
 		cmocka_unit_test(records_of_one_leaf_are_shared),
 		cmocka_unit_test(a_record_that_failed_leaves_the_whole_copy_alone),
