@@ -12,7 +12,7 @@
 #define PENDING_MAX 16384
 
 struct pending {
-	struct sub_io *sub;
+	struct sub_io *sub; /* NULL: a WRITE's bytes are on their way to its buffer */
 	bool has_commit, is_passed, is_hung;
 	unsigned tag;
 	int result;	 /* of the commit behind it */
@@ -24,7 +24,7 @@ static unsigned pending_count;
 
 static struct passed { /* by tag: a request that is the driver's */
 	unsigned left;
-	bool has_failed, has_ended;
+	bool is_under_way, has_failed, has_ended;
 } passed[TAGS];
 static bool poll_wanted;
 
@@ -45,9 +45,9 @@ static struct pending *pending_add(struct sub_io *sub)
 	*each = (struct pending){
 		.sub = sub,
 		.is_hung = random_one_in(backend.faults.hung),
-		.writes = backend.images[sub->leaf->place]->writes,
+		.writes = sub ? backend.images[sub->leaf->place]->writes : 0,
 	};
-	totals.sub_ios++;
+	totals.sub_ios += sub != NULL;
 	return each;
 }
 
@@ -79,12 +79,14 @@ static void sim_commit(void *context, unsigned tag, int result, bool linked)
 	last->result = result;
 }
 
-static bool sim_pass(void *context, unsigned tag, const struct sub_io *subs)
+/* What the driver would refuse, or a bug. */
+static bool can_pass(unsigned tag, const struct sub_io *subs)
 {
 	const struct sub_io *sub;
 
-	(void)context;
-	if (!backend.may_pass || random_one_in(5))
+	if (passed[tag].is_under_way)
+		sim_fail("tag %u is handed down twice", tag);
+	if (subs && random_one_in(5))
 		return false;
 	for (sub = subs; sub; sub = sub->next) {
 		if (sub->kind == IO_RECORD || sub->kind == IO_FLUSH)
@@ -92,7 +94,25 @@ static bool sim_pass(void *context, unsigned tag, const struct sub_io *subs)
 		if (sub->kind == IO_WRITE_ZEROES && sub->flags & IO_FUA)
 			return false;
 	}
-	passed[tag] = (struct passed){ .left = 0 };
+	return true;
+}
+
+static bool sim_pass(void *context, unsigned tag, const struct sub_io *subs)
+{
+	const struct sub_io *sub;
+
+	(void)context;
+	if (!can_pass(tag, subs))
+		return false;
+	passed[tag] = (struct passed){ .is_under_way = true };
+	if (!subs) {
+		struct pending *each = pending_add(NULL);
+
+		each->is_passed = true;
+		each->tag = tag;
+		sim_note("  fetch tag=%u", tag);
+		return true;
+	}
 	for (sub = subs; sub; sub = sub->next) {
 		struct pending *each = pending_add((struct sub_io *)sub);
 
@@ -118,6 +138,11 @@ static void sim_poll(void *context)
 }
 
 const struct engine_backend sim_backend = {
+	.submit = sim_submit,
+	.commit = sim_commit,
+};
+
+const struct engine_backend sim_passing_backend = {
 	.submit = sim_submit,
 	.commit = sim_commit,
 	.pass = sim_pass,
@@ -166,6 +191,9 @@ static void perform(const struct pending *each, uint64_t length)
 	for (i = 0; has_bytes(sub) && left > 0; i++) {
 		struct iovec piece = each->is_passed ? part->vector : sub->vectors[i];
 		uint64_t count = piece.iov_len < left ? piece.iov_len : left;
+
+		if (each->is_passed) /* the driver works on the request's own pages */
+			piece.iov_base = backend.page_of(each->tag, piece.iov_base);
 
 		if (!each->is_passed && i >= sub->vector_count)
 			sim_fail("leaf %u: the vectors hold less than %llu bytes", sub->leaf->place,
@@ -236,22 +264,31 @@ static void passed_part_ended(const struct pending *each, int result)
 	request->has_failed |= result != full;
 	if (--request->left)
 		return;
+	request->is_under_way = false;
 	if (request->has_failed) {
 		totals.restarted++;
+		backend.fetch(each->tag);
 		engine_restart(backend.engine, each->tag);
 		return;
 	}
 	request->has_ended = true;
-	backend.ended(each->tag, whole->data.home == DATA_REQUEST ? (int)whole->length : 0);
+	backend.passed(each->tag, whole->data.home == DATA_REQUEST ? (int)whole->length : 0);
 }
 
 static void end_pending(unsigned n)
 {
 	struct pending each = pending[n];
 	struct sub_io *sub = each.sub;
-	int full = has_bytes(sub) ? (int)sub->length : 0, result;
+	int full, result;
 
 	pending[n] = pending[--pending_count];
+	if (!sub) {
+		passed[each.tag].is_under_way = false;
+		backend.fetch(each.tag);
+		engine_restart(backend.engine, each.tag);
+		return;
+	}
+	full = has_bytes(sub) ? (int)sub->length : 0;
 	result = outcome(&each);
 	sim_note("  end tag=%u leaf=%u %s %llu: %d", sub->io->tag, sub->leaf->place,
 		io_kind_name(sub->kind), (unsigned long long)sub->offset, result);
@@ -307,9 +344,9 @@ void backend_crash(bool is_cut)
 
 	for (i = 0; i < pending_count; i++) {
 		struct sub_io *sub = pending[i].sub;
-		bool is_fua = sub->flags & IO_FUA;
+		bool is_fua = sub && sub->flags & IO_FUA;
 
-		if (sub->kind == IO_READ || sub->kind == IO_FLUSH || backend.dead[sub->leaf->place])
+		if (!sub || sub->kind == IO_READ || sub->kind == IO_FLUSH || backend.dead[sub->leaf->place])
 			continue;
 		sub->flags &= ~IO_FUA; /* it was never answered: nothing of it need be durable */
 		perform(&pending[i], some_of(sub));
@@ -329,6 +366,8 @@ void backend_print(FILE *out)
 		const struct sub_io *sub = pending[i].sub;
 		const struct frame *frame;
 
+		if (!sub)
+			continue;
 		fprintf(out, "under way: tag %u leaf %u %s %llu %llu%s\n", sub->io->tag,
 			sub->leaf->place, io_kind_name(sub->kind), (unsigned long long)sub->offset,
 			(unsigned long long)sub->length, pending[i].is_hung ? " (hung)" : "");

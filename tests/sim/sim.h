@@ -107,12 +107,14 @@ struct backend {
 	bool guarded[IMAGES_MAX];	  /* this leaf never fails */
 	bool dead[IMAGES_MAX];
 	struct faults faults;
-	bool may_pass;
 	bool may_lose; /* a failed flush may cost what the user wrote: some leaf has no other leg */
-	void (*ended)(unsigned tag, int result); /* a request */
+	void (*ended)(unsigned tag, int result);  /* a request, with its bytes in its buffer */
+	void (*passed)(unsigned tag, int result); /* one that was the driver's, on its own pages */
+	void (*fetch)(unsigned tag);		  /* brings a WRITE's bytes to its buffer */
+	void *(*page_of)(unsigned tag, void *at); /* of an address in its buffer */
 };
 extern struct backend backend;
-extern const struct engine_backend sim_backend;
+extern const struct engine_backend sim_backend, sim_passing_backend;
 unsigned backend_pending(void);
 void backend_end_one(void);	  /* any of those that aren't hung */
 void backend_release_hung(void);
