@@ -63,6 +63,20 @@ static int unknown(const char *name)
 	return STATUS_USAGE;
 }
 
+/* `help COMMAND`, as other tools have it. */
+static int help_about(int argc, char **argv)
+{
+	const struct command *command = argc ? find(argv[0]) : NULL;
+
+	if (argc && !command)
+		return unknown(argv[0]);
+	if (command)
+		command_help(command, stdout);
+	else
+		help(stdout);
+	return STATUS_DONE;
+}
+
 static int dispatch(int argc, char **argv)
 {
 	const struct command *command;
@@ -79,6 +93,8 @@ static int dispatch(int argc, char **argv)
 		help(stdout);
 		return STATUS_DONE;
 	}
+	if (!strcmp(argv[1], "help"))
+		return help_about(argc - 2, argv + 2);
 	command = find(argv[1]);
 	return command ? command_run(command, argc - 1, argv + 1) : unknown(argv[1]);
 }

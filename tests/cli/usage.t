@@ -25,5 +25,8 @@ for verb in '' create delete list status check explain replay; do
 	! grep -nE '.{101}' help || fail "$verb --help is wider than 100 columns"
 done
 ok 'every verb has --help'
+expect 'help about a verb' "$(ubd-compose create --help)" "$(ubd-compose help create)"
+answers 'help about none' 2 '' 'ubd-compose: there is no command "lists"; did you mean "list"?
+Try: ubd-compose --help' ubd-compose help lists
 expect 'the version' 1 "$(ubd-compose --version | grep -cE '^ubd-compose [0-9.]+$')"
 expect 'a full disk is noticed' 1 "$(ubd-compose --help 2>&1 >/dev/full | grep -c 'standard output: No space left on device')"
