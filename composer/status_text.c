@@ -59,17 +59,21 @@ static void print_plan_head(const struct json *status, FILE *out)
 {
 	char size[SIZE_TEXT_MAX];
 	uint64_t queues = json_get_unsigned(status, "queues", 0);
+	uint64_t best = json_get_unsigned(status, "io_opt", 0);
 
 	fprintf(out, "%s  %s%s\n", json_get_string(status, "name", "?"),
 		size_text(json_get_unsigned(status, "size", 0), size),
 		json_get_boolean(status, "read_only", false) ? "  read-only" : "");
 	fprintf(out,
 		"  %" PRIu64 " bytes in blocks of %" PRIu64 " (physical %" PRIu64
-		"), best I/O %" PRIu64 " to %" PRIu64 "\n",
+		"), best I/O from %" PRIu64,
 		json_get_unsigned(status, "size", 0),
 		json_get_unsigned(status, "logical_block_size", 0),
 		json_get_unsigned(status, "physical_block_size", 0),
-		json_get_unsigned(status, "io_min", 0), json_get_unsigned(status, "io_opt", 0));
+		json_get_unsigned(status, "io_min", 0));
+	if (best)
+		fprintf(out, " to %" PRIu64, best);
+	fprintf(out, "\n");
 	fprintf(out, "  driver %s, %" PRIu64 " queue%s of %" PRIu64 ", fan-out %s%s%s\n\n",
 		json_get_string(status, "driver", "?"), queues, queues == 1 ? "" : "s",
 		json_get_unsigned(status, "queue_depth", 0),
@@ -172,7 +176,7 @@ static const char *action_text(const char *action)
 		{ "raw", "mapped raw, no label" },
 		{ "make_raw", "will be made, no label" },
 		{ "make", "will be made" },
-		{ "format", "blank: will be formatted" },
+		{ "format", "will be formatted" },
 		{ "recognised", "recognised by its label" },
 	};
 	unsigned i;
