@@ -4,6 +4,7 @@
 # make kmod       the driver for the running kernel (KDIR=… for another)
 # make check      all tests: unit, simulator, command line, VM; installs what they need
 # make soak       the simulator on fresh seeds for MINUTES
+# make check-debug  the VM tests on a kernel with KASAN, lockdep and kmemleak, built once
 # make demo       the main job in a small VM, to watch
 # make bench      instructions per I/O beside the kernel's own dm and md, in a VM
 # make install    the program, the driver, the schema
@@ -38,7 +39,7 @@ HELPERS := $(patsubst tests/unit/%.c,$(BUILD)/asan/tests/unit/%.o,\
 HELPERS := $(filter-out %_main.o,$(HELPERS))
 
 .DELETE_ON_ERROR:
-.PHONY: all soak check check-unit check-layers check-vm demo bench kmod install clean deps format
+.PHONY: all soak check check-unit check-layers check-vm check-debug demo bench kmod install clean deps format
 
 all: $(BUILD)/ubd-compose
 
@@ -112,6 +113,9 @@ check-layers: $(patsubst targets/%.c,$(BUILD)/release/targets/%.o,$(wildcard tar
 MINUTES ?= 10
 soak: $(BUILD)/tests/sim
 	@$< --seconds $$(($(MINUTES) * 60))
+
+check-debug: all
+	@kernel=$$(tests/vm/build-debug-kernel) && tests/vm/check -j 1 -k "$$kernel"
 
 demo:
 	@tests/demo
