@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 #
-# make            the program, build/ubd-compose
+# make            the program, build/ubd-compose, and the driver where the kernel's headers are
 # make kmod       the driver for the running kernel (KDIR=… for another)
 # make check      all tests: unit, simulator, command line, VM; installs what they need
 # make soak       the simulator on fresh seeds for MINUTES
@@ -41,7 +41,7 @@ HELPERS := $(filter-out %_main.o,$(HELPERS))
 .DELETE_ON_ERROR:
 .PHONY: all soak check check-unit check-layers check-vm check-debug demo bench kmod install clean deps format
 
-all: $(BUILD)/ubd-compose
+all: $(BUILD)/ubd-compose $(if $(wildcard $(KDIR)/Makefile),kmod)
 
 $(BUILD)/ubd-compose: $(OBJECTS)
 	@echo "  LD  $@"
@@ -95,7 +95,7 @@ $(BUILD)/tests/sim-asan: $(SIM_ASAN)
 .PRECIOUS: $(BUILD)/asan/%.o $(BUILD)/asan/tests/unit/%.o
 
 kmod:
-	$(MAKE) -C kmod KDIR=$(KDIR)
+	$(Q)$(MAKE) --no-print-directory -C kmod KDIR=$(KDIR)
 
 deps:
 	@tests/deps
@@ -130,6 +130,8 @@ install: all
 	install -D -m 755 $(BUILD)/ubd-compose $(DESTDIR)$(PREFIX)/sbin/ubd-compose
 	install -D -m 644 schemas/ubd-compose.schema.json \
 		$(DESTDIR)$(PREFIX)/share/ubd-compose/ubd-compose.schema.json
+	$(if $(wildcard $(KDIR)/Makefile),$(MAKE) -C kmod KDIR=$(KDIR) DESTDIR=$(DESTDIR) install,\
+		@echo "no kernel headers at $(KDIR): the driver is not installed")
 
 format:
 	clang-format -i composer/*.[ch] targets/*.[ch] tests/unit/*.[ch]
