@@ -25,12 +25,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#define LOOK_MS 1000 /* how soon a failed leg is logged */
+
 struct daemon {
 	struct tree *tree;
 	struct frontend *frontend;
 	struct control *control;
 	int listener; /* until control has it */
 	int signals;
+	bool *told; /* by node->index: its failure has been logged */
 	struct timespec started;
 	bool is_stopping;
 };
@@ -82,6 +85,15 @@ static struct json_object *answer(void *context, const struct control_request *r
 	return reply;
 }
 
+/* What assembly has left out, it has said. */
+static void tell_known(struct daemon *daemon)
+{
+	unsigned i;
+
+	for (i = 0; i < daemon->tree->node_count; i++)
+		daemon->told[i] = daemon->tree->nodes[i]->failed;
+}
+
 /* 0, or -1 with messages and nothing left but what daemon_stop() undoes. */
 static int daemon_start(struct daemon *daemon, const struct daemon_config *config, struct err *err,
 	struct err *notes)
@@ -101,6 +113,12 @@ static int daemon_start(struct daemon *daemon, const struct daemon_config *confi
 	process_harden(notes);
 	if (lifetime_prepare(tree, &config->assemble, err, notes) < 0)
 		return -1;
+	daemon->told = calloc(tree->node_count, sizeof(*daemon->told));
+	if (!daemon->told) {
+		err_add(err, "out of memory");
+		goto undo;
+	}
+	tell_known(daemon);
 	process_drop_capabilities(notes);
 	if (frontend_open(&daemon->frontend, tree, debug_mask & (DEBUG_REQUEST | DEBUG_OP), err) <
 			0 ||
@@ -133,6 +151,24 @@ static const char *signal_read(const struct daemon *daemon)
 	return NULL; /* SIGHUP: a terminal that closes is no reason to take a disk away */
 }
 
+/* Legs fail in the queues' threads, which don't log. Says what has failed since the last look. */
+static void tell_failures(struct daemon *daemon)
+{
+	const struct tree *tree = daemon->tree;
+	unsigned i;
+
+	for (i = 0; i < tree->node_count; i++) {
+		const struct node *node = tree->nodes[i];
+
+		if (daemon->told[i] || !__atomic_load_n(&node->failed, __ATOMIC_RELAXED))
+			continue;
+		daemon->told[i] = true;
+		log_say("%s %s%s%s has failed a write and is left out of %s", node->type->name,
+			node->id, node->leaf ? ", " : "", node->leaf ? node->leaf->path : "",
+			node->parent ? node->parent->id : tree->name);
+	}
+}
+
 /* Serves until something ends it. */
 static void loop(struct daemon *daemon)
 {
@@ -145,7 +181,7 @@ static void loop(struct daemon *daemon)
 	while (!daemon->is_stopping) {
 		const char *reason;
 
-		if (poll(fds, sizeof(fds) / sizeof(*fds), -1) < 0 && errno != EINTR) {
+		if (poll(fds, sizeof(fds) / sizeof(*fds), LOOK_MS) < 0 && errno != EINTR) {
 			log_say("stopping: poll: %s", strerror(errno));
 			return;
 		}
@@ -159,6 +195,7 @@ static void loop(struct daemon *daemon)
 				frontend_path(daemon->frontend));
 			return;
 		}
+		tell_failures(daemon);
 		control_serve(daemon->control);
 	}
 	log_say("stopping: deleted");
@@ -197,6 +234,7 @@ int daemon_run(struct tree *tree, const struct daemon_config *config, struct err
 	if (result == 0)
 		result = daemon_serve(&daemon, config, &notes);
 	err_finish(&notes);
+	free(daemon.told);
 	control_close(daemon.control);
 	if (daemon.listener >= 0) {
 		run_release(tree->name);
