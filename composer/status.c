@@ -3,6 +3,7 @@
 #include "status.h"
 
 #include <json-c/json_object.h>
+#include <string.h>
 
 static void add_text(struct json_object *out, const char *key, const char *text)
 {
@@ -99,8 +100,15 @@ static struct json_object *by_kind(const uint64_t *counters)
 	struct json_object *out = json_object_new_object();
 	unsigned i;
 
-	for (i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
-		add_number(out, io_kind_name(kinds[i]), counters[kinds[i]]);
+	for (i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
+		char key[32], *dash;
+
+		snprintf(key, sizeof(key), "%s", io_kind_name(kinds[i]));
+		dash = strchr(key, '-');
+		if (dash)
+			*dash = '_'; /* as all keys are written */
+		add_number(out, key, counters[kinds[i]]);
+	}
 	return out;
 }
 
