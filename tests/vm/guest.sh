@@ -54,13 +54,13 @@ uninterruptible() {
 	done
 }
 
-# no_hung_tasks WHAT: no thread hangs; one that only waits for its I/O has two seconds for it.
+# no_hung_tasks [WHAT]: no thread hangs; one that only waits for its I/O has two seconds for it.
 no_hung_tasks() {
 	_hung=$(uninterruptible)
 	if [ -n "$_hung" ]; then
 		sleep 2
 		_hung=$(uninterruptible | grep -Fx "$_hung" || true)
 	fi
-	[ -z "$_hung" ] || fail "$1: hanging: $_hung"
-	ok "$1"
+	[ -z "$_hung" ] || fail "${1:-nothing hangs}: hanging: $_hung"
+	ok "${1:-nothing hangs}"
 }
