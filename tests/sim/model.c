@@ -16,7 +16,8 @@ struct entry {
 	uint64_t value;
 	uint64_t begun, ended;
 	uint64_t gone;	  /* can't be read by what begins later */
-	uint64_t covered; /* a write that took its place ended then; a flush since drops it */
+	uint64_t covered; /* a write that took its place ended then; a flush since drops it … */
+	uint64_t cover;	  /* … unless one has failed since that write began */
 	bool dropped;	  /* no power cut brings it back */
 };
 
@@ -151,8 +152,10 @@ static void write_ends(struct sector *sector, struct entry *entry, bool is_durab
 		if (other != entry && other->ended < entry->begun) {
 			if (other->gone > now)
 				other->gone = now;
-			if (other->covered == FOREVER || other->covered <= doubt)
+			if (other->covered == FOREVER || other->cover <= doubt) {
 				other->covered = now;
+				other->cover = entry->begun;
+			}
 			other->dropped |= is_durable;
 		}
 		readable += other->gone == FOREVER;
@@ -190,7 +193,7 @@ void model_flush_ends(uint64_t begun, bool is_ok)
 		for (j = 0; j < sectors[i].count; j++) {
 			struct entry *entry = &sectors[i].entries[j];
 
-			if (entry->covered < begun && entry->covered > doubt)
+			if (entry->covered < begun && entry->cover > doubt)
 				entry->dropped = true;
 		}
 		forget_dropped(&sectors[i]);
