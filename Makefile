@@ -3,6 +3,7 @@
 # make            the program, build/ubd-compose, and the driver where the kernel's headers are
 # make kmod       the driver for the running kernel (KDIR=… for another)
 # make check      all tests: unit, simulator, command line, VM; installs what they need
+# make mutants    deliberate bugs, and whether the tests catch them
 # make soak       the simulator on fresh seeds for MINUTES
 # make check-debug  the VM tests on a kernel with KASAN, lockdep and kmemleak, built once
 # make demo       the main job in a small VM, to watch
@@ -39,7 +40,7 @@ HELPERS := $(patsubst tests/unit/%.c,$(BUILD)/asan/tests/unit/%.o,\
 HELPERS := $(filter-out %_main.o,$(HELPERS))
 
 .DELETE_ON_ERROR:
-.PHONY: all soak check check-unit check-layers check-vm check-debug demo bench kmod install clean deps format
+.PHONY: all soak mutants mutants-built fuzz check check-unit check-layers check-vm check-debug demo bench kmod install clean deps format
 
 all: $(BUILD)/ubd-compose $(if $(wildcard $(KDIR)/Makefile),kmod)
 
@@ -108,6 +109,11 @@ check: deps
 # The layers hold: targets name nothing of the system, nor of io_uring, files or threads.
 check-layers: $(patsubst targets/%.c,$(BUILD)/release/targets/%.o,$(wildcard targets/*.c))
 	@tests/layers $^
+
+# Deliberate bugs: each must be caught by the test that it names.
+mutants:
+	@tests/mutants/run
+mutants-built: $(UNIT_TESTS) $(BUILD)/tests/sim
 
 # Fresh seeds of the simulator for a while: make soak MINUTES=10
 MINUTES ?= 10

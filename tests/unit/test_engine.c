@@ -337,6 +337,16 @@ static void end_map(struct node *node, const struct request *request, struct pla
 	plan_end(plan, -EPERM);
 }
 
+static void gap_map(struct node *node, const struct request *request, struct plan *plan)
+{
+	(void)node;
+	plan_part(plan, request, 0, 512, 0, 0);
+	plan_part(plan, request, 512, 512, 0, 1024);
+	plan_part(plan, request, 1024, 512, 0, 1536);
+	plan_part(plan, request, 1536, 512, 0, 512);
+}
+
+static const struct target_type gap_type = { .name = "gap", .map = gap_map };
 static const struct target_type waves_type = { .name = "waves", .map = waves_map };
 static const struct target_type waves_resumed_type = {
 	.name = "waves",
@@ -368,6 +378,18 @@ static void close_typed(struct memory *memory)
 {
 	memory->tree->root->type = type_node.type;
 	memory_close(memory);
+}
+
+static void ops_that_are_no_neighbours_stay_apart(void **state)
+{
+	struct memory memory;
+
+	open_typed(&memory, &gap_type);
+	memory_start(&memory, 0, asks(IO_WRITE, 0, 2048), data);
+	assert_string_equal(memory_log(&memory),
+		"submit 0 write 0 512\nsubmit 0 write 1024 1024\nsubmit 0 write 512 512\n");
+	memory_end_all(&memory);
+	close_typed(&memory);
 }
 
 static void a_wave_starts_when_all_before_it_have_succeeded(void **state)
@@ -834,6 +856,7 @@ int main(void)
 		cmocka_unit_test(a_linked_one_that_fails_or_falls_short_goes_on_gathered),
 		cmocka_unit_test(a_linked_read_that_fails_is_tried_on_the_other_leg),
 		cmocka_unit_test(the_rest_of_a_failed_wave_is_awaited),
+		cmocka_unit_test(ops_that_are_no_neighbours_stay_apart),
 		cmocka_unit_test(a_wave_starts_when_all_before_it_have_succeeded),
 		cmocka_unit_test(a_failed_wave_is_the_last),
 		cmocka_unit_test(resume_sees_what_was_given_up_and_may_overrule),
