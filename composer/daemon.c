@@ -85,6 +85,11 @@ static struct json_object *answer(void *context, const struct control_request *r
 	return reply;
 }
 
+static uint64_t buffers_of(const struct device *device)
+{
+	return (uint64_t)device->queues * device->queue_depth * device->max_io_size;
+}
+
 /* What assembly has left out, it has said. */
 static void tell_known(struct daemon *daemon)
 {
@@ -104,6 +109,8 @@ static int daemon_start(struct daemon *daemon, const struct daemon_config *confi
 
 	daemon->signals = signals_open(err);
 	if (daemon->signals < 0)
+		return -1;
+	if (process_check_memory(buffers_of(&tree->device), err) < 0)
 		return -1;
 	daemon->listener = run_claim(tree->name, err);
 	if (daemon->listener < 0 || process_isolate(err) < 0)
@@ -125,6 +132,7 @@ static int daemon_start(struct daemon *daemon, const struct daemon_config *confi
 		run_record(tree->name, frontend_id(daemon->frontend), err) < 0 ||
 		control_open(&daemon->control, dup(daemon->listener), answer, daemon, err) < 0)
 		goto undo;
+	process_protect();
 	started = true;
 	if (lifetime_start(tree, err) < 0 || frontend_start(daemon->frontend, err) < 0)
 		goto undo;

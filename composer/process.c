@@ -4,8 +4,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/capability.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -25,6 +27,10 @@
 #define MEMORY_CAN_BE_LOCKED 1
 #endif
 
+#define OOM_PATH "/proc/self/oom_score_adj"
+#define OOM_NEVER "-1000"
+#define OOM_FIRST "1000"
+#define LINE_TEXT 256
 #define NOFILE_WANTED 65536
 
 int process_isolate(struct err *err)
@@ -97,12 +103,34 @@ void process_harden(struct err *notes)
 			"the kernel may make us wait for our own device when memory is short: "
 			"PR_SET_IO_FLUSHER: %s",
 			strerror(errno));
-	result = write_file("/proc/self/oom_score_adj", "-1000");
+	result = write_file(OOM_PATH, OOM_NEVER); /* so that it may be that low again */
 	if (result < 0)
-		err_add(notes,
-			"the daemon may be killed when memory is short: "
-			"/proc/self/oom_score_adj: %s",
+		err_add(notes, "the daemon may be killed when memory is short: " OOM_PATH ": %s",
 			strerror(-result));
+}
+
+void process_protect(void)
+{
+	if (write_file(OOM_PATH, OOM_NEVER) < 0)
+		(void)write_file(OOM_PATH, "0"); /* process_harden() has said so */
+}
+
+int process_check_memory(uint64_t bytes, struct err *err)
+{
+	FILE *file = fopen("/proc/meminfo", "re");
+	char line[LINE_TEXT];
+	uint64_t available = 0;
+
+	while (file && !available && fgets(line, sizeof(line), file))
+		(void)sscanf(line, "MemAvailable: %" SCNu64 " kB", &available);
+	if (file)
+		fclose(file);
+	if (!available || bytes / 1024 <= available)
+		return 0; /* or it can't be told */
+	return err_add(err,
+		"the buffers need %" PRIu64 " MiB of memory, %" PRIu64
+		" MiB are available; lower device.queue_depth, max_io_size or queues",
+		bytes >> 20, available >> 10);
 }
 
 void process_drop_capabilities(struct err *notes)
@@ -119,8 +147,11 @@ void process_drop_capabilities(struct err *notes)
 		data[i].permitted &= i == 0 ? kept : 0;
 		data[i].inheritable = 0;
 	}
-	if (syscall(SYS_capset, &header, data) == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
-		return;
+	if (syscall(SYS_capset, &header, data) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		goto fail;
+	/* Not earlier: raised with CAP_SYS_RESOURCE it could not be lowered again without. */
+	(void)write_file(OOM_PATH, OOM_FIRST); /* raising is always allowed */
+	return;
 fail:
 	err_add(notes, "capabilities are not dropped: %s", strerror(errno));
 }

@@ -9,6 +9,8 @@
 
 #include "err.h"
 
+#include <stdint.h>
+
 /*
  * A mount namespace of our own. A daemon that was the last process of somebody else's would, by its
  * end, unmount a file system that stands on its own device and wait for itself. Mounts that others
@@ -17,16 +19,25 @@
 int process_isolate(struct err *err);
 
 /*
- * Memory locked, allocations that don't wait for I/O on our own device, no OOM kill, no limit on
- * open files, file size or locked memory. What the system denies goes to notes: the device works
- * without.
+ * Whether so many bytes of memory are to be had, as asking for them all could end other processes.
+ * 0, or -1 with a message.
+ */
+int process_check_memory(uint64_t bytes, struct err *err);
+
+/*
+ * Memory locked, allocations that don't wait for I/O on our own device, no limit on open files,
+ * file size or locked memory. What the system denies goes to notes: the device works without.
  */
 void process_harden(struct err *notes);
 
 /*
  * Drops all capabilities but two: CAP_SYS_ADMIN, as the driver asks for it when the device is
  * stopped and removed, and CAP_DAC_OVERRIDE, to remove again what was made in others' directories.
+ *
+ * From here to process_protect() the OOM killer takes us first, as that is when all that a daemon
+ * needs is allocated; afterwards never.
  */
 void process_drop_capabilities(struct err *notes);
+void process_protect(void);
 
 #endif
