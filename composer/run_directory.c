@@ -200,7 +200,8 @@ char **run_list(struct err *err)
 	if (!directory && errno == ENOENT)
 		return names; /* nothing was ever created */
 	if (!directory) {
-		err_add(err, "%s: %s", run_directory(), strerror(errno));
+		err_add(err, "%s: %s%s", run_directory(), strerror(errno),
+			errno == EACCES ? "; devices are root's" : "");
 		free(names);
 		return NULL;
 	}
