@@ -16,16 +16,17 @@ static const struct assemble_options force = { .force = true };
 static const struct assemble_options degraded = { .degraded = true };
 static const struct assemble_options dry = { .dry = true };
 
-/* How many more writes reach the file; the one after them stops half-way, and all later ones fail.
- */
+/* How many writes still do something: the last of them stops half-way, all later ones fail. */
 static int writes_left = -1;
 
 ssize_t pwrite(int fd, const void *bytes, size_t length, off_t offset)
 {
-	if (writes_left != 0 && (writes_left < 0 || --writes_left > 0))
+	if (writes_left < 0 || writes_left > 1) {
+		writes_left -= writes_left > 1;
 		return syscall(SYS_pwrite64, fd, bytes, length, offset);
-	if (writes_left == 0 && length)
-		(void)syscall(SYS_pwrite64, fd, bytes, length / 1024 * 512, offset); /* torn */
+	}
+	if (writes_left == 1) /* torn */
+		(void)syscall(SYS_pwrite64, fd, bytes, length / 1024 * 512, offset);
 	writes_left = 0;
 	errno = EIO;
 	return -1;
@@ -628,7 +629,7 @@ static void a_changed_document_goes_into_the_labels(void **state)
 static void a_change_of_document_can_stop_at_any_write(void **state)
 {
 	struct label label;
-	int writes, ended;
+	int writes, ended, leaf;
 
 	for (writes = 0, ended = 0; !ended; writes++) {
 		scene_file("a", 0);
@@ -647,10 +648,12 @@ static void a_change_of_document_can_stop_at_any_write(void **state)
 		assert_false(scene_assembled()->root->children[0]->failed);
 		assert_false(scene_assembled()->root->children[1]->failed);
 		scene_stop();
-		scene_label("b", &label);
-		assert_non_null(strstr(label.document, "a longer document"));
-		assert_false(label.mixed || label.damaged);
-		label_finish(&label);
+		for (leaf = 0; leaf < 2; leaf++) {
+			scene_label(leaf ? "b" : "a", &label);
+			assert_non_null(strstr(label.document, "a longer document"));
+			assert_false(label.mixed || label.damaged);
+			label_finish(&label);
+		}
 		assert_string_equal(scene_read("a", DATA), "of a");
 	}
 	assert_int_equal(writes, 5);
@@ -685,6 +688,13 @@ static void a_format_that_stopped_gives_way_to_another_document(void **state)
 	assert_false(scene_start(plain));
 	writes_left = -1;
 	scene_tree("'stripe'", "b c a");
+	assert_true(scene_start(plain));
+	scene_stop();
+	scene_tree("'mirror'", "x y");
+	writes_left = 13; /* both have a label, and both still say that it is being made */
+	assert_false(scene_start(plain));
+	writes_left = -1;
+	scene_tree("'stripe'", "y x");
 	assert_true(scene_start(plain));
 	scene_stop();
 }
@@ -962,6 +972,23 @@ static void force_recognises_what_fits(void **state)
 	assert_string_equal(scene_read("a", DATA), "of a");
 }
 
+static void force_takes_leaves_as_the_document_lists_them(void **state)
+{
+	struct label label;
+
+	scene_tree("'stripe'", "a b c");
+	scene_run();
+	scene_tree("'stripe'", "b a c");
+	scene_file("c", SCENE_LEAF_BYTES);
+	assert_true(scene_start(force));
+	scene_noted("d0: b is formatted over the label of a tree\n"
+		    "d1: a is formatted over the label of a tree\nd2: c is formatted\n");
+	scene_stop();
+	scene_label("b", &label);
+	assert_int_equal(label.place, 0);
+	label_finish(&label);
+}
+
 static void a_tree_without_leaves_has_nothing_to_assemble(void **state)
 {
 	scene_document("{'type':'zero','size':'1MiB'}");
@@ -1046,6 +1073,7 @@ int main(void)
 		TEST(a_new_tree_is_not_begun_degraded),
 		TEST(degraded_is_no_different_when_all_is_there),
 		TEST(force_recognises_what_fits),
+		TEST(force_takes_leaves_as_the_document_lists_them),
 		TEST(a_tree_without_leaves_has_nothing_to_assemble),
 		TEST(no_byte_of_a_label_brings_assembly_down),
 	};
