@@ -4,6 +4,7 @@
 # make kmod       the driver for the running kernel (KDIR=… for another)
 # make check      all tests: unit, simulator, command line, VM; installs what they need
 # make mutants    deliberate bugs, and whether the tests catch them
+# make fuzz       libFuzzer: T=json, label, control or plan; MINUTES
 # make soak       the simulator on fresh seeds for MINUTES
 # make check-debug  the VM tests on a kernel with KASAN, lockdep and kmemleak, built once
 # make demo       the main job in a small VM, to watch
@@ -93,7 +94,7 @@ $(BUILD)/tests/sim-asan: $(SIM_ASAN)
 	@echo "  LD  $@"
 	$(Q)$(CC) $(ALL_CFLAGS) $(SANITIZE) -o $@ $^ $(LIBS)
 
-.PRECIOUS: $(BUILD)/asan/%.o $(BUILD)/asan/tests/unit/%.o
+.PRECIOUS: $(BUILD)/fuzz/%.o $(BUILD)/asan/%.o $(BUILD)/asan/tests/unit/%.o
 
 kmod:
 	$(Q)$(MAKE) --no-print-directory -C kmod KDIR=$(KDIR)
@@ -109,6 +110,28 @@ check: deps
 # The layers hold: targets name nothing of the system, nor of io_uring, files or threads.
 check-layers: $(patsubst targets/%.c,$(BUILD)/release/targets/%.o,$(wildcard targets/*.c))
 	@tests/layers $^
+
+# libFuzzer over tests/fuzz/fuzz_T.c: make fuzz T=plan MINUTES=5. Inputs that failed stay in build/fuzz.
+T ?= json
+FUZZ_SANITIZE := -O1 -g -w -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+FUZZ_OBJECTS := $(patsubst %.c,$(BUILD)/fuzz/%.o,$(filter-out composer/main.c,$(SOURCES))) \
+	$(ASSEMBLY:%.S=$(BUILD)/asan/%.o)
+
+$(BUILD)/fuzz/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  CC  $@"
+	$(Q)clang $(CPPFLAGS) -std=gnu11 $(FUZZ_SANITIZE) $(shell pkg-config --cflags $(PACKAGES)) \
+		-MMD -MP -c -o $@ $<
+
+$(BUILD)/fuzz/fuzz_%: $(BUILD)/fuzz/tests/fuzz/fuzz_%.o $(FUZZ_OBJECTS)
+	@echo "  LD  $@"
+	$(Q)clang -fsanitize=fuzzer,address,undefined -o $@ $^ $(LIBS)
+
+fuzz: $(BUILD)/fuzz/fuzz_$(T)
+	@mkdir -p $(BUILD)/fuzz/corpus-$(T)
+	$< -max_total_time=$$(($(MINUTES) * 60)) -artifact_prefix=$(BUILD)/fuzz/ -print_final_stats=1 \
+		$(if $(wildcard tests/fuzz/$(T).dict),-dict=tests/fuzz/$(T).dict) \
+		$(BUILD)/fuzz/corpus-$(T) $(wildcard tests/fuzz/$(T))
 
 # Deliberate bugs: each must be caught by the test that it names.
 mutants:
