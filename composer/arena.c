@@ -6,15 +6,6 @@
  */
 #include "engine_internal.h"
 
-#include <assert.h>
-
-#define ALIGN 16
-
-static uint64_t aligned(uint64_t size)
-{
-	return (size + ALIGN - 1) / ALIGN * ALIGN;
-}
-
 static struct arena_need node_need(const struct node *node, uint32_t length)
 {
 	struct arena_need need = { 0, 0 }, most = { 0, 0 };
@@ -24,7 +15,7 @@ static struct arena_need node_need(const struct node *node, uint32_t length)
 
 	if (node->leaf)
 		return (struct arena_need){
-			aligned(sizeof(struct sub_io)) + aligned(sizeof(struct iovec)), 1
+			arena_aligned(sizeof(struct sub_io)) + arena_aligned(sizeof(struct iovec)), 1
 		};
 	if (node->needs.ops_per) {
 		ops += length / node->needs.ops_per;
@@ -38,8 +29,8 @@ static struct arena_need node_need(const struct node *node, uint32_t length)
 		if (child.sub_ios > most.sub_ios)
 			most.sub_ios = child.sub_ios;
 	}
-	need.bytes = aligned(sizeof(struct frame)) + aligned(node->type->io_state_size) +
-		aligned(ops * sizeof(struct op)) + ops * most.bytes;
+	need.bytes = arena_aligned(sizeof(struct frame)) + arena_aligned(node->type->io_state_size) +
+		arena_aligned(ops * sizeof(struct op)) + ops * most.bytes;
 	need.sub_ios = ops * most.sub_ios;
 	return need;
 }
@@ -47,13 +38,4 @@ static struct arena_need node_need(const struct node *node, uint32_t length)
 struct arena_need arena_need(const struct tree *tree, uint32_t max_io)
 {
 	return node_need(tree->root, max_io);
-}
-
-void *io_take(struct io *io, size_t size)
-{
-	void *memory = io->arena + io->used;
-
-	io->used += aligned(size);
-	assert(io->used <= io->engine->arena_size);
-	return memory;
 }

@@ -10,6 +10,10 @@
 #include "hold.h"
 #include "tree.h"
 
+#include <assert.h>
+
+#define ARENA_ALIGN 16
+
 /* One target's plan being carried out. */
 struct frame {
 	struct node *node;
@@ -72,8 +76,20 @@ static inline void engine_count(uint64_t *counter, uint64_t more)
 	__atomic_store_n(counter, *counter + more, __ATOMIC_RELAXED);
 }
 
-/* Takes zeroless memory from the tag's arena. */
-void *io_take(struct io *io, size_t size);
+static inline size_t arena_aligned(size_t size)
+{
+	return (size + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
+}
+
+/* Memory from the tag's arena, not zeroed. */
+static inline void *io_take(struct io *io, size_t size)
+{
+	void *memory = io->arena + io->used;
+
+	io->used += arena_aligned(size);
+	assert(io->used <= io->engine->arena_size);
+	return memory;
+}
 
 /* Asks a node; its result goes to op_ended(frame, op, …). frame NULL: the request's own result. */
 void node_start(struct io *io, struct node *node, const struct request *request,

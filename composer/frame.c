@@ -173,14 +173,17 @@ static struct frame *frame_init(struct io *io, struct node *node, const struct r
 
 	if (node->needs.ops_per && request->data.home != DATA_NONE)
 		ops += (uint32_t)request->length / node->needs.ops_per;
-	*frame = (struct frame){
-		.node = node,
-		.parent = parent,
-		.parent_op = op,
-		.io = io,
-		.request = *request,
-		.plan = { .capacity = (uint16_t)ops, .result = PLAN_RUNNING },
-	};
+	/* Member by member: most of a frame needs no zeroes, and this is every request's path. */
+	frame->node = node;
+	frame->parent = parent;
+	frame->parent_op = op;
+	frame->io = io;
+	frame->request = *request;
+	frame->plan = (struct plan){ .capacity = (uint16_t)ops, .result = PLAN_RUNNING };
+	frame->started = frame->wave = 0;
+	frame->failed = frame->unsettled = false;
+	frame->pending = 0;
+	frame->hold.mode = HOLD_NONE;
 	frame->plan.ops = io_take(io, ops * sizeof(struct op));
 	if (node->type->io_state_size) {
 		frame->plan.io_state = io_take(io, node->type->io_state_size);

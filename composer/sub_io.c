@@ -51,21 +51,23 @@ void sub_io_add(struct io *io, struct node *node, const struct request *request,
 {
 	struct sub_io *sub = io_take(io, sizeof(*sub));
 
-	*sub = (struct sub_io){
-		.event.end = sub_io_ended,
-		.leaf = node->leaf,
-		.kind = request->kind,
-		.flags = request->flags,
-		.offset = node->leaf->data_offset + request->offset,
-		.length = request->length,
-		.io = io,
-		.frame = frame,
-		.op = op,
-	};
+	/* Member by member, as in a frame; the vectors are listed when it is submitted. */
+	sub->event.end = sub_io_ended;
+	sub->leaf = node->leaf;
+	sub->kind = request->kind;
+	sub->flags = request->flags;
+	sub->offset = node->leaf->data_offset + request->offset;
+	sub->length = request->length;
+	sub->linked = false;
+	sub->io = io;
+	sub->frame = frame;
+	sub->op = op;
+	sub->next = sub->merged = NULL;
+	sub->merged_last = sub;
+	sub->retries = 0;
 	if (request->data.home == DATA_REQUEST)
 		sub->vector = (struct iovec){ (char *)io->data + request->data.offset,
 			request->length };
-	sub->merged_last = sub;
 	if (sub_io_merge(io, sub))
 		return;
 	io->sub_count++;

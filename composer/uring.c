@@ -75,10 +75,16 @@ struct io_uring_sqe *uring_sqe(struct uring *uring, struct event *event, unsigne
 {
 	struct io_uring_sqe *sqe;
 
-	if (io_uring_sq_space_left(&uring->ring) < chain && uring_submit(uring) < 0)
+	if (chain > 1 && io_uring_sq_space_left(&uring->ring) < chain && uring_submit(uring) < 0)
 		abort(); /* the ring itself is broken: no request could ever be answered */
 	sqe = io_uring_get_sqe(&uring->ring);
-	memset(sqe, 0, 2 * sizeof(*sqe)); /* SQE128 */
+	if (__builtin_expect(!sqe, 0)) {
+		if (uring_submit(uring) < 0)
+			abort();
+		sqe = io_uring_get_sqe(&uring->ring);
+	}
+	/* The second half is looked at by commands only, whose senders fill what they use of it. */
+	memset(sqe, 0, sizeof(*sqe));
 	sqe->user_data = (uintptr_t)event;
 	return sqe;
 }

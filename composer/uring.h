@@ -34,7 +34,7 @@ void uring_close(struct uring *uring);
 int uring_register_buffer(struct uring *uring, void *memory, size_t length);
 
 /*
- * The next SQE, all zero but for user_data. If there is no room for `chain` SQEs in a row, what is
+ * The next SQE, its first 64 bytes zero but for user_data. If there is no room for `chain` SQEs in a row, what is
  * prepared is submitted first, so that a chain never straddles two submits. Never NULL.
  */
 struct io_uring_sqe *uring_sqe(struct uring *uring, struct event *event, unsigned chain);

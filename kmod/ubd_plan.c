@@ -180,8 +180,8 @@ static bool ubd_plan_check_entry(const struct ubd_device *device, const struct u
 	if (entry->leg >= device->nr_legs || !device->legs[entry->leg].file)
 		return false;
 	if (entry->kind != (is_write ? UBD_OP_WRITE : UBD_OP_READ) ||
-	    entry->flags & ~(is_write ? UBD_PLAN_FUA : 0) || entry->wave || entry->reserved1 ||
-	    memchr_inv(entry->reserved0, 0, sizeof(entry->reserved0)))
+	    entry->flags & ~(is_write ? UBD_PLAN_FUA : 0) || entry->reserved1 ||
+	    (entry->wave | entry->reserved0[0] | entry->reserved0[1] | entry->reserved0[2]))
 		return false;
 	if (!length || entry->offset > blk_rq_bytes(rq) ||
 	    length > blk_rq_bytes(rq) - entry->offset)
@@ -207,7 +207,8 @@ static bool ubd_plan_take(struct ubd_plan *plan, const struct request *rq)
 	memcpy(copy, slot, offsetof(struct ubd_plan_slot, entries));
 	barrier(); /* the copy is what we go by */
 	if (copy->count > UBD_PLAN_ENTRIES_MAX || copy->flags ||
-	    memchr_inv(copy->reserved, 0, sizeof(copy->reserved)))
+	    (copy->reserved[0] | copy->reserved[1] | copy->reserved[2] | copy->reserved[3] |
+	     copy->reserved[4]))
 		return false;
 	if (!copy->count)
 		return true;
