@@ -19,7 +19,10 @@ static int ubd_char_open(struct inode *inode, struct file *file)
 	struct ubd_device *device = container_of(inode->i_cdev, struct ubd_device, cdev);
 
 	while (test_and_set_bit(UBD_DEVICE_OPEN, &device->flags)) {
-		if (file->f_flags & O_NONBLOCK || !ubd_device_is(device, UBD_DEVICE_CLOSED))
+		unsigned long flags = READ_ONCE(device->flags);
+
+		if (file->f_flags & O_NONBLOCK ||
+		    (flags & BIT(UBD_DEVICE_OPEN) && !(flags & BIT(UBD_DEVICE_CLOSED))))
 			return -EBUSY;
 		if (wait_event_interruptible(device->wait,
 					     !ubd_device_is(device, UBD_DEVICE_CLOSED)))

@@ -44,11 +44,9 @@ static void ubd_device_reset(struct ubd_device *device)
 	for (i = 0; i < device->info.nr_hw_queues; i++)
 		ubd_queue_reset(device->queues[i]);
 	atomic_set(&device->nr_ready, 0);
-	clear_bit(UBD_DEVICE_ENDING, &device->flags);
-	smp_mb__before_atomic(); /* all of the reset before the next open() */
-	clear_bit(UBD_DEVICE_OPEN, &device->flags);
-	smp_mb__after_atomic(); /* who sees CLOSED gone must find OPEN gone */
-	clear_bit(UBD_DEVICE_CLOSED, &device->flags);
+	/* All three at once, and after all of the reset: then the next open() can come. */
+	set_mask_bits(&device->flags, BIT(UBD_DEVICE_OPEN) | BIT(UBD_DEVICE_ENDING) |
+				      BIT(UBD_DEVICE_CLOSED), 0);
 	wake_up_all(&device->wait);
 }
 
@@ -56,12 +54,15 @@ static void ubd_device_reap(struct work_struct *work)
 {
 	struct ubd_device *device = container_of(work, struct ubd_device, reap_work);
 
-	ubd_device_abort(device);
-	mutex_lock(&device->lock);
-	ubd_disk_remove(device);
-	if (ubd_device_is(device, UBD_DEVICE_CLOSED))
-		ubd_device_reset(device);
-	mutex_unlock(&device->lock);
+	/* If CLOSED came amid the last round, that saw to all: spare the next session. */
+	if (ubd_device_is(device, UBD_DEVICE_ENDING)) {
+		ubd_device_abort(device);
+		mutex_lock(&device->lock);
+		ubd_disk_remove(device);
+		if (ubd_device_is(device, UBD_DEVICE_CLOSED))
+			ubd_device_reset(device);
+		mutex_unlock(&device->lock);
+	}
 	ubd_device_put(device);
 }
 
