@@ -187,7 +187,7 @@ struct ubd_params {
 	 * 86400000; default: wait for ever.
 	 */
 	__u32 timeout_ms;
-	__u64 max_discard; /* bytes per request, a multiple of the logical block size; 0: no discard */
+	__u64 max_discard; /* a request's, a multiple of the logical block size; 0: no discard */
 	__u64 max_write_zeroes; /* likewise; 0: zeroes are sent as ordinary WRITEs */
 	__u64 reserved[10]; /* zero */
 };

@@ -77,8 +77,9 @@ void ubd_queue_notify(struct ubd_queue *queue)
 	}
 }
 
-#define UBD_REQ_FLAGS (REQ_FAILFAST_DEV | REQ_FAILFAST_TRANSPORT | REQ_FAILFAST_DRIVER | REQ_META | \
-		       REQ_INTEGRITY | REQ_FUA | REQ_PREFLUSH | REQ_NOUNMAP | REQ_SWAP)
+#define UBD_REQ_FLAGS \
+	(REQ_FAILFAST_DEV | REQ_FAILFAST_TRANSPORT | REQ_FAILFAST_DRIVER | REQ_META | \
+	 REQ_INTEGRITY | REQ_FUA | REQ_PREFLUSH | REQ_NOUNMAP | REQ_SWAP)
 
 static u32 ubd_queue_io_flags(const struct request *rq)
 {

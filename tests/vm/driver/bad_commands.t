@@ -4,6 +4,6 @@
 . ./guest.sh
 modprobe ubd
 bad_commands || fail "see above"
-no_hung_tasks
+no_hung_tasks "no thread hangs"
 rmmod ubd
 ok "the module unloads"

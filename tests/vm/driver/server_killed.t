@@ -25,7 +25,7 @@ done
 for ms in 0 2 5 8 11 15 20 25 30 35 40 45 50 55 60 65 70 80; do
 	killed "$ms ms after its start" -t $ms -s v2_server -q 2 -d 64
 done
-no_hung_tasks
+no_hung_tasks "no thread hangs"
 rmmod ubd
 ok "the module unloads"
 sort -k 1,1 -k 2,2n times | awk '{ print "# " $0 }' | awk '{ n[$2]++; v[$2, n[$2]] = $3 }

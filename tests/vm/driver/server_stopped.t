@@ -16,7 +16,7 @@ took=$(($(cut -d. -f1 /proc/uptime) - started))
 [ $took -lt 14 ] || fail "STOP took $took s"
 ok "STOP comes back ($took s)"
 refuses "the reader gets an error" wait $reader
-no_hung_tasks
+no_hung_tasks "no thread hangs"
 
 serve
 dd if=/dev/urandom of="$disk" bs=1M count=8 conv=notrunc 2>/dev/null # dirty pages

@@ -28,6 +28,6 @@ for answer in -5 -11 -4096 -2147483648 2147483647 65537; do
 	expect "and gives no byte" 0 "$(stat -c %s got)"
 	stop
 done
-no_hung_tasks
+no_hung_tasks "no thread hangs"
 rmmod ubd
 ok "the module unloads"
