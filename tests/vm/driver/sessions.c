@@ -11,7 +11,7 @@
 
 #include "session.h"
 
-enum { DEPTH = 16, QUEUES = 2, LIMIT_MS = 2000 };
+enum { DEPTH = 16, QUEUES = 2, LIMIT_MS = 4000 };
 
 static struct device device;
 static struct queue queues[QUEUES];
