@@ -228,6 +228,14 @@ void scene_run(void)
 	scene_stop();
 }
 
+void scene_two_legs(const char *type)
+{
+	scene_tree(type, "a b");
+	scene_run();
+	scene_write("a", SCENE_DATA, "of a");
+	scene_write("b", SCENE_DATA, "of b");
+}
+
 /* The text without the directory, and the document's name without its place. */
 static char *shortened(const struct err *err)
 {

@@ -12,7 +12,13 @@
 #include "fixture.h"
 
 #define SCENE_MIB (UINT64_C(1) << 20)
+#define SCENE_DATA (LABEL_FRONT + 4096) /* somewhere in a leaf's data */
 #define SCENE_LEAF_BYTES (LABEL_FRONT + LABEL_TAIL + SCENE_MIB) /* a file with its label */
+
+static const struct assemble_options scene_plain = { 0 };
+static const struct assemble_options scene_force = { .force = true };
+static const struct assemble_options scene_degraded = { .degraded = true };
+static const struct assemble_options scene_dry = { .dry = true };
 
 /* cmocka's setup and teardown for each test. */
 int scene_setup(void **state);
@@ -37,6 +43,9 @@ uint64_t scene_sum(const char *names);
 void scene_document(const char *root);
 /* The same: a root of that type (with further members) over files of 1 MiB, d0 … in this order. */
 void scene_tree(const char *type, const char *names);
+
+/* Such a tree over "a" and "b" with something in each at SCENE_DATA, after a clean stop. */
+void scene_two_legs(const char *type);
 
 /*
  * Opens the leaves, assembles and opens the tree of the document. On success the tree stands until
