@@ -23,11 +23,20 @@ static bool is_stale(const struct leaf *leaf)
 	return false;
 }
 
+/*
+ * What others may say of a leaf: a generation that is being written could be lost in a crash, and
+ * the leaf would then look like an older copy of itself.
+ */
+static uint64_t durable_generation(const struct leaf *leaf)
+{
+	return leaf->label.generation - (leaf->record.writing ? 1 : 0);
+}
+
+/* Called before the leaf's own write is under way. */
 static void label_refresh(struct label *label, const struct tree *tree)
 {
 	unsigned place;
 
-	label->generation++;
 	for (place = 0; place < tree->leaf_count; place++) {
 		struct label_peer *peer = &label->peers[place];
 
@@ -35,9 +44,10 @@ static void label_refresh(struct label *label, const struct tree *tree)
 			peer->state = LABEL_PEER_STALE;
 		} else if (tree->leaves[place]->labelled) {
 			peer->state = LABEL_PEER_IN_SYNC;
-			peer->generation = tree->leaves[place]->label.generation;
+			peer->generation = durable_generation(tree->leaves[place]);
 		}
 	}
+	label->generation++;
 }
 
 static void record_written(struct event *event, int result);
@@ -46,9 +56,9 @@ static void record_write(struct engine *engine, struct leaf *leaf)
 {
 	struct sub_io *sub = leaf->record.waiting;
 
+	label_refresh(&leaf->label, engine->config.tree);
 	leaf->record.writing = sub;
 	leaf->record.waiting = NULL;
-	label_refresh(&leaf->label, engine->config.tree);
 	sub->event.end = record_written;
 	sub->kind = IO_WRITE;
 	sub->flags = IO_FUA;
