@@ -3,9 +3,8 @@
  * Which legs are not used: those that missed a write and those that are not there.
  *
  * A label accuses another leaf when it says LABEL_PEER_STALE of it, or when it has seen a
- * generation of it that it no longer has (somebody has put an older copy back). While a device is
- * live a label may name a peer's generation that is still being written, so one that was left open
- * gives one generation of leave. Every accusation counts, also by an accused leaf: legs that accuse
+ * generation of it that it no longer has (somebody has put an older copy back): labels only name
+ * generations that were durable. Every accusation counts, also by an accused leaf: legs that accuse
  * each other have both been written without the other, and no one can tell which is right.
  *
  * A leaf is lost when it is accused or isn't there; a redundant node when all its children are; any
@@ -49,14 +48,13 @@ static void accuse(struct assembly *assembly, unsigned place, unsigned accuser)
 	const struct label *label = &assembly->tree->leaves[accuser]->label;
 	const struct label_peer *peer = &label->peers[place];
 	struct member *member = &assembly->members[place];
-	uint64_t leave = label->flags & LABEL_OPEN ? 1 : 0;
 
 	if (peer->state != LABEL_PEER_IN_SYNC) {
 		member->older &= member->stale; /* the stronger reason */
 		member->stale = true;
 		member->accuser = accuser;
-	} else if (accuser != place && peer->generation > leave &&
-		   peer->generation - leave > leaf->label.generation && !member->stale) {
+	} else if (accuser != place && peer->generation > leaf->label.generation &&
+		   !member->stale) {
 		member->stale = member->older = true;
 		member->accuser = accuser;
 	}
@@ -223,6 +221,8 @@ static void stand_in(const struct assembly *assembly)
 			leaf_drop(leaf);
 		label_finish(&leaf->label);
 		leaf->node->limits = limits;
+		if (leaf->wanted) /* the device must not grow while its smallest leg is away */
+			leaf->node->limits.size = leaf->wanted;
 	}
 }
 
