@@ -196,6 +196,30 @@ void image_lose_flush(struct image *image)
 		write->is_lost = true;
 }
 
+/* Both ways between the leaf and what was saved of it, where anything ever is. */
+static void copy_all(const struct image *image, char *to, const char *from)
+{
+	uint64_t end = image->bytes > LABEL_FRONT ? LABEL_FRONT : 0, offset;
+
+	for (offset = 0; offset < end; offset += LABEL_COPY_STRIDE)
+		memcpy(to + offset, from + offset, TOUCHED_MAX);
+	memcpy(to + end, from + end, image->bytes - end - (end ? LABEL_TAIL : 0));
+}
+
+void image_save(struct image *image)
+{
+	if (!image->saved)
+		image->saved = map(-1, image->bytes);
+	copy_all(image, image->saved, image->view);
+}
+
+void image_restore(struct image *image)
+{
+	drop_all(image, false);
+	copy_all(image, image->view, image->saved);
+	copy_all(image, image->durable, image->saved);
+}
+
 void images_cut(void)
 {
 	unsigned i;
@@ -220,6 +244,8 @@ void images_forget(void)
 		drop_all(&images[i], false);
 		(void)munmap(images[i].view, images[i].bytes);
 		(void)munmap(images[i].durable, images[i].bytes);
+		if (images[i].saved)
+			(void)munmap(images[i].saved, images[i].bytes);
 	}
 	image_count = 0;
 }

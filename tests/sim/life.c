@@ -29,7 +29,8 @@ static struct tree *tree;
 static struct document document;
 static unsigned device_sectors;
 static uint64_t next_value, life_faults;
-static bool is_guarded, is_formatted;
+static bool is_guarded, is_formatted, is_hidden[IMAGES_MAX], is_spare[IMAGES_MAX];
+static uint64_t saved_life[IMAGES_MAX];
 
 static void note_request(const char *what, unsigned tag, int result)
 {
@@ -369,9 +370,106 @@ static void choose_faults(void)
 	};
 }
 
+static void path_of(unsigned place, const char *suffix, char path[300])
+{
+	(void)snprintf(path, 300, "%s/leaf%02u%s", sim_directory, place, suffix);
+}
+
+static void hide(unsigned place, bool away)
+{
+	char here[300], there[300];
+
+	path_of(place, away ? "" : ".away", here);
+	path_of(place, away ? ".away" : "", there);
+	if (rename(here, there) < 0)
+		sim_fail("%s: %s", here, strerror(errno));
+	is_hidden[place] = away;
+	totals.hidden += away;
+	model_upheavals++; /* another leg is read */
+	sim_note("leaf %u is %s", place, away ? "taken away" : "brought back");
+}
+
+/* Whether a node has all it needs: no leaf that missed something or isn't there. */
+static bool is_whole(const struct node *node)
+{
+	unsigned i, whole = 0;
+
+	if (node->failed)
+		return false;
+	if (node->leaf)
+		return node->leaf->fd >= 0;
+	for (i = 0; i < node->child_count; i++)
+		whole += is_whole(node->children[i]);
+	return node->type->redundant ? whole > 0 : whole == node->child_count;
+}
+
+/*
+ * Which leaves may be lost without harm: those that nobody else's staleness is known by alone. (A
+ * mirror says on its own legs which of them is stale, so whoever loses the others loses that too.)
+ */
+static void find_spares(void)
+{
+	unsigned place, i;
+
+	for (place = 0; place < tree->leaf_count; place++) {
+		const struct node *node = tree->leaves[place]->node;
+
+		is_spare[place] = !backend.guarded[place];
+		for (; node->parent; node = node->parent) {
+			bool has_other = !node->parent->type->redundant;
+
+			for (i = 0; i < node->parent->child_count; i++)
+				has_other |= i != node->place && is_whole(node->parent->children[i]);
+			is_spare[place] &= has_other;
+		}
+	}
+}
+
+/*
+ * Between two lives: one leaf that no request depends on is copied, replaced by such a copy from
+ * before the last start, or taken away; what was taken away is brought back.
+ */
+static void meddle(void)
+{
+	unsigned place = random_below(document.leaf_count), i;
+	struct image *image = backend.images[place];
+
+	for (i = 0; i < document.leaf_count; i++)
+		if (is_hidden[i] && random_one_in(2))
+			hide(i, false);
+	if (!is_guarded || !is_spare[place] || is_hidden[place] || !image)
+		return;
+	switch (random_below(4)) {
+	case 0:
+		hide(place, true);
+		break;
+	case 1:
+		if (!image->saved || saved_life[place] == totals.lives)
+			break;
+		sim_note("leaf %u is put back", place);
+		totals.restored++;
+		model_upheavals++;
+		image_restore(image);
+		break;
+	default:
+		image_save(image);
+		saved_life[place] = totals.lives;
+	}
+}
+
+static bool is_degraded(void)
+{
+	unsigned place;
+
+	for (place = 0; place < document.leaf_count; place++)
+		if (is_hidden[place])
+			return true;
+	return false;
+}
+
 static bool try_start(bool permute)
 {
-	struct assemble_options options = { .force = false };
+	struct assemble_options options = { .degraded = is_degraded() };
 	struct err err = { 0 }, notes = { 0 };
 	char path[300], *text = document_permuted(&document, permute);
 	int result;
@@ -413,17 +511,21 @@ static void open_engine(void)
 	backend.fetch = fetch;
 	backend.page_of = page_of;
 	for (i = 0; i < tree->leaf_count; i++)
-		backend.images[i] = tree->leaves[i]->fd < 0 ? NULL : image_of_fd(tree->leaves[i]->fd);
+		backend.images[i] = tree->leaves[i]->fd < 0 ? NULL :
+							      image_of_fd(tree->leaves[i]->fd);
 	if (engine_open(&backend.engine, &config, &err) < 0)
 		sim_fail("engine: %s", err.text);
 }
 
 static void begin_life(void)
 {
-	bool permute = random_one_in(3), is_first = device_sectors == 0;
+	bool is_first = device_sectors == 0;
+	bool permute = !is_first && random_one_in(3);
 	unsigned i;
 
 	backend_reset();
+	if (!is_first)
+		meddle();
 	images_budget = random_one_in(4) ? 1 + random_below(100) : FOREVER;
 	if (!try_start(permute)) {
 		sim_note("power cut while starting");
@@ -471,10 +573,20 @@ static void end_life(bool may_crash)
 		compare_legs();
 		check_labels();
 		sim_note("stop");
+		find_spares();
 		model_upheavals += life_faults != model_faults; /* read errors are forgotten */
 		totals.stops++;
-		if (lifetime_stop(tree, &err) < 0)
-			sim_fail("stop: %s", err.text);
+		images_budget = random_one_in(6) ? 1 + random_below(60) : FOREVER;
+		if (lifetime_stop(tree, &err) < 0) {
+			if (images_budget != 0)
+				sim_fail("stop: %s", err.text);
+			sim_note("power cut while stopping");
+			totals.cuts++;
+			images_cut();
+			model_crash(true);
+		}
+		images_budget = FOREVER;
+		err_finish(&err);
 	} else {
 		sim_note(how ? "power cut" : "daemon dies");
 		if (random_below(2))
@@ -482,6 +594,7 @@ static void end_life(bool may_crash)
 		totals.crashes += !how;
 		totals.cuts += how;
 		backend_crash(how);
+		find_spares();
 		model_crash(how);
 		memset(tags, 0, sizeof(tags));
 		busy = 0;
@@ -534,9 +647,11 @@ void seed_run(uint64_t seed)
 	model_close();
 	images_forget();
 	for (i = 0; i < document.leaf_count; i++) {
-		(void)snprintf(path, sizeof(path), "%s/leaf%02u", sim_directory, i);
+		path_of(i, is_hidden[i] ? ".away" : "", path);
 		(void)unlink(path);
 	}
+	memset(is_hidden, 0, sizeof(is_hidden));
+	memset(backend.images, 0, sizeof(backend.images));
 	document_finish(&document);
 	totals.seeds++;
 }

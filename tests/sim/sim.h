@@ -28,7 +28,7 @@
 
 struct totals {
 	uint64_t seeds, lives, operations, sub_ios, crashes, cuts, stops;
-	uint64_t failed_requests, linked, passed, restarted, resumed, records, held, merged;
+	uint64_t restored, hidden, failed_requests, linked, passed, restarted, resumed, records, held, merged;
 };
 extern struct totals totals;
 
@@ -49,6 +49,7 @@ struct image {
 	uint64_t inode;
 	char *view;    /* the file itself, mapped: what is read */
 	char *durable; /* what a power cut leaves at least */
+	char *saved;   /* a copy that may be put back; NULL: none */
 	size_t bytes;
 	struct unflushed *first, *last;
 	uint64_t writes; /* so far */
@@ -59,6 +60,8 @@ void image_zero(struct image *image, uint64_t offset, uint64_t length);
 void image_persist(struct image *image, uint64_t offset, uint64_t length); /* FUA */
 void image_flush(struct image *image, uint64_t writes); /* those that came up to then */
 void image_lose_flush(struct image *image); /* a failed flush: no later one covers what is there */
+void image_save(struct image *image);
+void image_restore(struct image *image); /* somebody puts the old copy back */
 void images_cut(void);			    /* the power goes */
 void images_forget(void);		    /* the files are gone */
 /* Main-thread writes and flushes that still work; then all fail. FOREVER: no end. */
