@@ -121,7 +121,7 @@ struct ubd_disk_limits {
 	unsigned int logical_block_size, physical_block_size, io_min, io_opt;
 	unsigned int max_sectors, chunk_sectors, max_segments;
 	unsigned int max_discard_sectors, discard_granularity, max_write_zeroes_sectors;
-	bool write_cache, fua, rotational;
+	bool write_cache, fua, rotational, stable_writes;
 };
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
@@ -148,6 +148,8 @@ static inline struct gendisk *ubd_alloc_disk(struct blk_mq_tag_set *set, void *q
 		lim.features |= BLK_FEAT_FUA;
 	if (limits->rotational)
 		lim.features |= BLK_FEAT_ROTATIONAL;
+	if (limits->stable_writes)
+		lim.features |= BLK_FEAT_STABLE_WRITES;
 	return blk_mq_alloc_disk(set, &lim, queuedata);
 }
 #else
@@ -174,6 +176,8 @@ static inline struct gendisk *ubd_alloc_disk(struct blk_mq_tag_set *set, void *q
 	blk_queue_write_cache(q, limits->write_cache, limits->fua);
 	if (!limits->rotational)
 		blk_queue_flag_set(QUEUE_FLAG_NONROT, q);
+	if (limits->stable_writes)
+		blk_queue_flag_set(QUEUE_FLAG_STABLE_WRITES, q);
 	return disk;
 }
 #endif

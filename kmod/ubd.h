@@ -156,6 +156,7 @@ struct ubd_io {
 	u64 addr;
 	struct llist_node pending;
 	int notice; /* what the command completes with when delivered: UBD_IO_RES_OK or _BACK */
+	bool is_write; /* the request is */
 } __aligned(64);
 
 struct ubd_plan;
@@ -184,6 +185,7 @@ struct ubd_queue {
 	struct task_struct *task; /* with a reference */
 	u16 nr_fetched; /* under the lock */
 
+	struct llist_head aborted; /* tags whose command the abort has taken and not completed yet */
 	struct llist_head pending ____cacheline_aligned_in_smp;
 	unsigned long notified; /* bit 0 */
 	struct ubd_plug plug;
@@ -217,6 +219,7 @@ struct ubd_device {
 	wait_queue_head_t wait; /* START waits for nr_ready or the end */
 	struct work_struct reap_work;
 	struct delayed_work stop_watchdog;
+	atomic_t nr_stopping; /* STOPs and DELs that the watchdog is for */
 	struct work_struct bury_work;
 	struct ubd_queue **queues;
 	struct ubd_leg *legs; /* changed under lock while there is no disk */
@@ -224,7 +227,8 @@ struct ubd_device {
 };
 
 /* ubd_main.c */
-extern struct workqueue_struct *ubd_workqueue;
+extern struct workqueue_struct *ubd_workqueue; /* what ends sessions: must never queue behind jobs */
+extern struct workqueue_struct *ubd_job_workqueue; /* START, STOP and DEL, which may wait for long */
 extern struct class ubd_class;
 int ubd_devices_reserve(int wanted); /* -1: any; the number, or -EEXIST, -ENOSPC, -EINVAL */
 void ubd_devices_publish(int number, struct ubd_device *device); /* NULL gives the number back */
@@ -270,7 +274,8 @@ extern const struct file_operations ubd_char_fops;
 extern const struct blk_mq_ops ubd_mq_ops;
 struct ubd_queue *ubd_queue_create(struct ubd_device *device, u16 id);
 void ubd_queue_destroy(struct ubd_queue *queue); /* accepts NULL */
-void ubd_queue_abort(struct ubd_queue *queue); /* ends all that is in other hands than BUSY ones */
+void ubd_queue_abort_requests(struct ubd_queue *queue); /* ends all but BUSY and RUNNING ones */
+void ubd_queue_abort_commands(struct ubd_queue *queue); /* after the former, of all queues */
 void ubd_queue_reset(struct ubd_queue *queue); /* no command, no request, no disk is left */
 
 /* ubd_io.c */

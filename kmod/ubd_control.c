@@ -223,7 +223,7 @@ static int ubd_control_run(struct ubd_device *device, int (*run)(struct ubd_devi
 	job->device = device;
 	job->run = run;
 	job->argument = argument;
-	queue_work(ubd_workqueue, &job->work);
+	queue_work(ubd_job_workqueue, &job->work);
 	result = wait_for_completion_killable(&job->done);
 	if (!result)
 		result = job->result;

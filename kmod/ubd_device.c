@@ -17,7 +17,9 @@ void ubd_device_abort(struct ubd_device *device)
 	wake_up_all(&device->wait);
 	synchronize_rcu_expedited(); /* each queue_rq() that missed the bit is done */
 	for (i = 0; i < device->info.nr_hw_queues; i++)
-		ubd_queue_abort(device->queues[i]);
+		ubd_queue_abort_requests(device->queues[i]);
+	for (i = 0; i < device->info.nr_hw_queues; i++)
+		ubd_queue_abort_commands(device->queues[i]);
 }
 
 static void ubd_device_queue_reap(struct ubd_device *device)
@@ -43,6 +45,7 @@ static void ubd_device_reset(struct ubd_device *device)
 
 	for (i = 0; i < device->info.nr_hw_queues; i++)
 		ubd_queue_reset(device->queues[i]);
+	ubd_legs_put(device); /* of a session that was never started */
 	atomic_set(&device->nr_ready, 0);
 	/* All three at once, and after all of the reset: then the next open() can come. */
 	set_mask_bits(&device->flags, BIT(UBD_DEVICE_OPEN) | BIT(UBD_DEVICE_ENDING) |

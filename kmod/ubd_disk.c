@@ -103,6 +103,8 @@ static struct gendisk *ubd_disk_alloc(struct ubd_device *device)
 		.write_cache = params.flags & UBD_PARAM_VOLATILE_CACHE,
 		.fua = params.flags & UBD_PARAM_FUA,
 		.rotational = params.flags & UBD_PARAM_ROTATIONAL,
+		/* Several legs read the same pages, each at its time: they must read the same. */
+		.stable_writes = device->info.flags[0] & UBD_F_PLANS,
 	};
 	disk = ubd_alloc_disk(&device->tag_set, device, &limits);
 	if (IS_ERR(disk))
@@ -185,21 +187,25 @@ void ubd_disk_remove(struct ubd_device *device)
 	ubd_legs_put(device); /* no request is left, and so no plan */
 }
 
+/*
+ * The watchdog is armed before the lock is asked for: a START may hold that while it waits for the
+ * server, and only an abort ends it.
+ */
 int ubd_disk_stop(struct ubd_device *device, int unused)
 {
 	bool had_legs;
 
+	atomic_inc(&device->nr_stopping);
+	queue_delayed_work(ubd_workqueue, &device->stop_watchdog,
+			   msecs_to_jiffies(UBD_STOP_TIMEOUT_MS));
 	mutex_lock(&device->lock);
 	had_legs = device->nr_legs;
-	if (device->disk) {
-		queue_delayed_work(ubd_workqueue, &device->stop_watchdog,
-				   msecs_to_jiffies(UBD_STOP_TIMEOUT_MS));
-		ubd_disk_remove(device);
-		cancel_delayed_work_sync(&device->stop_watchdog);
-	}
+	ubd_disk_remove(device);
 	if (ubd_device_is(device, UBD_DEVICE_OPEN) && !ubd_device_is(device, UBD_DEVICE_CLOSED))
 		ubd_device_abort(device);
 	mutex_unlock(&device->lock);
+	if (atomic_dec_and_test(&device->nr_stopping))
+		cancel_delayed_work_sync(&device->stop_watchdog);
 	/* Who stops a device may want to use its legs at once; a worker's fput() is a deferred one. */
 	if (had_legs)
 		flush_delayed_fput();

@@ -38,7 +38,8 @@ void ubd_io_deliver(struct ubd_queue *queue, struct ubd_io *io, bool gone, unsig
 		io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
 		return;
 	}
-	if (req_op(rq) != REQ_OP_WRITE || (queue->plans && notice == UBD_IO_RES_OK)) {
+	/* An aborted tag's request may be gone: not a look at it before the step. */
+	if (!io->is_write || (queue->plans && notice == UBD_IO_RES_OK)) {
 		if (ubd_io_step(io, UBD_IO_QUEUED, UBD_IO_SERVER) == UBD_IO_QUEUED)
 			io_uring_cmd_done(cmd, notice, 0, issue_flags);
 		else

@@ -9,7 +9,7 @@
 
 #include "ubd.h"
 
-struct workqueue_struct *ubd_workqueue;
+struct workqueue_struct *ubd_workqueue, *ubd_job_workqueue;
 
 static dev_t ubd_first_devt;
 
@@ -95,9 +95,13 @@ static int __init ubd_init(void)
 	ubd_workqueue = alloc_workqueue("ubd", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
 	if (!ubd_workqueue)
 		return -ENOMEM;
+	error = -ENOMEM;
+	ubd_job_workqueue = alloc_workqueue("ubd-job", WQ_UNBOUND, 0);
+	if (!ubd_job_workqueue)
+		goto fail_workqueue;
 	error = alloc_chrdev_region(&ubd_first_devt, 0, UBD_MAX_DEVICES, "ubd-char");
 	if (error)
-		goto fail_workqueue;
+		goto fail_jobs;
 	error = class_register(&ubd_class);
 	if (error)
 		goto fail_chrdev;
@@ -110,6 +114,8 @@ fail_class:
 	class_unregister(&ubd_class);
 fail_chrdev:
 	unregister_chrdev_region(ubd_first_devt, UBD_MAX_DEVICES);
+fail_jobs:
+	destroy_workqueue(ubd_job_workqueue);
 fail_workqueue:
 	destroy_workqueue(ubd_workqueue);
 	return error;
@@ -125,6 +131,7 @@ static void __exit ubd_exit(void)
 	int number;
 
 	misc_deregister(&ubd_control);
+	destroy_workqueue(ubd_job_workqueue); /* of senders that were killed */
 	flush_workqueue(ubd_workqueue);
 	for (number = 0; idr_get_next(&ubd_devices.idr, &number); number++) {
 		device = ubd_devices_get(number);

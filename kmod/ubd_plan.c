@@ -174,7 +174,7 @@ static bool ubd_plan_check_entry(const struct ubd_device *device, const struct u
 				 const struct request *rq, u32 *end)
 {
 	bool is_write = req_op(rq) == REQ_OP_WRITE;
-	u64 size, length = entry->length;
+	u64 end_of_entry, length = entry->length;
 	struct block_device *bdev;
 
 	if (entry->leg >= device->nr_legs || !device->legs[entry->leg].file)
@@ -190,10 +190,10 @@ static bool ubd_plan_check_entry(const struct ubd_device *device, const struct u
 		return false;
 	*end = entry->offset + length;
 	bdev = device->legs[entry->leg].bdev;
-	size = (u64)bdev_nr_sectors(bdev) << SECTOR_SHIFT;
 	if ((entry->offset | length | entry->leg_offset) & (bdev_logical_block_size(bdev) - 1))
 		return false;
-	return entry->leg_offset <= size && length <= size - entry->leg_offset;
+	/* Past the leg's end is for the block layer to say: a leg that shrank has failed, no rule. */
+	return !check_add_overflow(entry->leg_offset, length, &end_of_entry);
 }
 
 /* Copies the slot and checks the copy. */

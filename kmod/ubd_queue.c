@@ -149,6 +149,7 @@ static blk_status_t ubd_queue_take(struct ubd_queue *queue, struct request *rq)
 	desc->addr = io->addr;
 	io->rq = rq;
 	io->notice = UBD_IO_RES_OK;
+	io->is_write = op == UBD_OP_WRITE;
 	blk_mq_start_request(rq);
 	atomic_set(&io->state, UBD_IO_QUEUED);
 	return BLK_STS_OK;
@@ -243,23 +244,20 @@ const struct blk_mq_ops ubd_mq_ops = {
 };
 
 /*
- * Nothing is queued any more, and nobody notifies. If no notification is under way none will come,
- * and what is pending is ours with command and request; the bit stays set. Otherwise it will
- * deliver all that is pending, to nobody, as soon as the server or its exit runs it; meanwhile the
- * requests end.
+ * An abort has two passes, each over all queues: first every request ends, then commands complete.
+ * For completing a command may take its ring's lock, whose holder may be waiting for a request (a
+ * fault in the server's own buffer) of another queue.
  */
-void ubd_queue_abort(struct ubd_queue *queue)
+void ubd_queue_abort_requests(struct ubd_queue *queue)
 {
 	int i;
 
-	if (!test_and_set_bit(UBD_NOTIFIED, &queue->notified))
-		ubd_queue_deliver(queue, true, IO_URING_F_UNLOCKED);
 	for (i = 0; i < queue->depth; i++) {
 		struct ubd_io *io = &queue->ios[i];
 
 		switch (atomic_fetch_or(UBD_IO_ABORT, &io->state)) {
 		case UBD_IO_READY:
-			io_uring_cmd_done(io->cmd, UBD_IO_RES_ABORT, 0, IO_URING_F_UNLOCKED);
+			llist_add(&io->pending, &queue->aborted);
 			break;
 		case UBD_IO_QUEUED:
 		case UBD_IO_SERVER:
@@ -268,6 +266,23 @@ void ubd_queue_abort(struct ubd_queue *queue)
 		default: /* nothing to take, or it was taken before */
 			break;
 		}
+		cond_resched();
+	}
+}
+
+/*
+ * Nothing is queued any more, and nobody notifies. If no notification is under way none will come,
+ * and the commands of what is pending are ours; the bit stays set. Otherwise it will deliver all
+ * that is pending, to nobody, as soon as the server or its exit runs it.
+ */
+void ubd_queue_abort_commands(struct ubd_queue *queue)
+{
+	struct ubd_io *io, *next;
+
+	if (!test_and_set_bit(UBD_NOTIFIED, &queue->notified))
+		ubd_queue_deliver(queue, true, IO_URING_F_UNLOCKED);
+	llist_for_each_entry_safe(io, next, llist_del_all(&queue->aborted), pending) {
+		io_uring_cmd_done(io->cmd, UBD_IO_RES_ABORT, 0, IO_URING_F_UNLOCKED);
 		cond_resched();
 	}
 }
@@ -301,6 +316,7 @@ struct ubd_queue *ubd_queue_create(struct ubd_device *device, u16 id)
 	queue->depth = depth;
 	spin_lock_init(&queue->lock);
 	init_llist_head(&queue->pending);
+	init_llist_head(&queue->aborted);
 	queue->ios = kvcalloc(depth, sizeof(*queue->ios), GFP_KERNEL);
 	queue->descs = vmalloc_user(ubd_desc_length(depth, PAGE_SIZE));
 	if (!queue->ios || !queue->descs || ubd_plans_create(queue)) {
