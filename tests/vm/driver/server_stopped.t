@@ -20,12 +20,9 @@ no_hung_tasks "no thread hangs"
 
 serve
 dd if=/dev/urandom of="$disk" bs=1M count=8 conv=notrunc 2>/dev/null # dirty pages
-# shellcheck disable=SC2217 # it only holds it open
-sleep 100 <"$disk" &
-holder=$!
+exec 3<"$disk"
 stop
 ok "STOP takes a disk away that is open and dirty"
 refuses "the module stays while the disk is open" rmmod ubd
-kill $holder
-wait $holder || true
+exec 3<&-
 within "and unloads afterwards" 5 rmmod ubd
