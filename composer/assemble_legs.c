@@ -7,6 +7,10 @@
  * generations that were durable. Every accusation counts, also by an accused leaf: legs that accuse
  * each other have both been written without the other, and no one can tell which is right.
  *
+ * What a leg missed is recorded on its fellows below the same node alone. When one of them is not
+ * there after an unclean stop, the others may have missed writes that nobody tells of: they are used
+ * only where no other leg further up is surely in sync.
+ *
  * A leaf is lost when it is accused or isn't there; a redundant node when all its children are; any
  * other node when one is. It knows no type of target but `redundant`.
  */
@@ -186,19 +190,82 @@ static void note_leg(const struct assembly *assembly, const struct node *node,
 			reason(assembly, leaf, text), in_sync, node->child_count);
 }
 
+/* Whether what a leaf below the node knew when the device stopped is not to be had. */
+static bool is_silent(const struct assembly *assembly, const struct node *node)
+{
+	unsigned i;
+
+	if (node->leaf) {
+		const struct member *member = &assembly->members[node->leaf->place];
+
+		return member->kind != MEMBER_RAW && (member->kind != MEMBER_OURS || member->older);
+	}
+	for (i = 0; i < node->child_count; i++)
+		if (is_silent(assembly, node->children[i]))
+			return true;
+	return false;
+}
+
+/*
+ * Whether legs below the node may have missed writes unseen: what a leg missed is recorded on its
+ * fellows, of which one is silent. (A clean stop records it on all leaves.)
+ */
+static bool is_unsure(const struct assembly *assembly, const struct node *node)
+{
+	unsigned i, sure = 0;
+
+	if (node->leaf)
+		return false;
+	for (i = 0; i < node->child_count; i++) {
+		if (node->type->redundant && is_lost(assembly, node->children[i]) &&
+			is_silent(assembly, node->children[i]))
+			return true;
+		sure += !is_lost(assembly, node->children[i]) &&
+			!is_unsure(assembly, node->children[i]);
+	}
+	return node->type->redundant ? sure == 0 : sure < node->child_count;
+}
+
+static bool was_open(const struct assembly *assembly)
+{
+	unsigned i;
+
+	for (i = 0; i < assembly->tree->leaf_count; i++)
+		if (assembly->members[i].kind == MEMBER_OURS &&
+			assembly->tree->leaves[i]->label.flags & LABEL_OPEN)
+			return true;
+	return false;
+}
+
+/* Where there are legs that are surely in sync, only they are used. */
 static void fail_legs(const struct assembly *assembly, const struct node *node)
 {
-	unsigned i, in_sync = 0;
+	bool open = was_open(assembly);
+	unsigned i, sure = 0, in_sync = 0;
 
 	if (!node->type->redundant || is_lost(assembly, node))
 		return;
-	for (i = 0; i < node->child_count; i++) {
-		node->children[i]->failed = is_lost(assembly, node->children[i]);
-		in_sync += !node->children[i]->failed;
-	}
 	for (i = 0; i < node->child_count; i++)
-		if (node->children[i]->failed)
-			note_leg(assembly, node, node->children[i], in_sync);
+		sure += !is_lost(assembly, node->children[i]) &&
+			!(open && is_unsure(assembly, node->children[i]));
+	for (i = 0; i < node->child_count; i++) {
+		struct node *leg = node->children[i];
+
+		leg->failed = is_lost(assembly, leg) ||
+			(sure && open && is_unsure(assembly, leg));
+		in_sync += !leg->failed;
+	}
+	for (i = 0; i < node->child_count; i++) {
+		const struct node *leg = node->children[i];
+
+		if (leg->failed && is_lost(assembly, leg))
+			note_leg(assembly, node, leg, in_sync);
+		else if (leg->failed)
+			err_add(assembly->notes,
+				"%s %s: leg %s is not used, as nobody is left to say whether it missed "
+				"writes; %u of %u legs in sync",
+				node->type->name, node->id, leg->id, in_sync, node->child_count);
+	}
 }
 
 /* What isn't there has no limits: give it some that disturb nobody who stands on it. */

@@ -194,6 +194,49 @@ static void an_older_copy_from_before_the_last_start_is_noticed_after_a_crash(vo
 	scene_stop();
 }
 
+/* a missed a write, which b knew; b is gone, and c, a leg of the mirror above, has everything. */
+static void a_leg_that_nobody_can_vouch_for_is_not_used_where_another_is_whole(void **state)
+{
+	static const char *const root =
+		"{'id':'r','type':'mirror','children':[{'id':'m','type':'mirror','children':["
+		"{'id':'d0','type':'file','path':'a','size':'1MiB'},"
+		"{'id':'d1','type':'file','path':'b','size':'1MiB'}]},"
+		"{'id':'d2','type':'file','path':'c','size':'1MiB'}]}";
+	struct tree *tree;
+
+	scene_document(root);
+	assert_true(scene_start(scene_plain));
+	tree = scene_assembled();
+	tree->leaves[1]->label.peers[0].state = LABEL_PEER_STALE; /* as the record does */
+	assert_int_equal(label_update(tree->leaves[1]->fd, &tree->leaves[1]->label), 0);
+	scene_close();
+	scene_rename("b", "away");
+	assert_true(scene_start(scene_degraded));
+	scene_noted("mirror r: leg m is not used, as nobody is left to say whether it missed writes; "
+		    "1 of 2 legs in sync\n"
+		    "mirror m: leg d1 (b) is not there and is not used; 1 of 2 legs in sync\n"
+		    "t was not stopped cleanly\n");
+	assert_true(scene_assembled()->root->children[0]->failed);
+	scene_stop();
+}
+
+/* The same without a crash: all would have been told. */
+static void a_leg_is_used_if_the_last_stop_was_clean(void **state)
+{
+	static const char *const root =
+		"{'id':'r','type':'mirror','children':[{'id':'m','type':'mirror','children':["
+		"{'id':'d0','type':'file','path':'a','size':'1MiB'},"
+		"{'id':'d1','type':'file','path':'b','size':'1MiB'}]},"
+		"{'id':'d2','type':'file','path':'c','size':'1MiB'}]}";
+
+	scene_document(root);
+	scene_run();
+	scene_rename("b", "away");
+	assert_true(scene_start(scene_degraded));
+	assert_false(scene_assembled()->root->children[0]->failed);
+	scene_stop();
+}
+
 static void the_size_stays_while_the_smallest_leg_is_away(void **state)
 {
 	scene_document("{'type':'mirror','children':[{'type':'file','path':'a','size':'2MiB'},"
@@ -367,6 +410,8 @@ int main(void)
 		TEST(an_older_copy_put_back_is_noticed),
 		TEST(an_older_copy_of_a_stripes_leg_is_refused),
 		TEST(an_older_copy_from_before_the_last_start_is_noticed_after_a_crash),
+		TEST(a_leg_that_nobody_can_vouch_for_is_not_used_where_another_is_whole),
+		TEST(a_leg_is_used_if_the_last_stop_was_clean),
 		TEST(the_size_stays_while_the_smallest_leg_is_away),
 		TEST(an_unclean_stop_is_remembered_until_a_resync),
 		TEST(without_redundancy_nothing_is_unsynced),
