@@ -397,32 +397,51 @@ static bool is_whole(const struct node *node)
 	if (node->failed)
 		return false;
 	if (node->leaf)
-		return node->leaf->fd >= 0;
+		return node->leaf->fd >= 0 && !backend.dead[node->leaf->place];
 	for (i = 0; i < node->child_count; i++)
 		whole += is_whole(node->children[i]);
-	return node->type->redundant ? whole > 0 : whole == node->child_count;
+	return whole == node->child_count;
+}
+
+static bool has_guarded(const struct node *node)
+{
+	unsigned i;
+
+	if (node->leaf)
+		return backend.guarded[node->leaf->place];
+	for (i = 0; i < node->child_count; i++)
+		if (has_guarded(node->children[i]))
+			return true;
+	return false;
 }
 
 /*
- * Which leaves may be lost without harm: those that nobody else's staleness is known by alone. (A
- * mirror says on its own legs which of them is stale, so whoever loses the others loses that too.)
+ * Whether the leaf may be lost without harm: somewhere above there is another leg that is whole, and
+ * what may be given up with it, since nobody can vouch for it any more, is no leg that never fails.
  */
+static bool find_spare(const struct leaf *leaf)
+{
+	const struct node *node, *leg = NULL; /* of the topmost mirror above */
+	unsigned i, mirrors = 0;
+	bool has_other = false;
+
+	for (node = leaf->node; node->parent; node = node->parent) {
+		if (!node->parent->type->redundant)
+			continue;
+		leg = node;
+		mirrors++;
+		for (i = 0; i < node->parent->child_count; i++)
+			has_other |= i != node->place && is_whole(node->parent->children[i]);
+	}
+	return has_other && !backend.guarded[leaf->place] && (mirrors == 1 || !has_guarded(leg));
+}
+
 static void find_spares(void)
 {
-	unsigned place, i;
+	unsigned place;
 
-	for (place = 0; place < tree->leaf_count; place++) {
-		const struct node *node = tree->leaves[place]->node;
-
-		is_spare[place] = !backend.guarded[place];
-		for (; node->parent; node = node->parent) {
-			bool has_other = !node->parent->type->redundant;
-
-			for (i = 0; i < node->parent->child_count; i++)
-				has_other |= i != node->place && is_whole(node->parent->children[i]);
-			is_spare[place] &= has_other;
-		}
-	}
+	for (place = 0; place < tree->leaf_count; place++)
+		is_spare[place] = find_spare(tree->leaves[place]);
 }
 
 /*
