@@ -168,6 +168,7 @@ static void bad_io_when_live(void)
 	uint64_t addr = (uintptr_t)queue_buffer(&queue, 0), tag = 0;
 	char path[32], *page = aligned_alloc(4096, 4096);
 	struct ubd_params params = { .logical_block_size = 512 };
+	uint64_t cpus[2] = { 0, -1ull };
 	pid_t child;
 	int fd;
 
@@ -181,6 +182,14 @@ static void bad_io_when_live(void)
 	expect("the device is live", 0, control(&device, UBD_CMD_GET_DEV_INFO, &device.info, 128, 0));
 	expect("its state says so", UBD_DEV_LIVE, device.info.state);
 	expect("its pid is ours", getpid(), device.info.pid);
+
+	expect("GET_QUEUE_AFFINITY wants whole words", -EINVAL,
+	       control(&device, UBD_CMD_GET_QUEUE_AFFINITY, cpus, 12, 0));
+	expect("GET_QUEUE_AFFINITY of no queue", -EINVAL,
+	       control(&device, UBD_CMD_GET_QUEUE_AFFINITY, cpus, sizeof(cpus), 1));
+	expect("GET_QUEUE_AFFINITY", 0, control(&device, UBD_CMD_GET_QUEUE_AFFINITY, cpus, sizeof(cpus), 0));
+	expect("the only queue has every CPU", (1l << sysconf(_SC_NPROCESSORS_CONF)) - 1, cpus[0]);
+	expect("and no more", 0, cpus[1]);
 
 	snprintf(path, sizeof(path), "/dev/ubdb%u", device.info.dev_id);
 	child = fork();
