@@ -47,6 +47,16 @@ void limits_join(struct node *node)
 	}
 }
 
+int limits_open_sized(struct node *node, struct err *err)
+{
+	(void)err; /* the schema has checked all there is */
+	limits_join(node);
+	node->limits.size = json_get_size(node->json, "size", 0);
+	node->limits.size -= node->limits.size % node->limits.logical_block_size;
+	node->needs = (struct needs){ .ops_fixed = 1 };
+	return 0;
+}
+
 void plan_all(struct plan *plan, const struct node *node, const struct request *request)
 {
 	unsigned i;

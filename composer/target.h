@@ -112,6 +112,9 @@ extern const struct target_type *const target_types[];
  */
 void limits_join(struct node *node);
 
+/* The open() of a type that has a "size" and no children, and plans one op at most. */
+int limits_open_sized(struct node *node, struct err *err);
+
 /* One op of the request's kind on every child: FLUSH, and whatever has no range. */
 void plan_all(struct plan *plan, const struct node *node, const struct request *request);
 

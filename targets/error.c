@@ -4,16 +4,6 @@
 
 #include <errno.h>
 
-static int error_open(struct node *node, struct err *err)
-{
-	(void)err; /* the schema has checked all there is */
-	limits_join(node);
-	node->limits.size = json_get_size(node->json, "size", 0);
-	node->limits.size -= node->limits.size % node->limits.logical_block_size;
-	node->needs = (struct needs){ .ops_fixed = 1 };
-	return 0;
-}
-
 static void error_map(struct node *node, const struct request *request, struct plan *plan)
 {
 	(void)node;
@@ -23,6 +13,6 @@ static void error_map(struct node *node, const struct request *request, struct p
 
 const struct target_type error_target = {
 	.name = "error",
-	.open = error_open,
+	.open = limits_open_sized,
 	.map = error_map,
 };
