@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LEAVES_MAX 9
 #define PATH_WORD "leaf"
 
 static const char *const policies[] = { "least_pending", "round_robin", "first" };
+static const unsigned block_sizes[] = { 512, 512, 512, 1024, 4096 };
 static const char *const fan_outs[] = { "auto", "linked", "gathered", "passthrough" };
 
 static void print_leaf(struct document *document, FILE *out, bool below_mirror)
@@ -44,7 +44,7 @@ static void print_children(struct document *document, FILE *out, unsigned count,
 static void print_node(struct document *document, FILE *out, unsigned depth, bool below_mirror)
 {
 	unsigned kind = random_below(10);
-	bool is_full = document->leaf_count >= LEAVES_MAX;
+	bool is_full = document->leaf_count >= sim_caps.leaves;
 
 	if (depth == 0 || kind < 2 || is_full) {
 		print_leaf(document, out, below_mirror);
@@ -81,8 +81,9 @@ void document_make(struct document *document)
 	if (!out)
 		sim_fail("out of memory");
 	fprintf(out, "{\"format\":1,\"name\":\"sim\",\"device\":{\"queue_depth\":%u,"
-		     "\"max_io_size\":\"%uKiB\",\"fan_out\":\"%s\"},\"root\":",
-		TAGS, 4u << random_below(4), fan_outs[random_below(4)]);
+		     "\"max_io_size\":\"%uKiB\",\"fan_out\":\"%s\",\"logical_block_size\":%u},\"root\":",
+		TAGS, 4u << random_below(4), fan_outs[random_below(4)],
+		block_sizes[random_below(sizeof(block_sizes) / sizeof(*block_sizes))]);
 	print_node(document, out, 1 + random_below(3), false);
 	fprintf(out, "}");
 	if (fclose(out) != 0)

@@ -172,15 +172,18 @@ static void start_random(void)
 	const struct limits *limits = &tree->root->limits;
 	bool has_bytes = kind == IO_READ || kind == IO_WRITE;
 	unsigned most = has_bytes ? tree->device.max_io_size / SECTOR : RANGE_MAX;
+	unsigned unit = limits->logical_block_size / SECTOR;
 	unsigned span = random_below(2) && device_sectors > 16 ? 16 : device_sectors;
-	unsigned first = random_below(span), count, flags = 0;
+	unsigned first = random_below(span) / unit * unit, count, flags = 0;
 
 	if ((kind == IO_WRITE_ZEROES && !limits->zeroes_granularity) ||
 		(kind == IO_DISCARD && !limits->discard_granularity))
 		return;
 	if (most > device_sectors - first)
 		most = device_sectors - first;
-	count = 1 + random_below(random_below(2) && most > 8 ? 8 : most);
+	count = unit + random_below(random_below(2) && most > 8 ? 8 : most) / unit * unit;
+	if (count > most)
+		count = most;
 	if (kind == IO_FLUSH)
 		first = count = 0;
 	if ((kind == IO_WRITE || kind == IO_WRITE_ZEROES) && random_one_in(5))
@@ -631,6 +634,8 @@ static void live(void)
 	unsigned requests = 1 + random_below(1u << (3 + random_below(7)));
 	unsigned depth = 1 + random_below(TAGS), done;
 
+	if (requests > sim_caps.requests)
+		requests = sim_caps.requests;
 	if (random_below(2))
 		read_all();
 	for (done = 0; done < requests;) {
@@ -655,7 +660,7 @@ void seed_run(uint64_t seed)
 	memset(tags, 0, sizeof(tags));
 	document_make(&document);
 	sim_note("%s", document.text);
-	lives = 1 + random_below(8);
+	lives = 1 + random_below(sim_caps.lives);
 	for (i = 0; i < lives; i++) {
 		begin_life();
 		live();

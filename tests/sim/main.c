@@ -19,9 +19,11 @@
 #define SEED_SECONDS 60 /* a seed that takes longer hangs */
 
 static const char usage[] =
-	"usage: sim [--seed N] [--count N] [--seconds N] [--trace]\n"
+	"usage: sim [--seed N] [--count N] [--seconds N] [--trace] [--leaves N] [--lives N] [--requests N]\n"
+	"       sim --shrink [--seconds N]\n"
 	"Runs seeds from N (at random without --seed): one after the other, until COUNT have run or\n"
-	"SECONDS have passed. Exit 1 and a report when something is violated.\n";
+	"SECONDS have passed. Exit 1 and a report when something is violated. --shrink looks for the\n"
+	"smallest run that violates something: few leaves, few lives, few requests, then more.\n";
 
 struct shared {
 	uint64_t seed;
@@ -35,6 +37,7 @@ static char directory[64];
 static const char *program;
 const char *sim_directory = directory;
 bool sim_is_traced;
+struct caps sim_caps = { 9, 8, UINT32_MAX };
 struct totals totals;
 
 void sim_note(const char *format, ...)
@@ -146,31 +149,79 @@ static uint64_t random_seed(void)
 	return seed;
 }
 
+/* In a child. True: nothing was violated. */
+static bool run_child(uint64_t seed, uint64_t count, double seconds)
+{
+	double begun = seconds_now();
+	int status = 0;
+	pid_t child;
+
+	fflush(stdout);
+	child = fork();
+	if (child == 0) {
+		run(seed, count, seconds);
+		exit(0);
+	}
+	if (child < 0 || waitpid(child, &status, 0) < 0)
+		perror("sim");
+	print_totals(seconds_now() - begun);
+	if (child > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return true;
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+		fprintf(stderr, "sim: it hangs\n");
+	fprintf(stderr,
+		"sim: FAILED; again with: %s --trace --seed %llu --leaves %u --lives %u --requests %u\n",
+		program, (unsigned long long)shared->seed, sim_caps.leaves, sim_caps.lives,
+		sim_caps.requests);
+	return false;
+}
+
+/* Small runs first: what fails there is read in a minute. */
+static bool shrink(uint64_t seed, double seconds)
+{
+	static const struct caps ladder[] = { { 1, 1, 4 }, { 2, 1, 4 }, { 2, 2, 4 }, { 2, 2, 16 },
+		{ 3, 2, 16 }, { 4, 3, 32 }, { 6, 4, 64 }, { 9, 8, 256 } };
+	unsigned i;
+
+	for (i = 0; i < sizeof(ladder) / sizeof(*ladder); i++) {
+		sim_caps = ladder[i];
+		if (!run_child(seed, UINT64_MAX, seconds ? seconds : 10))
+			return false;
+	}
+	return true;
+}
+
 int main(int count, char **words)
 {
-	uint64_t seed = random_seed(), seeds = 0;
-	double seconds = 0, begun;
-	bool is_child_wanted = true;
-	int status = 0, i;
-	pid_t child;
+	uint64_t seed = random_seed(), seeds = 1;
+	bool is_shrinking = false, is_fine;
+	double seconds = 0;
+	int i;
 
 	program = words[0];
 	for (i = 1; i < count; i++) {
-		const char *value = i + 1 < count ? words[i + 1] : "";
+		const char *word = words[i], *value = i + 1 < count ? words[i + 1] : "";
 
-		if (!strcmp(words[i], "--trace")) {
-			sim_is_traced = true;
+		if (!strcmp(word, "--trace") || !strcmp(word, "--shrink")) {
+			sim_is_traced |= !strcmp(word, "--trace");
+			is_shrinking |= !strcmp(word, "--shrink");
 			continue;
 		}
-		if (!strcmp(words[i], "--seed"))
-			seed = strtoull(value, NULL, 0), seeds = seeds ? seeds : 1;
-		else if (!strcmp(words[i], "--count"))
-			seeds = strtoull(value, NULL, 0);
-		else if (!strcmp(words[i], "--seconds"))
-			seconds = strtod(value, NULL), seeds = UINT64_MAX;
-		else if (fputs(usage, stderr))
-			return 2;
 		i++;
+		if (!strcmp(word, "--seed"))
+			seed = strtoull(value, NULL, 0);
+		else if (!strcmp(word, "--count"))
+			seeds = strtoull(value, NULL, 0);
+		else if (!strcmp(word, "--seconds"))
+			seconds = strtod(value, NULL), seeds = UINT64_MAX;
+		else if (!strcmp(word, "--leaves"))
+			sim_caps.leaves = (unsigned)strtoul(value, NULL, 0);
+		else if (!strcmp(word, "--lives"))
+			sim_caps.lives = (unsigned)strtoul(value, NULL, 0);
+		else if (!strcmp(word, "--requests"))
+			sim_caps.requests = (unsigned)strtoul(value, NULL, 0);
+		else
+			return fputs(usage, stderr), 2;
 	}
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		0);
@@ -179,22 +230,7 @@ int main(int count, char **words)
 		perror("sim");
 		return 2;
 	}
-	begun = seconds_now();
-	(void)is_child_wanted;
-	child = fork();
-	if (child == 0) {
-		run(seed, seeds ? seeds : 1, seconds);
-		exit(0);
-	}
-	if (child < 0 || waitpid(child, &status, 0) < 0)
-		perror("sim");
+	is_fine = is_shrinking ? shrink(seed, seconds) : run_child(seed, seeds, seconds);
 	remove_directory();
-	print_totals(seconds_now() - begun);
-	if (child > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		return 0;
-	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
-		fprintf(stderr, "sim: it hangs\n");
-	fprintf(stderr, "sim: FAILED; again with: %s --trace --seed %llu\n", program,
-		(unsigned long long)shared->seed);
-	return 1;
+	return is_fine ? 0 : 1;
 }

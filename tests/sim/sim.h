@@ -32,6 +32,12 @@ struct totals {
 };
 extern struct totals totals;
 
+/* What a run may have at most: --shrink tries small ones. */
+struct caps {
+	unsigned leaves, lives, requests;
+};
+extern struct caps sim_caps;
+
 /* Ends the program with a report: the seed's command, the last events, what is under way. */
 void sim_fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 /* Remembers an event for that report, and prints it under --trace. */
