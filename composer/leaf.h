@@ -53,6 +53,7 @@ struct leaf {
 	enum leaf_todo todo;
 	void *label_memory; /* LABEL_UPDATE_MAX bytes, aligned for O_DIRECT; labelled leaves only */
 	struct leaf_record record;
+	bool flush_failed; /* no flush is believed any more; relaxed, by all queues' threads */
 	uint64_t sub_ios, errors; /* relaxed counters */
 };
 

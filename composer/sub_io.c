@@ -121,12 +121,12 @@ static void sub_io_advance(struct sub_io *sub, uint64_t done)
 
 /*
  * A request may complete behind its only sub-I/O, unseen by us, if nobody up the tree needs to know:
- * no frame is unsettled, and there is no hold to release.
+ * no frame is unsettled, and there is no hold to release. A flush is always judged by flush_judge().
  */
 static bool is_linkable(const struct io *io, const struct sub_io *sub)
 {
 	return io->sub_count == 1 && !sub->merged && !io->gathered && io->unsettled == 0 &&
-		!io->held && sub->kind != IO_RECORD &&
+		!io->held && sub->kind != IO_RECORD && sub->kind != IO_FLUSH &&
 		!(sub->kind == IO_WRITE_ZEROES && sub->flags & IO_FUA);
 }
 
@@ -234,6 +234,19 @@ bool sub_io_again(struct sub_io *sub, int *result)
 	return true;
 }
 
+/*
+ * A failed flush may have cost what it should have made durable, and the kernel tells of that only
+ * once: no later flush of the leaf is believed until it is opened anew.
+ */
+static int flush_judge(struct leaf *leaf, int result)
+{
+	if (result < 0)
+		__atomic_store_n(&leaf->flush_failed, true, __ATOMIC_RELAXED);
+	else if (__atomic_load_n(&leaf->flush_failed, __ATOMIC_RELAXED))
+		result = -EIO;
+	return result;
+}
+
 static void sub_io_ended(struct event *event, int result)
 {
 	struct sub_io *sub = container_of(event, struct sub_io, event);
@@ -249,6 +262,8 @@ static void sub_io_ended(struct event *event, int result)
 		engine_count(&engine->stats.unlinked, 1);
 	}
 	if (!sub_io_again(sub, &result)) {
+		if (sub->kind == IO_FLUSH)
+			result = flush_judge(sub->leaf, result);
 		if (result < 0)
 			engine_count(&sub->leaf->errors, 1);
 		io->sub_count--;

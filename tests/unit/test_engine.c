@@ -36,7 +36,7 @@ static void requests_fan_out_as_told(void **state)
 			"submit 0 read 512 1024 linked\ncommit 0 1024\n" },
 		{ auto_, "@65536", asks(IO_WRITE, 0, 512),
 			"submit 0 write 0 512 linked\ncommit 0 512\n" },
-		{ auto_, "@65536", asks(IO_FLUSH, 0, 0), "submit 0 flush linked\ncommit 0 0\n" },
+		{ auto_, "@65536", asks(IO_FLUSH, 0, 0), "submit 0 flush\ncommit 0 0\n" },
 		{ auto_, "@65536", asks(IO_DISCARD, 0, 512),
 			"submit 0 discard 0 512 linked\ncommit 0 0\n" },
 		{ auto_, "@65536", fixture_request(IO_WRITE, IO_FUA, 0, 512),
@@ -210,20 +210,48 @@ static void again_is_tried_a_hundred_times(void **state)
 			struct memory memory;
 
 			memory_open(&memory, linked ? "" : "'fan_out':'gathered'", "@65536");
-			memory_start(&memory, 0, asks(IO_FLUSH, 0, 0), NULL);
+			memory_start(&memory, 0, asks(IO_READ, 0, 512), data);
 			for (tries = 0; tries < 100; tries++)
 				memory_end(&memory, 0, again[i]);
 			assert_int_equal(memory.pending_count, 1);
 			assert_int_equal(memory.commits[0], 0);
 			memory_end(&memory, 0, again[i]);
 			assert_int_equal(memory.results[0], -EIO);
-			memory_start(&memory, 0, asks(IO_FLUSH, 0, 0), NULL);
+			memory_start(&memory, 0, asks(IO_READ, 0, 512), data);
 			for (tries = 0; tries < 100; tries++)
 				memory_end(&memory, 0, again[i]);
-			memory_end(&memory, 0, 0);
-			assert_int_equal(memory.results[0], 0);
+			memory_end(&memory, 0, MEMORY_FULL);
+			assert_int_equal(memory.results[0], 512);
 			memory_close(&memory);
 		}
+}
+
+static void no_flush_is_believed_after_one_has_failed(void **state)
+{
+	struct memory memory;
+
+	memory_open(&memory, "", "{'type':'linear','children':[@65536,@65536]}");
+	memory_start(&memory, 0, asks(IO_FLUSH, 0, 0), NULL);
+	memory_end(&memory, 0, -EAGAIN); /* is no failure */
+	memory_end_all(&memory);
+	assert_int_equal(memory.results[0], 0);
+	memory_start(&memory, 0, asks(IO_FLUSH, 0, 0), NULL);
+	memory_end(&memory, 0, -EIO);
+	memory_end_all(&memory);
+	assert_int_equal(memory.results[0], -EIO);
+	memory_start(&memory, 0, asks(IO_FLUSH, 0, 0), NULL);
+	memory_end_all(&memory);
+	assert_int_equal(memory.results[0], -EIO);
+	memory_start(&memory, 0, fixture_request(IO_WRITE_ZEROES, IO_FUA, 0, 512), NULL);
+	memory_end_all(&memory);
+	assert_int_equal(memory.results[0], -EIO);
+	memory_start(&memory, 0, fixture_request(IO_WRITE_ZEROES, IO_FUA, 65536, 512), NULL);
+	memory_end_all(&memory);
+	assert_int_equal(memory.results[0], 0); /* another leaf */
+	memory_start(&memory, 0, fixture_request(IO_WRITE, IO_FUA, 0, 512), data);
+	memory_end_all(&memory);
+	assert_int_equal(memory.results[0], 512); /* durable by itself */
+	memory_close(&memory);
 }
 
 static void a_linked_one_that_fails_or_falls_short_goes_on_gathered(void **state)
@@ -873,6 +901,7 @@ int main(void)
 		cmocka_unit_test(short_transfers_are_finished_whatever_their_length),
 		cmocka_unit_test(a_leaf_that_ends_early_or_says_too_much_is_an_error),
 		cmocka_unit_test(again_is_tried_a_hundred_times),
+		cmocka_unit_test(no_flush_is_believed_after_one_has_failed),
 		cmocka_unit_test(a_linked_one_that_fails_or_falls_short_goes_on_gathered),
 		cmocka_unit_test(a_linked_read_that_fails_is_tried_on_the_other_leg),
 		cmocka_unit_test(the_rest_of_a_failed_wave_is_awaited),
