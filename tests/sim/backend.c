@@ -228,8 +228,7 @@ static int fail(const struct pending *each)
 	struct image *image = backend.images[sub->leaf->place];
 
 	model_fault();
-	if (sub->kind == IO_FLUSH && backend.may_lose)
-		model_doubt();
+	backend.has_lost |= sub->kind == IO_FLUSH;
 	if (sub->kind == IO_FLUSH && random_below(2))
 		image_lose_flush(image);
 	else if (sub->kind != IO_FLUSH && !backend.dead[sub->leaf->place])

@@ -187,8 +187,6 @@ void model_flush_ends(uint64_t begun, bool is_ok)
 	unsigned i, j;
 
 	(void)model_time();
-	if (!is_ok)
-		doubt = now;
 	for (i = 0; i < sector_count && is_ok; i++) {
 		for (j = 0; j < sectors[i].count; j++) {
 			struct entry *entry = &sectors[i].entries[j];

@@ -99,7 +99,7 @@ void model_set_void(unsigned sector); /* a zero target stands there */
 void model_set_oldest(uint64_t begun); /* of the requests in flight */
 bool model_may_differ(void);	      /* legs in sync may have different bytes */
 void model_fault(void);		      /* a leaf has failed something */
-void model_doubt(void);		      /* a flush has failed: a later one proves nothing of earlier writes */
+void model_doubt(void); /* a flush failed in the life that ends: none proves anything of its writes */
 extern uint64_t model_faults;	      /* how often */
 extern uint64_t model_upheavals;      /* the same, and each end of a request while one may have effect */
 extern bool model_is_redundant;	      /* there is a mirror in the tree */
@@ -116,7 +116,7 @@ struct backend {
 	bool guarded[IMAGES_MAX];	  /* this leaf never fails */
 	bool dead[IMAGES_MAX];
 	struct faults faults;
-	bool may_lose; /* a failed flush may cost what the user wrote: some leaf has no other leg */
+	bool has_lost; /* a flush has failed */
 	void (*ended)(unsigned tag, int result);  /* a request, with its bytes in its buffer */
 	void (*passed)(unsigned tag, int result); /* one that was the driver's, on its own pages */
 	void (*fetch)(unsigned tag);		  /* brings a WRITE's bytes to its buffer */
