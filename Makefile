@@ -5,6 +5,7 @@
 # make check      all tests: unit, simulator, command line, VM; installs what they need
 # make mutants    deliberate bugs, and whether the tests catch them
 # make fuzz       libFuzzer: T=json, label, control or plan; MINUTES
+# make coverage   lines that the unit tests and the simulator run
 # make soak       the simulator on fresh seeds for MINUTES
 # make check-debug  the VM tests on a kernel with KASAN, lockdep and kmemleak, built once
 # make demo       the main job in a small VM, to watch
@@ -41,7 +42,7 @@ HELPERS := $(patsubst tests/unit/%.c,$(BUILD)/asan/tests/unit/%.o,\
 HELPERS := $(filter-out %_main.o,$(HELPERS))
 
 .DELETE_ON_ERROR:
-.PHONY: all soak mutants mutants-built fuzz check check-unit check-layers check-vm check-debug demo bench kmod install clean deps format
+.PHONY: all soak mutants mutants-built fuzz coverage check check-unit check-layers check-vm check-debug demo bench kmod install clean deps format
 
 all: $(BUILD)/ubd-compose $(if $(wildcard $(KDIR)/Makefile),kmod)
 
@@ -137,6 +138,10 @@ fuzz: $(BUILD)/fuzz/fuzz_$(T)
 mutants:
 	@tests/mutants/run
 mutants-built: $(UNIT_TESTS) $(BUILD)/tests/sim
+
+# Which lines the unit tests and the simulator run.
+coverage:
+	@tests/coverage
 
 # Fresh seeds of the simulator for a while: make soak MINUTES=10
 MINUTES ?= 10
