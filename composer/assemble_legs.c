@@ -226,12 +226,13 @@ static bool is_unsure(const struct assembly *assembly, const struct node *node)
 	return node->type->redundant ? sure == 0 : sure < node->child_count;
 }
 
+/* The label of a leaf that had failed is open for ever: only the others were told of the stop. */
 static bool was_open(const struct assembly *assembly)
 {
 	unsigned i;
 
 	for (i = 0; i < assembly->tree->leaf_count; i++)
-		if (assembly->members[i].kind == MEMBER_OURS &&
+		if (assembly->members[i].kind == MEMBER_OURS && !assembly->members[i].stale &&
 			assembly->tree->leaves[i]->label.flags & LABEL_OPEN)
 			return true;
 	return false;

@@ -237,6 +237,24 @@ static void a_leg_is_used_if_the_last_stop_was_clean(void **state)
 	scene_stop();
 }
 
+/* A leg that had failed was not told of the stop, and its label says so: that means nothing. */
+static void a_failed_legs_label_does_not_make_a_stop_unclean(void **state)
+{
+	scene_document("{'id':'r','type':'mirror','children':[{'id':'m','type':'mirror','children':["
+		       "{'id':'d0','type':'file','path':'a','size':'1MiB'},"
+		       "{'id':'d1','type':'file','path':'b','size':'1MiB'}]},"
+		       "{'id':'d2','type':'file','path':'c','size':'1MiB'},"
+		       "{'id':'d3','type':'file','path':'d','size':'1MiB'}]}");
+	assert_true(scene_start(scene_plain));
+	scene_assembled()->root->children[2]->failed = true;
+	scene_stop();
+	scene_rename("b", "away");
+	assert_true(scene_start(scene_degraded));
+	assert_false(scene_assembled()->root->children[0]->failed);
+	assert_true(scene_assembled()->root->children[2]->failed);
+	scene_stop();
+}
+
 static void the_size_stays_while_the_smallest_leg_is_away(void **state)
 {
 	scene_document("{'type':'mirror','children':[{'type':'file','path':'a','size':'2MiB'},"
@@ -412,6 +430,7 @@ int main(void)
 		TEST(an_older_copy_from_before_the_last_start_is_noticed_after_a_crash),
 		TEST(a_leg_that_nobody_can_vouch_for_is_not_used_where_another_is_whole),
 		TEST(a_leg_is_used_if_the_last_stop_was_clean),
+		TEST(a_failed_legs_label_does_not_make_a_stop_unclean),
 		TEST(the_size_stays_while_the_smallest_leg_is_away),
 		TEST(an_unclean_stop_is_remembered_until_a_resync),
 		TEST(without_redundancy_nothing_is_unsynced),
