@@ -1,0 +1,11 @@
+# vm: -k all -t 120
+# Sessions that end in awkward moments leave a device that works, or goes.
+# shellcheck disable=SC1091 # sourced in the guest
+. ./guest.sh
+modprobe ubd
+for case in next_session stop_during_start delete_during_start late_notification delete_twice; do
+	session_cases $case >out || fail "$case: $(cat out)"
+	ok "$case"
+done
+rmmod ubd
+ok "the module unloads"
