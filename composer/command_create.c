@@ -19,7 +19,7 @@ static const struct command_option options[] = {
 	[DEGRADED] = { "degraded", 0, NULL,
 		"Go on without legs that are missing, where a mirror can." },
 	[DEBUG] = { "debug", 0, "WORDS",
-		"Trace to stderr: request, op, uring, control, or several with commas." },
+		"Trace to stderr: request, op, control, or several with commas." },
 	{ 0 },
 };
 

@@ -11,10 +11,10 @@
 #include <syslog.h>
 
 #define LINE_MAX_BYTES 1024
-#define KINDS 4
+#define KINDS 3
 
-static const char *const kind_words[KINDS + 1] = { "request", "op", "uring", "control", NULL };
-static const unsigned kind_bits[KINDS] = { DEBUG_REQUEST, DEBUG_OP, DEBUG_URING, DEBUG_CONTROL };
+static const char *const kind_words[KINDS + 1] = { "request", "op", "control", NULL };
+static const unsigned kind_bits[KINDS] = { DEBUG_REQUEST, DEBUG_OP, DEBUG_CONTROL };
 
 unsigned debug_mask;
 static const char *log_name = "";
@@ -42,7 +42,7 @@ int debug_parse(const char *words, unsigned *mask, struct err *err)
 				nearest);
 		else
 			err_add(err,
-				"--debug: there is no \"%s\"; there are request, op, uring "
+				"--debug: there is no \"%s\"; there are request, op "
 				"and control",
 				word);
 		free(word);

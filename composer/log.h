@@ -17,8 +17,7 @@
 
 #define DEBUG_REQUEST 1u /* one line for each request of the device */
 #define DEBUG_OP 2u /* one line for each op of each plan */
-#define DEBUG_URING 4u
-#define DEBUG_CONTROL 8u /* one line for each frame of the control socket */
+#define DEBUG_CONTROL 4u /* one line for each frame of the control socket */
 
 /* Which kinds are traced. Set before the threads start, only read afterwards. */
 extern unsigned debug_mask;

@@ -185,7 +185,7 @@ struct ubd_queue {
 	struct task_struct *task; /* with a reference */
 	u16 nr_fetched; /* under the lock */
 
-	struct llist_head aborted; /* tags whose command the abort has taken and not completed yet */
+	struct llist_head aborted; /* tags whose command an abort has taken, not yet completed */
 	struct llist_head pending ____cacheline_aligned_in_smp;
 	unsigned long notified; /* bit 0 */
 	struct ubd_plug plug;
@@ -227,8 +227,8 @@ struct ubd_device {
 };
 
 /* ubd_main.c */
-extern struct workqueue_struct *ubd_workqueue; /* what ends sessions: must never queue behind jobs */
-extern struct workqueue_struct *ubd_job_workqueue; /* START, STOP and DEL, which may wait for long */
+extern struct workqueue_struct *ubd_workqueue; /* ends sessions: never queues behind jobs */
+extern struct workqueue_struct *ubd_job_workqueue; /* START, STOP, DEL: may wait for long */
 extern struct class ubd_class;
 int ubd_devices_reserve(int wanted); /* -1: any; the number, or -EEXIST, -ENOSPC, -EINVAL */
 void ubd_devices_publish(int number, struct ubd_device *device); /* NULL gives the number back */

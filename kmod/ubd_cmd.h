@@ -118,10 +118,12 @@
 /* out: struct ubd_params, with all defaults filled in */
 #define UBD_CMD_GET_PARAMS 0x12
 
-#define UBD_CMD_SET_LEGS 0x13 /* in: s32 file descriptors, len: 4 times their number, which is at */
-			      /* most UBD_MAX_LEGS; -1 leaves a place empty. Block devices open for */
-			      /* reading and writing. EBUSY once START_DEV has begun, ENOTBLK for */
-			      /* anything else. Held until the disk is taken away */
+/*
+ * In: s32 file descriptors, len is 4 times their number, at most UBD_MAX_LEGS; -1 leaves a place
+ * empty. Block devices open for reading and writing. EBUSY once START_DEV has begun, ENOTBLK for
+ * anything else. Held until the disk is taken away.
+ */
+#define UBD_CMD_SET_LEGS 0x13
 #define UBD_MAX_LEGS 256
 
 struct ubd_ctrl_cmd {
@@ -143,7 +145,7 @@ UBD_CHECK_SIZE(struct ubd_ctrl_cmd, 32);
  */
 #define UBD_F_ZERO_COPY (1ull << 0) /* V2's: never granted, taken back silently as V2 did */
 #define UBD_F_PARAMS (1ull << 8) /* SET_PARAMS and GET_PARAMS */
-#define UBD_F_PLANS (1ull << 9) /* SET_LEGS and COMMIT_PLAN_AND_FETCH; needs the capability as all do */
+#define UBD_F_PLANS (1ull << 9) /* SET_LEGS and COMMIT_PLAN_AND_FETCH */
 /* (1ull << 10) and up: reserved for size update, recovery and batches */
 
 struct ubd_dev_info {
@@ -220,7 +222,7 @@ UBD_CHECK_SIZE(struct ubd_params, 128);
  * afterwards end with an I/O error.
  */
 #define UBD_IO_COMMIT_REQ 0x22
-#define UBD_IO_COMMIT_PLAN_AND_FETCH 0x23 /* runs the tag's plan on the request, and fetches the next */
+#define UBD_IO_COMMIT_PLAN_AND_FETCH 0x23 /* runs the tag's plan, and fetches its next */
 /* 0x24 to 0x2f: reserved for batches */
 
 #define UBD_IO_RES_OK 0
@@ -330,9 +332,9 @@ static inline __u64 ubd_desc_length(unsigned int queue_depth, unsigned long page
  * A plan that breaks a rule below is refused with EINVAL and nothing has been started; the tag is
  * the server's as before.
  *
- * mmap() of /dev/ubdcN: PROT_READ | PROT_WRITE, MAP_SHARED, offset ubd_plan_offset(), length exactly
- * that of ubd_plan_length(): a slot for each tag. The driver copies a slot once, while its command is
- * being submitted, and goes by the copy.
+ * mmap() of /dev/ubdcN: PROT_READ | PROT_WRITE, MAP_SHARED, offset ubd_plan_offset(), length
+ * exactly that of ubd_plan_length(): a slot for each tag. The driver copies a slot once, while its
+ * command is being submitted, and goes by the copy.
  */
 #define UBD_PLAN_ENTRIES_MAX 15
 
@@ -344,8 +346,8 @@ struct ubd_plan_entry {
 	__u8 reserved0[3]; /* zero */
 	/*
 	 * Bytes: where in the request, and how many, multiples of the leg's logical block size as
-	 * leg_offset is. A READ's entries follow one another in the request and cover it; those of a
-	 * WRITE may overlap (two legs of a mirror).
+	 * leg_offset is. A READ's entries follow one another in the request and cover it; those
+	 * of a WRITE may overlap (two legs of a mirror).
 	 */
 	__u32 offset;
 	__u32 length;
@@ -359,7 +361,7 @@ struct ubd_plan_slot {
 	__u32 life; /* any number, another each time */
 	__u16 count; /* 0: hand the request back, with its bytes */
 	__u16 flags; /* 0 */
-	__u32 ended; /* out: the life whose plan has succeeded last; set just before the request ends */
+	__u32 ended; /* out: the last life whose plan succeeded; set before its request ends */
 	__u32 reserved[5]; /* zero */
 	struct ubd_plan_entry entries[UBD_PLAN_ENTRIES_MAX];
 };

@@ -206,7 +206,7 @@ int ubd_disk_stop(struct ubd_device *device, int unused)
 	mutex_unlock(&device->lock);
 	if (atomic_dec_and_test(&device->nr_stopping))
 		cancel_delayed_work_sync(&device->stop_watchdog);
-	/* Who stops a device may want to use its legs at once; a worker's fput() is a deferred one. */
+	/* Who stops a device may want its legs at once, and a worker's fput() is deferred. */
 	if (had_legs)
 		flush_delayed_fput();
 	return 0;

@@ -9,10 +9,11 @@
  *            bio and one for the commit itself, so that the tag is the commit's until it drops its
  *            own.
  *   the last count is dropped by the commit or by the end of a bio, in task, softirq or hardirq.
- *            Whoever does it takes the tag on (ubd_plan_end()) and then touches neither tag nor plan.
+ *            Whoever does it takes the tag on (ubd_plan_drop()), then touches neither tag nor
+ *            plan.
  *
- * The bios live in the plan, one plan for each tag, and share the request's vectors: bios and vectors
- * stay as long as the request does, which is until the last bio's end.
+ * The bios live in the plan, one plan for each tag, and share the request's vectors: bios and
+ * vectors stay as long as the request does, which is until the last bio's end.
  */
 #include <linux/bio.h>
 #include <linux/file.h>
@@ -170,8 +171,9 @@ static bool ubd_plan_take_vectors(struct ubd_plan *plan, struct request *rq)
 }
 
 /* One entry against the request and the leg. *end: where a READ's last entry ended. */
-static bool ubd_plan_check_entry(const struct ubd_device *device, const struct ubd_plan_entry *entry,
-				 const struct request *rq, u32 *end)
+static bool ubd_plan_check_entry(const struct ubd_device *device,
+				 const struct ubd_plan_entry *entry, const struct request *rq,
+				 u32 *end)
 {
 	bool is_write = req_op(rq) == REQ_OP_WRITE;
 	u64 end_of_entry, length = entry->length;
@@ -192,7 +194,7 @@ static bool ubd_plan_check_entry(const struct ubd_device *device, const struct u
 	bdev = device->legs[entry->leg].bdev;
 	if ((entry->offset | length | entry->leg_offset) & (bdev_logical_block_size(bdev) - 1))
 		return false;
-	/* Past the leg's end is for the block layer to say: a leg that shrank has failed, no rule. */
+	/* Past the leg's end is for the block layer to say: a leg that shrank has failed. */
 	return !check_add_overflow(entry->leg_offset, length, &end_of_entry);
 }
 

@@ -194,7 +194,7 @@ static void debug_words_make_a_mask(void **state)
 	assert_string_equal(err.text,
 		"--debug: there is no \"requst\"; did you mean \"request\"?\n"
 		"--debug: there is no \"ops\"; did you mean \"op\"?\n"
-		"--debug: there is no \"xyzzy\"; there are request, op, uring and control\n");
+		"--debug: there is no \"xyzzy\"; there are request, op and control\n");
 	err_finish(&err);
 }
 
