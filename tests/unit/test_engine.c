@@ -699,6 +699,28 @@ static void a_record_names_no_generation_that_is_still_being_written(void **stat
 	memory_close(&memory);
 }
 
+static void a_mirror_goes_on_without_a_leg_that_fails_everything(void **state)
+{
+	struct memory memory;
+
+	memory_open(&memory, "",
+		"{'type':'mirror','read_policy':'first','children':[{'type':'error','size':65536},@65536]}");
+	memory_start(&memory, 0, asks(IO_READ, 0, 512), data);
+	assert_string_equal(memory_log(&memory), "submit 0 read 0 512\n");
+	memory_start(&memory, 1, asks(IO_WRITE, 0, 512), data);
+	assert_string_equal(memory_log(&memory), "submit 0 write 0 512\n");
+	memory_end(&memory, 1, MEMORY_FULL);
+	assert_int_equal(memory.commits[1], 0); /* the record */
+	memory_end_all(&memory);
+	assert_int_equal(memory.results[0], 512);
+	assert_int_equal(memory.results[1], 512);
+	(void)memory_log(&memory);
+	memory_start(&memory, 1, asks(IO_FLUSH, 0, 0), NULL);
+	memory_end_all(&memory);
+	assert_string_equal(memory_log(&memory), "submit 0 flush\ncommit 1 0\n");
+	memory_close(&memory);
+}
+
 static void records_of_one_leaf_are_shared(void **state)
 {
 	struct memory memory;
@@ -919,6 +941,7 @@ int main(void)
 		cmocka_unit_test(what_is_fetched_does_nothing_until_it_is_back),
 		cmocka_unit_test(a_record_says_which_leaves_are_stale),
 		cmocka_unit_test(a_record_names_no_generation_that_is_still_being_written),
+		cmocka_unit_test(a_mirror_goes_on_without_a_leg_that_fails_everything),
 		cmocka_unit_test(records_of_one_leaf_are_shared),
 		cmocka_unit_test(a_record_that_failed_leaves_the_whole_copy_alone),
 		cmocka_unit_test(a_short_record_is_finished),
