@@ -29,6 +29,7 @@ static struct tree *tree;
 static struct document document;
 static unsigned device_sectors;
 static uint64_t next_value, life_faults;
+static bool was_stopped; /* cleanly */
 static bool is_guarded, is_formatted, is_hidden[IMAGES_MAX], is_spare[IMAGES_MAX];
 static uint64_t saved_life[IMAGES_MAX];
 
@@ -446,6 +447,23 @@ static void find_spares(void)
 		is_spare[place] = find_spare(tree->leaves[place]);
 }
 
+/* One bit of one copy of a label: the other copy says the same after a clean stop. */
+static void rot_label(void)
+{
+	unsigned place = random_below(document.leaf_count);
+	struct image *image = backend.images[place];
+	uint64_t at = random_below(2) * LABEL_COPY_STRIDE + random_below(2 * LABEL_BLOCK);
+	char bit = (char)(1 << random_below(8));
+
+	if (!image || document.is_raw[place] || is_hidden[place] || !was_stopped)
+		return;
+	image->view[at] ^= bit;
+	image->durable[at] ^= bit;
+	totals.rotten++;
+	model_upheavals++;
+	sim_note("leaf %u has a wrong bit at %llu", place, (unsigned long long)at);
+}
+
 /*
  * Between two lives: one leaf that no request depends on is copied, replaced by such a copy from
  * before the last start, or taken away; what was taken away is brought back.
@@ -458,6 +476,10 @@ static void meddle(void)
 	for (i = 0; i < document.leaf_count; i++)
 		if (is_hidden[i] && random_one_in(2))
 			hide(i, false);
+	if (random_one_in(8)) {
+		rot_label();
+		return;
+	}
 	if (!is_guarded || !is_spare[place] || is_hidden[place] || !image)
 		return;
 	switch (random_below(4)) {
@@ -588,6 +610,7 @@ static void end_life(bool may_crash)
 	const struct engine_stats *stats = engine_stats(backend.engine);
 	struct err err = { 0 };
 
+	was_stopped = how == 2;
 	totals.resumed += stats->resumed;
 	totals.held += stats->held;
 	totals.merged += stats->merged;
@@ -608,6 +631,7 @@ static void end_life(bool may_crash)
 			totals.cuts++;
 			images_cut();
 			model_crash(true);
+			was_stopped = false;
 		}
 		images_budget = FOREVER;
 		err_finish(&err);
