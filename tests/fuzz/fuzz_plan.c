@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
- * Fuzzes map() and resume() of each target (libFuzzer; `make fuzz T=plan`): the input is a tree of one
- * target over leaves, then requests, each with the results of its ops.
+ * Fuzzes map() and resume() of each target (libFuzzer; `make fuzz T=plan`): the input is a tree of
+ * one target over leaves, then requests, each with the results of its ops.
  *
- * What must hold: ops stay within their children; linear and stripe ask for every byte of the request
- * exactly once, from its own place in the buffer; a mirror asks for the whole on each leg; a plan
- * stays within the node's needs (an assert in plan_add()) and ends.
+ * What must hold: ops stay within their children; linear and stripe ask for every byte of the
+ * request exactly once, from its own place in the buffer; a mirror asks for the whole on each leg;
+ * a plan stays within the node's needs (an assert in plan_add()) and ends.
  */
 #include "target.h"
 
@@ -114,7 +114,7 @@ static void free_node(struct node *node)
 static bool open_node(struct node *node, struct err *err)
 {
 	bool is_open = (!node->type->parse || node->type->parse(node, err) == 0) &&
-		node->type->open(node, err) == 0;
+		       node->type->open(node, err) == 0;
 
 	must(is_open || err->count > 0);
 	return is_open && node->limits.size > 0;
@@ -140,7 +140,8 @@ static void check_ops(const struct node *node, const struct request *request,
 		must(op->request.length <=
 			node->children[op->child]->limits.size - op->request.offset);
 		must((op->request.offset | op->request.length) %
-				node->children[op->child]->limits.logical_block_size == 0);
+				node->children[op->child]->limits.logical_block_size ==
+			0);
 		sum += op->request.length;
 		if (request->data.home == DATA_REQUEST && !node->type->redundant) {
 			must(op->request.data.offset == next);
@@ -171,11 +172,12 @@ static bool give_results(struct plan *plan, unsigned from)
 
 static void run_request(struct node *node)
 {
-	static const enum io_kind kinds[] = { IO_READ, IO_WRITE, IO_WRITE_ZEROES, IO_DISCARD, IO_FLUSH,
-		IO_RECORD };
+	static const enum io_kind kinds[] = { IO_READ, IO_WRITE, IO_WRITE_ZEROES, IO_DISCARD,
+		IO_FLUSH, IO_RECORD };
 	uint32_t block = node->limits.logical_block_size;
 	uint64_t blocks = node->limits.size / block, first = (take(0) << 8 | take(0)) % blocks;
-	uint64_t count = 1 + take(0) % (blocks - first < MAX_IO / block ? blocks - first : MAX_IO / block);
+	uint64_t count =
+		1 + take(0) % (blocks - first < MAX_IO / block ? blocks - first : MAX_IO / block);
 	struct request request = { .kind = kinds[take(6)] };
 	uint32_t ops = node->needs.ops_fixed, rounds, begun = 0;
 	struct plan plan = { .result = PLAN_RUNNING };

@@ -15,7 +15,7 @@ struct pending {
 	struct sub_io *sub; /* NULL: a WRITE's bytes are on their way to its buffer */
 	bool has_commit, is_passed, is_hung;
 	unsigned tag;
-	int result;	 /* of the commit behind it */
+	int result; /* of the commit behind it */
 	uint64_t writes; /* FLUSH: what it covers */
 };
 
@@ -243,8 +243,7 @@ static int outcome(const struct pending *each)
 	unsigned place = sub->leaf->place;
 	uint64_t length = sub->length;
 
-	if (backend.dead[place] ||
-		(!backend.guarded[place] && random_one_in(backend.faults.error)))
+	if (backend.dead[place] || (!backend.guarded[place] && random_one_in(backend.faults.error)))
 		return fail(each);
 	if (random_one_in(backend.faults.again))
 		return random_below(2) ? -EAGAIN : -EINTR;
@@ -345,7 +344,8 @@ void backend_crash(bool is_cut)
 		struct sub_io *sub = pending[i].sub;
 		bool is_fua = sub && sub->flags & IO_FUA;
 
-		if (!sub || sub->kind == IO_READ || sub->kind == IO_FLUSH || backend.dead[sub->leaf->place])
+		if (!sub || sub->kind == IO_READ || sub->kind == IO_FLUSH ||
+			backend.dead[sub->leaf->place])
 			continue;
 		sub->flags &= ~IO_FUA; /* it was never answered: nothing of it need be durable */
 		perform(&pending[i], some_of(sub));

@@ -15,7 +15,8 @@ static void print_leaf(struct document *document, FILE *out, bool below_mirror)
 {
 	uint32_t size = 16384 + 8704 * random_below(2);
 
-	fprintf(out, "{\"type\":\"file\",\"path\":\"" PATH_WORD "%02u\",\"size\":%u,\"direct\":false",
+	fprintf(out,
+		"{\"type\":\"file\",\"path\":\"" PATH_WORD "%02u\",\"size\":%u,\"direct\":false",
 		document->leaf_count, size);
 	document->is_raw[document->leaf_count] = !below_mirror && random_one_in(4);
 	if (document->is_raw[document->leaf_count])
@@ -28,8 +29,8 @@ static void print_leaf(struct document *document, FILE *out, bool below_mirror)
 
 static void print_node(struct document *document, FILE *out, unsigned depth, bool below_mirror);
 
-static void print_children(struct document *document, FILE *out, unsigned count, unsigned depth,
-	bool below_mirror)
+static void print_children(
+	struct document *document, FILE *out, unsigned count, unsigned depth, bool below_mirror)
 {
 	unsigned i;
 
@@ -80,8 +81,9 @@ void document_make(struct document *document)
 	out = open_memstream(&document->text, &length);
 	if (!out)
 		sim_fail("out of memory");
-	fprintf(out, "{\"format\":1,\"name\":\"sim\",\"device\":{\"queue_depth\":%u,"
-		     "\"max_io_size\":\"%uKiB\",\"fan_out\":\"%s\",\"logical_block_size\":%u},\"root\":",
+	fprintf(out,
+		"{\"format\":1,\"name\":\"sim\",\"device\":{\"queue_depth\":%u,"
+		"\"max_io_size\":\"%uKiB\",\"fan_out\":\"%s\",\"logical_block_size\":%u},\"root\":",
 		TAGS, 4u << random_below(4), fan_outs[random_below(4)],
 		block_sizes[random_below(sizeof(block_sizes) / sizeof(*block_sizes))]);
 	print_node(document, out, 1 + random_below(3), false);

@@ -22,10 +22,10 @@
 
 struct unflushed {
 	struct unflushed *next;
-	uint64_t number;	 /* of image->writes */
+	uint64_t number; /* of image->writes */
 	uint64_t offset, length; /* whole sectors */
-	bool is_lost;		 /* a flush has failed since: no later one makes it durable */
-	char data[];		 /* the bytes, then for each sector whether it still counts */
+	bool is_lost; /* a flush has failed since: no later one makes it durable */
+	char data[]; /* the bytes, then for each sector whether it still counts */
 };
 
 static struct image images[IMAGES_MAX];
@@ -126,9 +126,10 @@ void image_zero(struct image *image, uint64_t offset, uint64_t length)
 	remember(image, offset, length);
 }
 
-/* What was written to the range before `end` in the list can't come back over what is durable there. */
-static void outdate(struct image *image, const struct unflushed *end, uint64_t offset,
-	uint64_t length)
+/* What was written to the range before `end` in the list can't come back over what is durable
+ * there. */
+static void outdate(
+	struct image *image, const struct unflushed *end, uint64_t offset, uint64_t length)
 {
 	struct unflushed *write;
 	uint64_t at;

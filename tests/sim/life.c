@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-/* A device's lives: start, requests, stop or crash, start again; and what must be true each time. */
+/* A device's lives: start, requests, stop or crash, start again; and what must be true each time.
+ */
 #include "sim.h"
 
 #include "lifetime.h"
@@ -23,7 +24,7 @@ struct tag {
 static struct tag tags[TAGS];
 static unsigned busy;
 static char pages[TAGS][DATA_MAX]; /* the requests' own, the kernel's */
-static char data[TAGS][DATA_MAX];  /* the daemon's buffers */
+static char data[TAGS][DATA_MAX]; /* the daemon's buffers */
 static bool may_pass;
 static struct tree *tree;
 static struct document document;
@@ -104,8 +105,7 @@ static void request_passed(unsigned n, int result)
 		model_write_ends(tag->first, tag->count, tag->begun, result >= 0,
 			tag->request.flags & IO_FUA);
 	else if (result >= 0)
-		model_read_ends(tag->first, tag->count, pages[n], tag->begun,
-			tag->begun_upheavals);
+		model_read_ends(tag->first, tag->count, pages[n], tag->begun, tag->begun_upheavals);
 }
 
 static void request_ended(unsigned n, int result)
@@ -306,7 +306,8 @@ static void compare_legs(void)
 		struct node *node = tree->nodes[i];
 
 		for (j = 0; node->type->redundant && j < node->child_count; j++)
-			for (offset = 0; !is_failed(node->children[j]) && offset < node->limits.size;
+			for (offset = 0;
+				!is_failed(node->children[j]) && offset < node->limits.size;
 				offset += SECTOR)
 				if (memcmp(sector_of(node, offset),
 					    sector_of(node->children[j], offset), SECTOR) != 0)
@@ -419,8 +420,9 @@ static bool has_guarded(const struct node *node)
 }
 
 /*
- * Whether the leaf may be lost without harm: somewhere above there is another leg that is whole, and
- * what may be given up with it, since nobody can vouch for it any more, is no leg that never fails.
+ * Whether the leaf may be lost without harm: somewhere above there is another leg that is whole,
+ * and what may be given up with it, since nobody can vouch for it any more, is no leg that never
+ * fails.
  */
 static bool find_spare(const struct leaf *leaf)
 {
@@ -554,8 +556,8 @@ static void open_engine(void)
 	backend.fetch = fetch;
 	backend.page_of = page_of;
 	for (i = 0; i < tree->leaf_count; i++)
-		backend.images[i] = tree->leaves[i]->fd < 0 ? NULL :
-							      image_of_fd(tree->leaves[i]->fd);
+		backend.images[i] =
+			tree->leaves[i]->fd < 0 ? NULL : image_of_fd(tree->leaves[i]->fd);
 	if (engine_open(&backend.engine, &config, &err) < 0)
 		sim_fail("engine: %s", err.text);
 }
@@ -587,7 +589,7 @@ static void begin_life(void)
 	backend.has_lost = false;
 	life_faults = model_faults;
 	may_pass = tree->device.fan_out != FAN_OUT_LINKED &&
-		tree->device.fan_out != FAN_OUT_GATHERED && random_below(3);
+		   tree->device.fan_out != FAN_OUT_GATHERED && random_below(3);
 	open_engine();
 	if (!is_first && device_sectors != tree->root->limits.size / SECTOR)
 		sim_fail("the device had %u sectors and has %llu", device_sectors,

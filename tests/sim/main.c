@@ -19,10 +19,13 @@
 #define SEED_SECONDS 60 /* a seed that takes longer hangs */
 
 static const char usage[] =
-	"usage: sim [--seed N] [--count N] [--seconds N] [--trace] [--leaves N] [--lives N] [--requests N]\n"
+	"usage: sim [--seed N] [--count N] [--seconds N] [--trace] [--leaves N] [--lives N] "
+	"[--requests N]\n"
 	"       sim --shrink [--seconds N]\n"
-	"Runs seeds from N (at random without --seed): one after the other, until COUNT have run or\n"
-	"SECONDS have passed. Exit 1 and a report when something is violated. --shrink looks for the\n"
+	"Runs seeds from N (at random without --seed): one after the other, until COUNT have run "
+	"or\n"
+	"SECONDS have passed. Exit 1 and a report when something is violated. --shrink looks for "
+	"the\n"
 	"smallest run that violates something: few leaves, few lives, few requests, then more.\n";
 
 struct shared {
@@ -125,7 +128,8 @@ static void print_totals(double seconds)
 	const struct totals *t = &shared->totals;
 	uint64_t restarts = t->lives;
 
-	printf("sim: %llu seeds, %llu operations (%.0f/s), %llu sub-I/Os, %llu starts (%.0f/s): after "
+	printf("sim: %llu seeds, %llu operations (%.0f/s), %llu sub-I/Os, %llu starts (%.0f/s): "
+	       "after "
 	       "%llu kills, %llu power cuts, %llu stops; %llu linked, %llu passed, %llu restarted, "
 	       "%llu merged, %llu held, %llu resumed, %llu leaves taken away, %llu put back, %llu "
 	       "labels rotten, %llu requests failed as they may\n",
@@ -171,7 +175,8 @@ static bool run_child(uint64_t seed, uint64_t count, double seconds)
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
 		fprintf(stderr, "sim: it hangs\n");
 	fprintf(stderr,
-		"sim: FAILED; again with: %s --trace --seed %llu --leaves %u --lives %u --requests %u\n",
+		"sim: FAILED; again with: %s --trace --seed %llu --leaves %u --lives %u --requests "
+		"%u\n",
 		program, (unsigned long long)shared->seed, sim_caps.leaves, sim_caps.lives,
 		sim_caps.requests);
 	return false;
@@ -224,8 +229,8 @@ int main(int count, char **words)
 		else
 			return fputs(usage, stderr), 2;
 	}
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-		0);
+	shared = mmap(
+		NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	strcpy(directory, "/dev/shm/ubd-sim.XXXXXX");
 	if (shared == MAP_FAILED || !mkdtemp(directory)) {
 		perror("sim");

@@ -3,9 +3,9 @@
  * The model: for each sector the values that it may hold, by what was asked and answered.
  *
  * A sector's entries are writes. One is readable until another that began after its end has
- * succeeded; it may come back with a power cut until that other one is durable (FUA, or a flush that
- * began after its end and succeeded). Requests in flight, failed or cut off by a crash may or may not
- * have landed. What was read once when nothing was in flight is what is read again.
+ * succeeded; it may come back with a power cut until that other one is durable (FUA, or a flush
+ * that began after its end and succeeded). Requests in flight, failed or cut off by a crash may or
+ * may not have landed. What was read once when nothing was in flight is what is read again.
  */
 #include "sim.h"
 
@@ -15,17 +15,17 @@
 struct entry {
 	uint64_t value;
 	uint64_t begun, ended;
-	uint64_t gone;	  /* can't be read by what begins later */
+	uint64_t gone; /* can't be read by what begins later */
 	uint64_t covered; /* a write that took its place ended then; a flush since drops it … */
-	uint64_t cover;	  /* … unless one has failed since that write began */
-	bool dropped;	  /* no power cut brings it back */
+	uint64_t cover; /* … unless one has failed since that write began */
+	bool dropped; /* no power cut brings it back */
 };
 
 struct sector {
 	struct entry *entries;
 	unsigned count, room;
 	bool is_void;
-	bool is_loose;	 /* legs may differ since a crash: another leg may answer after a fault */
+	bool is_loose; /* legs may differ since a crash: another leg may answer after a fault */
 	bool is_chosen;
 	uint64_t chosen, chosen_upheavals;
 };
@@ -233,8 +233,8 @@ static void check_stable(struct sector *sector, unsigned number, uint64_t value,
 	sector->chosen_upheavals = model_upheavals;
 }
 
-static void check_sector(unsigned number, const char *data, uint64_t begun,
-	uint64_t begun_upheavals)
+static void check_sector(
+	unsigned number, const char *data, uint64_t begun, uint64_t begun_upheavals)
 {
 	struct sector *sector = &sectors[number];
 	uint64_t value;
@@ -272,8 +272,8 @@ void model_fault(void)
 	model_upheavals++;
 }
 
-void model_read_ends(unsigned first, unsigned count, const char *data, uint64_t begun,
-	uint64_t begun_upheavals)
+void model_read_ends(
+	unsigned first, unsigned count, const char *data, uint64_t begun, uint64_t begun_upheavals)
 {
 	unsigned i;
 

@@ -28,7 +28,8 @@
 
 struct totals {
 	uint64_t seeds, lives, operations, sub_ios, crashes, cuts, stops;
-	uint64_t restored, hidden, rotten, failed_requests, linked, passed, restarted, resumed, records, held, merged;
+	uint64_t restored, hidden, rotten, failed_requests, linked, passed, restarted, resumed,
+		records, held, merged;
 };
 extern struct totals totals;
 
@@ -47,15 +48,15 @@ extern bool sim_is_traced;
 /* random.c */
 void random_start(uint64_t seed);
 uint32_t random_below(uint32_t limit); /* 0 … limit - 1 */
-bool random_one_in(uint32_t n);	       /* 0: never */
+bool random_one_in(uint32_t n); /* 0: never */
 
 /* image.c */
 struct unflushed;
 struct image {
 	uint64_t inode;
-	char *view;    /* the file itself, mapped: what is read */
+	char *view; /* the file itself, mapped: what is read */
 	char *durable; /* what a power cut leaves at least */
-	char *saved;   /* a copy that may be put back; NULL: none */
+	char *saved; /* a copy that may be put back; NULL: none */
 	size_t bytes;
 	struct unflushed *first, *last;
 	uint64_t writes; /* so far */
@@ -68,8 +69,8 @@ void image_flush(struct image *image, uint64_t writes); /* those that came up to
 void image_lose_flush(struct image *image); /* a failed flush: no later one covers what is there */
 void image_save(struct image *image);
 void image_restore(struct image *image); /* somebody puts the old copy back */
-void images_cut(void);			    /* the power goes */
-void images_forget(void);		    /* the files are gone */
+void images_cut(void); /* the power goes */
+void images_forget(void); /* the files are gone */
 /* Main-thread writes and flushes that still work; then all fail. FOREVER: no end. */
 extern uint64_t images_budget;
 
@@ -92,17 +93,18 @@ uint64_t model_time(void); /* each call is later than the one before */
 uint64_t model_write_begins(unsigned first, unsigned count, uint64_t value); /* its time */
 void model_write_ends(unsigned first, unsigned count, uint64_t begun, bool is_ok, bool is_durable);
 void model_flush_ends(uint64_t begun, bool is_ok);
-void model_read_ends(unsigned first, unsigned count, const char *data, uint64_t begun,
-	uint64_t begun_upheavals);
+void model_read_ends(
+	unsigned first, unsigned count, const char *data, uint64_t begun, uint64_t begun_upheavals);
 void model_crash(bool is_cut);
 void model_set_void(unsigned sector); /* a zero target stands there */
 void model_set_oldest(uint64_t begun); /* of the requests in flight */
-bool model_may_differ(void);	      /* legs in sync may have different bytes */
-void model_fault(void);		      /* a leaf has failed something */
-void model_doubt(void); /* a flush failed in the life that ends: none proves anything of its writes */
-extern uint64_t model_faults;	      /* how often */
-extern uint64_t model_upheavals;      /* the same, and each end of a request while one may have effect */
-extern bool model_is_redundant;	      /* there is a mirror in the tree */
+bool model_may_differ(void); /* legs in sync may have different bytes */
+void model_fault(void); /* a leaf has failed something */
+void model_doubt(
+	void); /* a flush failed in the life that ends: none proves anything of its writes */
+extern uint64_t model_faults; /* how often */
+extern uint64_t model_upheavals; /* the same, and each end of a request while one may have effect */
+extern bool model_is_redundant; /* there is a mirror in the tree */
 void sector_fill(char *sector, uint64_t value, unsigned number);
 
 /* backend.c */
@@ -113,22 +115,22 @@ struct backend {
 	struct tree *tree;
 	struct engine *engine;
 	struct image *images[IMAGES_MAX]; /* by leaf place */
-	bool guarded[IMAGES_MAX];	  /* this leaf never fails */
+	bool guarded[IMAGES_MAX]; /* this leaf never fails */
 	bool dead[IMAGES_MAX];
 	struct faults faults;
 	bool has_lost; /* a flush has failed */
-	void (*ended)(unsigned tag, int result);  /* a request, with its bytes in its buffer */
+	void (*ended)(unsigned tag, int result); /* a request, with its bytes in its buffer */
 	void (*passed)(unsigned tag, int result); /* one that was the driver's, on its own pages */
-	void (*fetch)(unsigned tag);		  /* brings a WRITE's bytes to its buffer */
+	void (*fetch)(unsigned tag); /* brings a WRITE's bytes to its buffer */
 	void *(*page_of)(unsigned tag, void *at); /* of an address in its buffer */
 };
 extern struct backend backend;
 extern const struct engine_backend sim_backend, sim_passing_backend;
 unsigned backend_pending(void);
-void backend_end_one(void);	  /* any of those that aren't hung */
+void backend_end_one(void); /* any of those that aren't hung */
 void backend_release_hung(void);
-void backend_crash(bool is_cut);  /* what is under way lands, in part, or not */
-void backend_print(FILE *out);	  /* what is under way, with its plans */
+void backend_crash(bool is_cut); /* what is under way lands, in part, or not */
+void backend_print(FILE *out); /* what is under way, with its plans */
 void backend_reset(void);
 
 /* life.c */

@@ -151,7 +151,8 @@ static bool end_wave(struct fixture_plan *course, const char **results, FILE *ou
 	bool failed = false;
 
 	fputc('=', out);
-	for (; course->begun < plan->count && plan->ops[course->begun].wave == wave; course->begun++) {
+	for (; course->begun < plan->count && plan->ops[course->begun].wave == wave;
+		course->begun++) {
 		struct op *op = &plan->ops[course->begun];
 
 		op->result = (int)strtol(*results, (char **)results, 10);

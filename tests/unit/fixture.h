@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What tests of plans, targets and the engine share: trees whose leaves are nothing but limits, and
- * the course of one plan as text. For cmocka tests; fails the test where it can't do what it should.
+ * the course of one plan as text. For cmocka tests; fails the test where it can't do what it
+ * should.
  */
 #ifndef TESTS_FIXTURE_H
 #define TESTS_FIXTURE_H
@@ -26,7 +27,8 @@
  */
 char *fixture_document(const char *device, const char *root);
 
-/* An open tree. A leaf's "annotations" may give it a "block" size, and "zeroes": 0, "discard": 0. */
+/* An open tree. A leaf's "annotations" may give it a "block" size, and "zeroes": 0, "discard": 0.
+ */
 struct tree *fixture_tree(const char *root);
 /* The same with the members of "device", and NULL with messages where there is no such tree. */
 struct tree *fixture_try(const char *device, const char *root, struct err *err);

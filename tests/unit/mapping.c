@@ -3,8 +3,8 @@
 #include "mapping.h"
 
 /* The request's sector that stands at this sector of the child, or UINT_MAX. */
-static unsigned asked_for(const struct mapped *map, unsigned begin, unsigned end, unsigned child,
-	uint64_t sector)
+static unsigned asked_for(
+	const struct mapped *map, unsigned begin, unsigned end, unsigned child, uint64_t sector)
 {
 	unsigned i;
 
@@ -14,8 +14,8 @@ static unsigned asked_for(const struct mapped *map, unsigned begin, unsigned end
 	return UINT32_MAX;
 }
 
-static void check_op(const struct node *node, const struct mapped *map, unsigned begin, unsigned end,
-	const struct op *op, unsigned char *seen)
+static void check_op(const struct node *node, const struct mapped *map, unsigned begin,
+	unsigned end, const struct op *op, unsigned char *seen)
 {
 	const struct request *request = &op->request;
 	uint64_t sector;
@@ -25,11 +25,10 @@ static void check_op(const struct node *node, const struct mapped *map, unsigned
 	assert_int_equal(request->offset % MAPPING_SECTOR, 0);
 	assert_int_equal(request->length % MAPPING_SECTOR, 0);
 	assert_true(request->length > 0);
-	assert_true(request->offset + request->length <=
-		node->children[op->child]->limits.size);
+	assert_true(request->offset + request->length <= node->children[op->child]->limits.size);
 	for (sector = 0; sector < request->length / MAPPING_SECTOR; sector++) {
-		unsigned i = asked_for(map, begin, end, op->child,
-			request->offset / MAPPING_SECTOR + sector);
+		unsigned i = asked_for(
+			map, begin, end, op->child, request->offset / MAPPING_SECTOR + sector);
 
 		assert_true(i != UINT32_MAX);
 		assert_int_equal(seen[i], 0);

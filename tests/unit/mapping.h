@@ -15,8 +15,9 @@ struct mapped {
 };
 
 /*
- * Maps every request of `kind` on a node of `count` sectors; each sector has to be asked of the child
- * and at the place that map[] names, exactly once and with its own bytes, and no op leaves its child.
+ * Maps every request of `kind` on a node of `count` sectors; each sector has to be asked of the
+ * child and at the place that map[] names, exactly once and with its own bytes, and no op leaves
+ * its child.
  */
 void mapping_check(struct node *node, const struct mapped *map, unsigned count, enum io_kind kind);
 

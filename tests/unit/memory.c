@@ -13,8 +13,8 @@ static void memory_submit(void *context, struct sub_io *sub)
 	fprintf(memory->out, "submit %u %s%s", sub->leaf->place, io_kind_name(sub->kind),
 		sub->flags & IO_FUA ? " fua" : "");
 	if (sub->kind != IO_FLUSH)
-		fprintf(memory->out, " %" PRIu64 " %" PRIu64,
-			sub->offset - sub->leaf->data_offset, sub->length);
+		fprintf(memory->out, " %" PRIu64 " %" PRIu64, sub->offset - sub->leaf->data_offset,
+			sub->length);
 	if (sub->vector_count > 1)
 		fprintf(memory->out, " in %u", sub->vector_count);
 	fprintf(memory->out, "%s\n", sub->linked ? " linked" : "");
@@ -111,8 +111,8 @@ static void label_make(struct leaf *leaf, const struct tree *tree)
 	memset(leaf->label.leaf_uuid, 2 + (int)leaf->place, sizeof(uuid_t));
 }
 
-static void open_with(struct memory *memory, struct tree *tree,
-	const struct engine_backend *backend)
+static void open_with(
+	struct memory *memory, struct tree *tree, const struct engine_backend *backend)
 {
 	struct err err = { 0 };
 	struct engine_config config = {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A backend of memory for tests of the engine: sub-I/Os pile up until the test ends them one by one
- * with the result it wants. Linked pairs behave as io_uring's do: the event ends only if the sub-I/O
- * failed or fell short, and the commit arrives only if not.
+ * with the result it wants. Linked pairs behave as io_uring's do: the event ends only if the
+ * sub-I/O failed or fell short, and the commit arrives only if not.
  */
 #ifndef TESTS_MEMORY_H
 #define TESTS_MEMORY_H
@@ -28,8 +28,8 @@ struct memory {
 	struct memory_pending pending[MEMORY_PENDING_MAX];
 	unsigned pending_count, pending_most;
 	unsigned commits[MEMORY_TAGS]; /* how often each tag has been committed */
-	int results[MEMORY_TAGS];      /* the last commit's */
-	bool ended[MEMORY_TAGS];       /* for the backend's ended() */
+	int results[MEMORY_TAGS]; /* the last commit's */
+	bool ended[MEMORY_TAGS]; /* for the backend's ended() */
 	char *log;
 	size_t log_length, log_seen;
 	FILE *out;
@@ -40,8 +40,8 @@ void memory_open(struct memory *memory, const char *device, const char *root);
 /* The same for a tree that the test has changed. */
 void memory_open_tree(struct memory *memory, struct tree *tree);
 /*
- * With a driver that takes requests down: "pass TAG in N" or "fetch TAG" is all that happens to them
- * until the test sets ended[] or calls engine_restart().
+ * With a driver that takes requests down: "pass TAG in N" or "fetch TAG" is all that happens to
+ * them until the test sets ended[] or calls engine_restart().
  */
 void memory_open_passing(struct memory *memory, const char *root);
 /* Fails the test if something is pending still. */
@@ -53,7 +53,8 @@ void memory_start(struct memory *memory, unsigned tag, struct request request, v
 void memory_end(struct memory *memory, unsigned n, int result);
 void memory_end_all(struct memory *memory);
 
-/* What has been submitted and committed since the last call, valid until more is: "submit 0 write 4096 512 linked\n". */
+/* What has been submitted and committed since the last call, valid until more is: "submit 0 write
+ * 4096 512 linked\n". */
 const char *memory_log(struct memory *memory);
 
 #endif

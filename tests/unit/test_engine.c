@@ -52,12 +52,13 @@ static void requests_fan_out_as_told(void **state)
 		{ auto_, STRIPE, asks(IO_READ, 3584, 1024),
 			"submit 0 read 3584 512\nsubmit 1 read 0 512\ncommit 0 1024\n" },
 		{ auto_, "{'type':'linear','children':[" STRIPE ",@4096]}",
-			asks(IO_READ, 131072, 512),
-			"submit 2 read 0 512 linked\ncommit 0 512\n" },
-		{ auto_, PAIR, asks(IO_READ, 0, 512), "submit 0 read 0 512 linked\ncommit 0 512\n" },
+			asks(IO_READ, 131072, 512), "submit 2 read 0 512 linked\ncommit 0 512\n" },
+		{ auto_, PAIR, asks(IO_READ, 0, 512),
+			"submit 0 read 0 512 linked\ncommit 0 512\n" },
 		{ auto_, PAIR, asks(IO_WRITE, 0, 512),
 			"submit 0 write 0 512\nsubmit 1 write 0 512\ncommit 0 512\n" },
-		/* A mirror of one leg holds its writes apart, so that it has to hear of their end. */
+		/* A mirror of one leg holds its writes apart, so that it has to hear of their end.
+		 */
 		{ auto_, "{'type':'mirror','children':[@65536]}", asks(IO_WRITE, 0, 512),
 			"submit 0 write 0 512\ncommit 0 512\n" },
 		/* Least pending counts reads in flight. */
@@ -347,8 +348,8 @@ static void resume_once(struct node *node, const struct request *request, struct
 
 	(void)node;
 	for (i = 0; i < plan->count; i++)
-		length += (size_t)snprintf(asked + length, sizeof(asked) - length, "%d ",
-			plan->ops[i].result);
+		length += (size_t)snprintf(
+			asked + length, sizeof(asked) - length, "%d ", plan->ops[i].result);
 	if (plan->io_state && *(int *)plan->io_state) {
 		plan_end(plan, 0);
 		return;
@@ -638,8 +639,8 @@ static void what_is_fetched_does_nothing_until_it_is_back(void **state)
 	memory_close(&memory);
 }
 
-static enum label_found decode(const struct memory *memory, unsigned place, unsigned copy,
-	struct label *label)
+static enum label_found decode(
+	const struct memory *memory, unsigned place, unsigned copy, struct label *label)
 {
 	/* Only head and peers are written while live; the texts are there from the format. */
 	static char whole[LABEL_COPY_STRIDE];
@@ -648,8 +649,8 @@ static enum label_found decode(const struct memory *memory, unsigned place, unsi
 
 	(void)label_encode_copy(&texts, whole);
 	memcpy(whole, memory->leaves[place] + copy * LABEL_COPY_STRIDE, 8192);
-	return label_decode(whole, sizeof(whole), copy * LABEL_COPY_STRIDE, label, why,
-		sizeof(why));
+	return label_decode(
+		whole, sizeof(whole), copy * LABEL_COPY_STRIDE, label, why, sizeof(why));
 }
 
 static void a_record_says_which_leaves_are_stale(void **state)
@@ -704,7 +705,8 @@ static void a_mirror_goes_on_without_a_leg_that_fails_everything(void **state)
 	struct memory memory;
 
 	memory_open(&memory, "",
-		"{'type':'mirror','read_policy':'first','children':[{'type':'error','size':65536},@65536]}");
+		"{'type':'mirror','read_policy':'first','children':[{'type':'error','size':65536},@"
+		"65536]}");
 	memory_start(&memory, 0, asks(IO_READ, 0, 512), data);
 	assert_string_equal(memory_log(&memory), "submit 0 read 0 512\n");
 	memory_start(&memory, 1, asks(IO_WRITE, 0, 512), data);
@@ -751,8 +753,7 @@ static void a_record_that_failed_leaves_the_whole_copy_alone(void **state)
 {
 	struct memory memory;
 
-	memory_open(&memory, "",
-		"{'type':'mirror','children':[@65536,@65536,@65536]}");
+	memory_open(&memory, "", "{'type':'mirror','children':[@65536,@65536,@65536]}");
 	memory_start(&memory, 0, asks(IO_WRITE, 0, 512), data);
 	memory_end(&memory, 0, -EIO);
 	memory_end(&memory, 0, MEMORY_FULL);

@@ -112,11 +112,12 @@ static void who_waits_may_leave(void **state)
 static bool conflict(const struct hold_entry *a, const struct hold_entry *b)
 {
 	return (a->mode == HOLD_EXCLUSIVE || b->mode == HOLD_EXCLUSIVE) &&
-		a->range.offset < b->range.offset + b->range.length &&
-		b->range.offset < a->range.offset + a->range.length;
+	       a->range.offset < b->range.offset + b->range.length &&
+	       b->range.offset < a->range.offset + a->range.length;
 }
 
-/* Among those that hold, none conflict; among those that wait, each has a reason that came earlier. */
+/* Among those that hold, none conflict; among those that wait, each has a reason that came earlier.
+ */
 static void assert_consistent(const struct crowd *crowd)
 {
 	const struct hold_entry *entry, *earlier;

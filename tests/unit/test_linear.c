@@ -76,8 +76,8 @@ static void every_request_maps_each_sector_once(void **state)
 {
 	check_all(LINEAR("@10240"), (unsigned[]){ 20 }, 1, 0);
 	check_all(LINEAR("@512,@1536,@3584,@5632"), (unsigned[]){ 1, 3, 7, 11 }, 4, 0);
-	check_all(LINEAR("@5632,@511,@513,@1023,@0,@4096"),
-		(unsigned[]){ 11, 0, 1, 1, 0, 8 }, 6, 0);
+	check_all(
+		LINEAR("@5632,@511,@513,@1023,@0,@4096"), (unsigned[]){ 11, 0, 1, 1, 0, 8 }, 6, 0);
 	check_all(LINEAR("@0,@0,@512,@0,@1024,@0"), (unsigned[]){ 0, 0, 1, 0, 2, 0 }, 6, 0);
 	check_all("{'type':'linear','offset':1536,'size':5120,'children':[@8192]}",
 		(unsigned[]){ 10 }, 1, 3);
@@ -91,8 +91,7 @@ static void blocks_of_the_largest_child_round_all_of_them(void **state)
 
 	assert_int_equal(tree->root->limits.logical_block_size, 4096);
 	assert_int_equal(tree->root->limits.size, 4096 + 8192);
-	assert_string_equal(
-		fixture_story(tree->root, fixture_request(IO_READ, 0, 4096, 4096), ""),
+	assert_string_equal(fixture_story(tree->root, fixture_request(IO_READ, 0, 4096, 4096), ""),
 		"wave 0: child 1 read 0 4096 from 0\n= 0\nresult 0\n");
 	tree_destroy(tree);
 }
@@ -116,13 +115,15 @@ static void what_cannot_be_linear_is_refused(void **state)
 		{ "{'type':'linear','size':0,'children':[@8192]}",
 			"linear: size 0, the least is one block (t.json:1, /root/size)\n" },
 		{ "{'type':'linear','offset':8192,'children':[@8192]}",
-			"linear: offset 8192 with size 0 ends after its child file1, which has 8192 "
+			"linear: offset 8192 with size 0 ends after its child file1, which has "
+			"8192 "
 			"bytes (t.json:1, /root)\n" },
 		{ "{'type':'linear','offset':512,'size':8192,'children':[@8192]}",
 			"linear: offset 512 with size 8192 ends after its child file1, which has "
 			"8192 bytes (t.json:1, /root)\n" },
 		{ "{'type':'linear','offset':512,'size':9223372036854775807,'children':[@8192]}",
-			"linear: offset 512 with size 9223372036854775807 ends after its child file1, "
+			"linear: offset 512 with size 9223372036854775807 ends after its child "
+			"file1, "
 			"which has 8192 bytes (t.json:1, /root)\n" },
 		{ "{'type':'linear','offset':100,'size':512,'children':[@8192]}",
 			"linear: offset 100 and size 512 must be multiples of the block size 512 "

@@ -2,7 +2,7 @@
 /* mirror: which legs are asked, what a failing one costs, and what is recorded before an answer. */
 #include "fixture.h"
 
-#define MIRROR(policy, children) \
+#define MIRROR(policy, children)                                                                   \
 	"{'type':'mirror','read_policy':'" policy "','children':[" children "]}"
 #define PAIR MIRROR("first", "@8192,@8192")
 #define TRIPLE MIRROR("first", "@8192,@8192,@8192")
@@ -37,8 +37,8 @@ static void check_courses(const struct course *courses, unsigned count)
 		struct request request =
 			fixture_request(courses[i].kind, courses[i].flags, 512, 1024);
 
-		assert_string_equal(fixture_story(tree->root, request, courses[i].results),
-			courses[i].story);
+		assert_string_equal(
+			fixture_story(tree->root, request, courses[i].results), courses[i].story);
 		tree_destroy(tree);
 	}
 }
@@ -150,8 +150,7 @@ static void a_flush_waits_for_a_record_that_is_due(void **state)
 	struct tree *tree = fixture_tree(PAIR);
 
 	fixture_story(tree->root, write_request(), "-5 -28");
-	assert_string_equal(
-		fixture_story(tree->root, fixture_request(IO_FLUSH, 0, 0, 0), "0 -5"),
+	assert_string_equal(fixture_story(tree->root, fixture_request(IO_FLUSH, 0, 0, 0), "0 -5"),
 		"wave 0: child 1 flush\nwave 0: child 1 record\n= 0 -5\nresult -5\n");
 	assert_string_equal(fixture_story(tree->root, fixture_request(IO_FLUSH, 0, 0, 0), ""),
 		"wave 0: child 1 flush\nwave 0: child 1 record\n= 0 0\nresult 0\n");
@@ -299,10 +298,11 @@ static void a_leg_that_cannot_discard_or_zero_is_no_worse_a_copy(void **state)
 {
 	struct tree *tree = fixture_tree(PAIR);
 
-	assert_non_null(strstr(fixture_story(tree->root, fixture_request(IO_DISCARD, 0, 0, 512),
-				       "0 -95"), "result -95\n"));
-	assert_non_null(strstr(fixture_story(tree->root,
-				       fixture_request(IO_WRITE_ZEROES, 0, 0, 512), "-95 0"),
+	assert_non_null(
+		strstr(fixture_story(tree->root, fixture_request(IO_DISCARD, 0, 0, 512), "0 -95"),
+			"result -95\n"));
+	assert_non_null(strstr(
+		fixture_story(tree->root, fixture_request(IO_WRITE_ZEROES, 0, 0, 512), "-95 0"),
 		"result -95\n"));
 	assert_false(tree->root->children[0]->failed);
 	assert_false(tree->root->children[1]->failed);
@@ -376,9 +376,9 @@ static void random_failures_stay_within_the_needs(void **state)
 			unsigned i;
 
 			for (i = 0; i < 60; i++)
-				length += (size_t)snprintf(results + length,
-					sizeof(results) - length, "%s ",
-					rand_r(&random) % 4 ? "0" : "-5");
+				length +=
+					(size_t)snprintf(results + length, sizeof(results) - length,
+						"%s ", rand_r(&random) % 4 ? "0" : "-5");
 			fixture_story(tree->root, fixture_request(kind, 0, 512, 1024), results);
 		}
 		tree_destroy(tree);

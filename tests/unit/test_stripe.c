@@ -61,8 +61,8 @@ static void each_request_has_its_plan(void **state)
 		char text[4096];
 
 		fixture_map(&course, tree->root,
-			fixture_request(golden->kind, golden->flags, golden->offset,
-				golden->length));
+			fixture_request(
+				golden->kind, golden->flags, golden->offset, golden->length));
 		plan_print(&course.plan, text, sizeof(text));
 		assert_string_equal(text, golden->plan);
 		fixture_finish(&course);
@@ -90,8 +90,7 @@ static void every_request_on_one_to_five_legs_maps_each_sector_once(void **state
 			unsigned chunk = i / sectors_per_chunk;
 
 			map[i].child = chunk % legs;
-			map[i].sector =
-				chunk / legs * sectors_per_chunk + i % sectors_per_chunk;
+			map[i].sector = chunk / legs * sectors_per_chunk + i % sectors_per_chunk;
 		}
 		for (kind = 0; kind < LENGTH_OF(ranged); kind++)
 			mapping_check(tree->root, map, count, ranged[kind]);
@@ -110,9 +109,9 @@ static void offsets_beyond_32_bits_of_chunks_are_exact(void **state)
 		fixture_story(tree->root, fixture_request(IO_DISCARD, 0, offset, 8192), ""),
 		"wave 0: child 0 discard 7881299347898359296 8192\n= 0\nresult 0\n");
 	tree_destroy(tree);
-	tree = fixture_tree(
-		"{'type':'stripe','chunk_size':4096,'children':["
-		"{'type':'file','path':'x','size':'1PiB'},{'type':'file','path':'y','size':'1PiB'}]}");
+	tree = fixture_tree("{'type':'stripe','chunk_size':4096,'children':["
+			    "{'type':'file','path':'x','size':'1PiB'},{'type':'file','path':'y','"
+			    "size':'1PiB'}]}");
 	assert_string_equal(
 		fixture_story(tree->root,
 			fixture_request(IO_READ, 0, (UINT64_C(2) << 50) - 4096 - 512, 1024), ""),
@@ -123,13 +122,12 @@ static void offsets_beyond_32_bits_of_chunks_are_exact(void **state)
 
 static void a_whole_device_discard_needs_one_op_for_each_leg(void **state)
 {
-	struct tree *tree = fixture_tree(
-		"{'type':'stripe','chunk_size':4096,'children':["
-		"{'type':'file','path':'x','size':'1TiB'},{'type':'file','path':'y','size':'1TiB'}]}");
+	struct tree *tree = fixture_tree("{'type':'stripe','chunk_size':4096,'children':["
+					 "{'type':'file','path':'x','size':'1TiB'},{'type':'file','"
+					 "path':'y','size':'1TiB'}]}");
 
-	assert_string_equal(
-		fixture_story(tree->root,
-			fixture_request(IO_DISCARD, 0, 0, tree->root->limits.size), ""),
+	assert_string_equal(fixture_story(tree->root,
+				    fixture_request(IO_DISCARD, 0, 0, tree->root->limits.size), ""),
 		"wave 0: child 0 discard 0 1099511627776\n"
 		"wave 0: child 1 discard 0 1099511627776\n= 0 0\nresult 0\n");
 	tree_destroy(tree);
@@ -197,7 +195,8 @@ static void what_cannot_be_a_stripe_is_refused(void **state)
 		  "{'type':'file','path':'x','size':'7EiB'},"
 		  "{'type':'file','path':'y','size':'7EiB'},"
 		  "{'type':'file','path':'z','size':'7EiB'}]}",
-			"stripe: 3 legs of 8070450532247928832 bytes are over 2^64 bytes (t.json:1, "
+			"stripe: 3 legs of 8070450532247928832 bytes are over 2^64 bytes "
+			"(t.json:1, "
 			"/root)\n" },
 	};
 	unsigned i;
@@ -216,7 +215,8 @@ static void the_smallest_chunk_and_leg_are_taken(void **state)
 
 	assert_int_equal(tree->root->limits.size, 4096);
 	tree_destroy(tree);
-	tree = fixture_tree("{'type':'stripe','children':[{'type':'file','path':'x','size':'1GiB'}]}");
+	tree = fixture_tree(
+		"{'type':'stripe','children':[{'type':'file','path':'x','size':'1GiB'}]}");
 	assert_int_equal(tree->root->limits.io_min, 65536);
 	tree_destroy(tree);
 }

@@ -46,8 +46,9 @@ static void limits_go_up_through_the_tree(void **state)
 
 static void one_read_only_leaf_makes_the_device_so(void **state)
 {
-	struct tree *tree = fixture_tree("{'type':'linear','children':[@8192,{'type':'file',"
-					 "'path':'x','size':512,'annotations':{'read_only':true}}]}");
+	struct tree *tree =
+		fixture_tree("{'type':'linear','children':[@8192,{'type':'file',"
+			     "'path':'x','size':512,'annotations':{'read_only':true}}]}");
 
 	assert_true(tree->root->limits.read_only);
 	tree_destroy(tree);
@@ -128,7 +129,8 @@ static void depth_ends_at_32(void **state)
 
 	tree_destroy(fixture_tree(deep));
 	messages = fixture_messages("", deeper);
-	assert_non_null(strstr(messages, "nodes are nested deeper than the limit of 32 (t.json:1, "));
+	assert_non_null(
+		strstr(messages, "nodes are nested deeper than the limit of 32 (t.json:1, "));
 	free(messages);
 	free(deep);
 	free(deeper);
@@ -181,8 +183,7 @@ static void a_document_without_a_directory_is_said(void **state)
 	struct err err = { 0 };
 
 	assert_null(tree_read("/nonexistent/tree.json", &err));
-	assert_string_equal(
-		err.text, "/nonexistent/tree.json: its directory can't be found\n");
+	assert_string_equal(err.text, "/nonexistent/tree.json: its directory can't be found\n");
 	err_finish(&err);
 }
 

@@ -19,8 +19,8 @@ static void zero_clears_reads_and_forgets_the_rest(void **state)
 	unsigned i;
 
 	for (i = 0; i < LENGTH_OF(rows); i++)
-		assert_string_equal(fixture_story(tree->root,
-					    fixture_request(rows[i].kind, 0, 512, 1024), ""),
+		assert_string_equal(
+			fixture_story(tree->root, fixture_request(rows[i].kind, 0, 512, 1024), ""),
 			rows[i].story);
 	tree_destroy(tree);
 }
@@ -43,8 +43,8 @@ static void error_fails_every_request(void **state)
 
 	for (kind = 0; kind < IO_KINDS; kind++)
 		if (kind != IO_CLEAR)
-			assert_string_equal(fixture_story(tree->root,
-						    fixture_request(kind, 0, 512, 1024), ""),
+			assert_string_equal(
+				fixture_story(tree->root, fixture_request(kind, 0, 512, 1024), ""),
 				"result -5\n");
 	tree_destroy(tree);
 }
