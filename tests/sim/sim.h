@@ -8,7 +8,10 @@
  * document.c random trees as documents
  * model.c    which values each sector may hold, by what was asked and answered
  * backend.c  sub-I/Os under way: any order, short, failing, hung, linked, handed down
- * life.c     one run of a device from start to stop or crash, and what must be true afterwards
+ * request.c  the kernel's side: requests and their bytes
+ * judge.c    what must be true of legs and labels
+ * meddle.c   legs taken away, older copies put back, rot
+ * life.c     one run of a device from start to stop or crash
  * main.c     seeds, totals, the report of a failure
  */
 #ifndef SIM_H
@@ -133,7 +136,39 @@ void backend_crash(bool is_cut); /* what is under way lands, in part, or not */
 void backend_print(FILE *out); /* what is under way, with its plans */
 void backend_reset(void);
 
+/* request.c */
+void requests_open(void); /* tells the backend where requests end */
+void requests_forget(void); /* a crash */
+unsigned requests_busy(void);
+void request_start(enum io_kind kind, unsigned flags, unsigned first, unsigned count);
+void request_start_random(void);
+void requests_quiesce(void); /* ends all; checks that nothing is left over */
+void requests_read_all(void); /* twice, without faults */
+
+/* judge.c */
+bool judge_is_void(struct node *node, uint64_t offset); /* a zero target's; asks only mappings */
+void judge_legs(void); /* those in sync hold the same */
+void judge_labels(void);
+
+/* meddle.c */
+void meddle_choose_guards(void);
+void meddle_find_spares(void); /* while the tree stands: which leaves can be lost without harm */
+void meddle(void);
+bool meddle_is_degraded(void);
+void meddle_path(unsigned place, const char *suffix, char path[300]);
+
 /* life.c */
+struct life {
+	struct tree *tree;
+	struct document document;
+	unsigned sectors; /* of the device; 0: it has never been started */
+	bool is_formatted;
+	bool is_guarded; /* of each mirror a leg never fails: neither does any request */
+	bool was_stopped; /* cleanly */
+	bool may_pass; /* requests may be handed down */
+	bool is_hidden[IMAGES_MAX]; /* leaves that are away */
+};
+extern struct life life;
 void seed_run(uint64_t seed);
 
 extern const char *sim_directory;

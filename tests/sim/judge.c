@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT
+/* What must be true of leaves, legs and labels, seen past the engine. */
+#include "sim.h"
+
+#include <string.h>
+
+/* Whether a sector of the node is one of a zero target: only mappings are asked. */
+bool judge_is_void(struct node *node, uint64_t offset)
+{
+	struct op ops[64];
+	struct plan plan = { .ops = ops, .capacity = 64, .result = PLAN_RUNNING };
+	struct request request = {
+		.kind = IO_DISCARD,
+		.offset = offset,
+		.length = SECTOR,
+	};
+
+	if (!strcmp(node->type->name, "zero"))
+		return true;
+	if (node->leaf || node->type->redundant)
+		return false;
+	node->type->map(node, &request, &plan);
+	return judge_is_void(node->children[ops[0].child], ops[0].request.offset);
+}
+
+/* What a node's sector holds, below the engine. */
+static const char *sector_of(struct node *node, uint64_t offset)
+{
+	struct op ops[64];
+	struct plan plan = { .ops = ops, .capacity = 64, .result = PLAN_RUNNING };
+	struct request request = {
+		.kind = IO_DISCARD,
+		.offset = offset,
+		.length = SECTOR,
+	};
+	unsigned i;
+
+	if (node->leaf)
+		return backend.images[node->leaf->place]->view + node->leaf->data_offset + offset;
+	if (node->type->redundant) {
+		for (i = 0; node->children[i]->failed; i++)
+			;
+		return sector_of(node->children[i], offset);
+	}
+	node->type->map(node, &request, &plan);
+	return sector_of(node->children[ops[0].child], ops[0].request.offset);
+}
+
+static bool is_failed(const struct node *node)
+{
+	for (; node; node = node->parent)
+		if (node->failed)
+			return true;
+	return false;
+}
+
+void judge_legs(void)
+{
+	unsigned i, j;
+	uint64_t offset;
+
+	for (i = 0; i < life.tree->node_count && !model_may_differ(); i++) {
+		struct node *node = life.tree->nodes[i];
+
+		for (j = 0; node->type->redundant && j < node->child_count; j++)
+			for (offset = 0;
+				!is_failed(node->children[j]) && offset < node->limits.size;
+				offset += SECTOR)
+				if (memcmp(sector_of(node, offset),
+					    sector_of(node->children[j], offset), SECTOR) != 0)
+					sim_fail("%s: leg %u differs at %llu", node->id, j,
+						(unsigned long long)offset);
+	}
+}
+
+void judge_labels(void)
+{
+	char why[300];
+	struct label label;
+	unsigned i;
+
+	for (i = 0; i < life.tree->leaf_count; i++) {
+		const struct leaf *leaf = life.tree->leaves[i];
+
+		if (!leaf->labelled || leaf->fd < 0)
+			continue;
+		if (label_read(leaf->fd, leaf->bytes, &label, why, sizeof(why)) != LABEL_FOUND)
+			sim_fail("leaf %u has no label: %s", i, why);
+		label_finish(&label);
+	}
+}

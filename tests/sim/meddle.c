@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT
+/* Between two lives: who may fail, be taken away, replaced by an older copy, or rot. */
+#include "sim.h"
+
+#include <errno.h>
+#include <string.h>
+
+static bool is_spare[IMAGES_MAX];
+static uint64_t saved_life[IMAGES_MAX];
+
+/* Of each mirror at least one leg, and all that no mirror guards, never fail. */
+static void guard(const struct node *node)
+{
+	unsigned i;
+
+	if (node->leaf)
+		backend.guarded[node->leaf->place] = true;
+	else if (node->type->redundant)
+		guard(node->children[random_below(node->child_count)]);
+	else
+		for (i = 0; i < node->child_count; i++)
+			guard(node->children[i]);
+}
+
+void meddle_choose_guards(void)
+{
+	unsigned mode = random_below(4), i;
+
+	memset(backend.guarded, mode == 0, sizeof(backend.guarded));
+	life.is_guarded = mode < 3;
+	if (mode == 1 || mode == 2)
+		guard(life.tree->root);
+	model_is_redundant = false;
+	for (i = 0; i < life.tree->node_count; i++)
+		model_is_redundant |= life.tree->nodes[i]->type->redundant;
+}
+
+void meddle_path(unsigned place, const char *suffix, char path[300])
+{
+	(void)snprintf(path, 300, "%s/leaf%02u%s", sim_directory, place, suffix);
+}
+
+static void hide(unsigned place, bool away)
+{
+	char here[300], there[300];
+
+	meddle_path(place, away ? "" : ".away", here);
+	meddle_path(place, away ? ".away" : "", there);
+	if (rename(here, there) < 0)
+		sim_fail("%s: %s", here, strerror(errno));
+	life.is_hidden[place] = away;
+	totals.hidden += away;
+	model_upheavals++; /* another leg is read */
+	sim_note("leaf %u is %s", place, away ? "taken away" : "brought back");
+}
+
+/* Whether a node has all it needs: no leaf that missed something or isn't there. */
+static bool is_whole(const struct node *node)
+{
+	unsigned i, whole = 0;
+
+	if (node->failed)
+		return false;
+	if (node->leaf)
+		return node->leaf->fd >= 0 && !backend.dead[node->leaf->place];
+	for (i = 0; i < node->child_count; i++)
+		whole += is_whole(node->children[i]);
+	return whole == node->child_count;
+}
+
+static bool has_guarded(const struct node *node)
+{
+	unsigned i;
+
+	if (node->leaf)
+		return backend.guarded[node->leaf->place];
+	for (i = 0; i < node->child_count; i++)
+		if (has_guarded(node->children[i]))
+			return true;
+	return false;
+}
+
+/*
+ * Whether the leaf may be lost without harm: somewhere above there is another leg that is whole,
+ * and what may be given up with it, since nobody can vouch for it any more, is no leg that never
+ * fails.
+ */
+static bool find_spare(const struct leaf *leaf)
+{
+	const struct node *node, *leg = NULL; /* of the topmost mirror above */
+	unsigned i, mirrors = 0;
+	bool has_other = false;
+
+	for (node = leaf->node; node->parent; node = node->parent) {
+		if (!node->parent->type->redundant)
+			continue;
+		leg = node;
+		mirrors++;
+		for (i = 0; i < node->parent->child_count; i++)
+			has_other |= i != node->place && is_whole(node->parent->children[i]);
+	}
+	return has_other && !backend.guarded[leaf->place] && (mirrors == 1 || !has_guarded(leg));
+}
+
+void meddle_find_spares(void)
+{
+	unsigned place;
+
+	for (place = 0; place < life.tree->leaf_count; place++)
+		is_spare[place] = find_spare(life.tree->leaves[place]);
+}
+
+/* One bit of one copy of a label: the other copy says the same after a clean stop. */
+static void rot_label(void)
+{
+	unsigned place = random_below(life.document.leaf_count);
+	struct image *image = backend.images[place];
+	uint64_t at = random_below(2) * LABEL_COPY_STRIDE + random_below(2 * LABEL_BLOCK);
+	char bit = (char)(1 << random_below(8));
+
+	if (!image || life.document.is_raw[place] || life.is_hidden[place] || !life.was_stopped)
+		return;
+	image->view[at] ^= bit;
+	image->durable[at] ^= bit;
+	totals.rotten++;
+	model_upheavals++;
+	sim_note("leaf %u has a wrong bit at %llu", place, (unsigned long long)at);
+}
+
+/*
+ * Between two lives: one leaf that no request depends on is copied, replaced by such a copy from
+ * before the last start, or taken away; what was taken away is brought back.
+ */
+void meddle(void)
+{
+	unsigned place = random_below(life.document.leaf_count), i;
+	struct image *image = backend.images[place];
+
+	for (i = 0; i < life.document.leaf_count; i++)
+		if (life.is_hidden[i] && random_one_in(2))
+			hide(i, false);
+	if (random_one_in(8)) {
+		rot_label();
+		return;
+	}
+	if (!life.is_guarded || !is_spare[place] || life.is_hidden[place] || !image)
+		return;
+	switch (random_below(4)) {
+	case 0:
+		hide(place, true);
+		break;
+	case 1:
+		if (!image->saved || saved_life[place] == totals.lives)
+			break;
+		sim_note("leaf %u is put back", place);
+		totals.restored++;
+		model_upheavals++;
+		image_restore(image);
+		break;
+	default:
+		image_save(image);
+		saved_life[place] = totals.lives;
+	}
+}
+
+bool meddle_is_degraded(void)
+{
+	unsigned place;
+
+	for (place = 0; place < life.document.leaf_count; place++)
+		if (life.is_hidden[place])
+			return true;
+	return false;
+}

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: MIT
+/* The kernel's side: requests on tags, their bytes, and what becomes of them. The model judges
+ * them. */
+#include "sim.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define DATA_MAX (32u << 10)
+#define RANGE_MAX 256u /* sectors of a request without bytes */
+
+struct tag {
+	bool is_busy;
+	struct request request;
+	unsigned first, count;
+	uint64_t begun, begun_faults, begun_upheavals;
+};
+
+static struct tag tags[TAGS];
+static unsigned busy;
+static char pages[TAGS][DATA_MAX]; /* the requests' own, the kernel's */
+static char data[TAGS][DATA_MAX]; /* the daemon's buffers */
+static uint64_t next_value;
+
+static void note_request(const char *what, unsigned tag, int result)
+{
+	const struct request *request = &tags[tag].request;
+
+	sim_note("%s tag=%u %s%s %llu %llu result=%d", what, tag, io_kind_name(request->kind),
+		request->flags & IO_FUA ? " fua" : "", (unsigned long long)request->offset,
+		(unsigned long long)request->length, result);
+}
+
+static void find_oldest(void)
+{
+	uint64_t oldest = FOREVER;
+	unsigned i;
+
+	for (i = 0; i < TAGS; i++)
+		if (tags[i].is_busy && tags[i].begun < oldest)
+			oldest = tags[i].begun;
+	model_set_oldest(oldest);
+}
+
+/* A request that met a fault has ended or is under way: a leg may be given up just now. */
+static void note_upheaval(const struct tag *ended)
+{
+	bool is_met = ended->begun_faults != model_faults;
+	unsigned i;
+
+	for (i = 0; i < TAGS; i++)
+		is_met |= tags[i].is_busy && tags[i].begun_faults != model_faults;
+	if (is_met)
+		model_upheavals++;
+}
+
+static void check_result(const struct tag *tag, int result)
+{
+	const struct request *request = &tag->request;
+	int full = request->data.home == DATA_REQUEST ? (int)request->length : 0;
+
+	if (result >= 0 && result != full)
+		sim_fail("a %s of %llu bytes gave %d", io_kind_name(request->kind),
+			(unsigned long long)request->length, result);
+	if (result >= 0)
+		return;
+	totals.failed_requests++;
+	if (life.is_guarded)
+		sim_fail("a %s failed with %d, though a leg of each mirror never does",
+			io_kind_name(request->kind), result);
+	if (tag->begun_faults == model_faults && !backend.has_lost)
+		sim_fail("a %s failed with %d, though no leaf did", io_kind_name(request->kind),
+			result);
+}
+
+static void request_passed(unsigned n, int result)
+{
+	struct tag *tag = &tags[n];
+	enum io_kind kind = tag->request.kind;
+
+	if (!tag->is_busy)
+		sim_fail("tag %u is committed twice", n);
+	note_request("ended", n, result);
+	tag->is_busy = false;
+	busy--;
+	totals.operations++;
+	check_result(tag, result);
+	find_oldest();
+	note_upheaval(tag);
+	if (kind == IO_FLUSH)
+		model_flush_ends(tag->begun, result >= 0);
+	else if (kind != IO_READ)
+		model_write_ends(tag->first, tag->count, tag->begun, result >= 0,
+			tag->request.flags & IO_FUA);
+	else if (result >= 0)
+		model_read_ends(tag->first, tag->count, pages[n], tag->begun, tag->begun_upheavals);
+}
+
+static void request_ended(unsigned n, int result)
+{
+	if (tags[n].request.kind == IO_READ && result > 0)
+		memcpy(pages[n], data[n], (size_t)result);
+	request_passed(n, result);
+}
+
+static void fetch(unsigned n)
+{
+	if (tags[n].request.kind == IO_WRITE)
+		memcpy(data[n], pages[n], tags[n].request.length);
+}
+
+static void *page_of(unsigned n, void *at)
+{
+	if ((char *)at < data[n] || (char *)at >= data[n] + tags[n].request.length)
+		sim_fail("tag %u: bytes outside of its buffer", n);
+	return pages[n] + ((char *)at - data[n]);
+}
+
+void request_start(enum io_kind kind, unsigned flags, unsigned first, unsigned count)
+{
+	bool has_bytes = kind == IO_READ || kind == IO_WRITE;
+	unsigned n = random_below(TAGS), i;
+	struct tag *tag;
+
+	while (tags[n].is_busy)
+		n = (n + 1) % TAGS;
+	tag = &tags[n];
+	*tag = (struct tag){ .is_busy = true, .first = first, .count = count };
+	tag->request = (struct request){
+		.kind = kind,
+		.flags = flags,
+		.offset = (uint64_t)first * SECTOR,
+		.length = (uint64_t)count * SECTOR,
+		.data = { has_bytes ? DATA_REQUEST : DATA_NONE, 0 },
+	};
+	busy++;
+	tag->begun_faults = model_faults;
+	tag->begun_upheavals = model_upheavals;
+	memset(data[n], 0xa5, has_bytes ? tag->request.length : 0);
+	memset(pages[n], 0xa6, has_bytes ? tag->request.length : 0);
+	if (kind == IO_READ || kind == IO_FLUSH) {
+		tag->begun = model_time();
+	} else {
+		uint64_t value = kind == IO_WRITE ? ++next_value : 0;
+
+		tag->begun = model_write_begins(first, count, value);
+		for (i = 0; i < count && kind == IO_WRITE; i++)
+			sector_fill(pages[n] + i * SECTOR, value, first + i);
+	}
+	if (!life.may_pass)
+		fetch(n);
+	note_request("start", n, 0);
+	engine_start(backend.engine, n, &tag->request, data[n]);
+}
+
+void request_start_random(void)
+{
+	static const enum io_kind kinds[] = { IO_WRITE, IO_WRITE, IO_WRITE, IO_WRITE, IO_READ,
+		IO_READ, IO_READ, IO_FLUSH, IO_WRITE_ZEROES, IO_DISCARD };
+	enum io_kind kind = kinds[random_below(sizeof(kinds) / sizeof(*kinds))];
+	const struct limits *limits = &life.tree->root->limits;
+	bool has_bytes = kind == IO_READ || kind == IO_WRITE;
+	unsigned most = has_bytes ? life.tree->device.max_io_size / SECTOR : RANGE_MAX;
+	unsigned unit = limits->logical_block_size / SECTOR;
+	unsigned span = random_below(2) && life.sectors > 16 ? 16 : life.sectors;
+	unsigned first = random_below(span) / unit * unit, count, flags = 0;
+
+	if ((kind == IO_WRITE_ZEROES && !limits->zeroes_granularity) ||
+		(kind == IO_DISCARD && !limits->discard_granularity))
+		return;
+	if (most > life.sectors - first)
+		most = life.sectors - first;
+	count = unit + random_below(random_below(2) && most > 8 ? 8 : most) / unit * unit;
+	if (count > most)
+		count = most;
+	if (kind == IO_FLUSH)
+		first = count = 0;
+	if ((kind == IO_WRITE || kind == IO_WRITE_ZEROES) && random_one_in(5))
+		flags |= IO_FUA;
+	if (kind == IO_WRITE_ZEROES && random_below(2))
+		flags |= IO_NOUNMAP;
+	request_start(kind, flags, first, count);
+}
+
+static void check_quiet(void)
+{
+	unsigned i;
+
+	if (busy)
+		sim_fail("%u requests never end", busy);
+	engine_poll(backend.engine); /* what was handed down keeps its holds until asked */
+	for (i = 0; i < life.tree->node_count; i++)
+		if (backend.engine->holds[i].first)
+			sim_fail("%s holds a range for nobody", life.tree->nodes[i]->id);
+	for (i = 0; i < life.tree->leaf_count; i++)
+		if (life.tree->leaves[i]->record.waiting || life.tree->leaves[i]->record.writing)
+			sim_fail("leaf %u has a record for nobody", i);
+	if (backend.engine->ready || backend.engine->dirty || backend.engine->depth)
+		sim_fail("the engine has something to do, and doesn't");
+}
+
+void requests_quiesce(void)
+{
+	unsigned steps;
+
+	for (steps = 0; backend_pending() && steps < 1000000; steps++) {
+		if (steps % 16 == 0)
+			backend_release_hung();
+		backend_end_one();
+	}
+	check_quiet();
+}
+
+/* Everything is read twice, and neither changes nor fails. */
+void requests_read_all(void)
+{
+	struct faults faults = backend.faults;
+	unsigned most = life.tree->device.max_io_size / SECTOR, pass, first;
+
+	requests_quiesce();
+	backend.faults = (struct faults){ .shorter = 20 };
+	memset(backend.dead, 0, sizeof(backend.dead));
+	for (pass = 0; pass < 2; pass++) {
+		for (first = 0; first < life.sectors; first += most) {
+			unsigned count = life.sectors - first;
+
+			request_start(IO_READ, 0, first, count < most ? count : most);
+			if (busy == TAGS)
+				backend_end_one();
+			while (busy == TAGS)
+				backend_end_one();
+		}
+		requests_quiesce();
+	}
+	backend.faults = faults;
+}
+
+unsigned requests_busy(void)
+{
+	return busy;
+}
+
+void requests_forget(void)
+{
+	memset(tags, 0, sizeof(tags));
+	busy = 0;
+}
+
+void requests_open(void)
+{
+	if (life.sectors == 0)
+		next_value = 0;
+	backend.ended = request_ended;
+	backend.passed = request_passed;
+	backend.fetch = fetch;
+	backend.page_of = page_of;
+}
