@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: MIT
+/* The engine over memory: waves, resume(), holds, and what is handed down to the driver. */
+#include "memory.h"
+
+#include <errno.h>
+
+#define PAIR "{'type':'mirror','read_policy':'first','children':[@65536,@65536]}"
+
+static char data[4 << 20];
+
+static struct request asks(enum io_kind kind, uint64_t offset, uint64_t length)
+{
+	return fixture_request(kind, 0, offset, length);
+}
+
+/* Targets made for the test, put in place of the linear that the document names. */
+static struct request flush_request(void)
+{
+	return (struct request){ .kind = IO_FLUSH };
+}
+
+static void waves_map(struct node *node, const struct request *request, struct plan *plan)
+{
+	(void)node;
+	plan_pass(plan, request, 0, request->offset);
+	plan_pass(plan, request, 1, request->offset);
+	plan_then(plan);
+	plan_add(plan, 0, flush_request());
+	plan_then(plan);
+	plan_pass(plan, request, 1, request->offset);
+}
+
+static void ask_map(struct node *node, const struct request *request, struct plan *plan)
+{
+	(void)node;
+	plan_pass(plan, request, 0, request->offset);
+	plan_ask(plan);
+}
+
+static char asked[64]; /* the results that resume() saw */
+
+static void resume_once(struct node *node, const struct request *request, struct plan *plan)
+{
+	size_t length = 0;
+	unsigned i;
+
+	(void)node;
+	for (i = 0; i < plan->count; i++)
+		length += (size_t)snprintf(
+			asked + length, sizeof(asked) - length, "%d ", plan->ops[i].result);
+	if (plan->io_state && *(int *)plan->io_state) {
+		plan_end(plan, 0);
+		return;
+	}
+	*(int *)plan->io_state = 1;
+	plan_pass(plan, request, 1, request->offset);
+	plan_ask(plan);
+}
+
+static void end_map(struct node *node, const struct request *request, struct plan *plan)
+{
+	(void)node;
+	plan_pass(plan, request, 0, request->offset);
+	plan_end(plan, -EPERM);
+}
+
+static void gap_map(struct node *node, const struct request *request, struct plan *plan)
+{
+	(void)node;
+	plan_part(plan, request, 0, 512, 0, 0);
+	plan_part(plan, request, 512, 512, 0, 1024);
+	plan_part(plan, request, 1024, 512, 0, 1536);
+	plan_part(plan, request, 1536, 512, 0, 512);
+}
+
+static const struct target_type gap_type = { .name = "gap", .map = gap_map };
+static const struct target_type waves_type = { .name = "waves", .map = waves_map };
+static const struct target_type waves_resumed_type = {
+	.name = "waves",
+	.io_state_size = sizeof(int),
+	.map = waves_map,
+	.resume = resume_once,
+};
+static const struct target_type ask_type = {
+	.name = "ask",
+	.io_state_size = sizeof(int),
+	.map = ask_map,
+	.resume = resume_once,
+};
+static const struct target_type end_type = { .name = "end", .map = end_map };
+
+static struct node type_node; /* what to give back before the tree goes */
+
+static void open_typed(struct memory *memory, const struct target_type *type)
+{
+	struct tree *tree = fixture_tree("{'type':'linear','children':[@65536,@65536]}");
+
+	type_node.type = tree->root->type;
+	tree->root->type = type;
+	tree->root->needs = (struct needs){ .ops_fixed = 8 };
+	memory_open_tree(memory, tree);
+}
+
+static void close_typed(struct memory *memory)
+{
+	memory->tree->root->type = type_node.type;
+	memory_close(memory);
+}
+
+static void ops_that_are_no_neighbours_stay_apart(void **state)
+{
+	struct memory memory;
+
+	open_typed(&memory, &gap_type);
+	memory_start(&memory, 0, asks(IO_WRITE, 0, 2048), data);
+	assert_string_equal(memory_log(&memory),
+		"submit 0 write 0 512\nsubmit 0 write 1024 1024\nsubmit 0 write 512 512\n");
+	memory_end_all(&memory);
+	close_typed(&memory);
+}
+
+static void a_wave_starts_when_all_before_it_have_succeeded(void **state)
+{
+	struct memory memory;
+
+	open_typed(&memory, &waves_type);
+	memory_start(&memory, 0, asks(IO_WRITE, 0, 512), data);
+	assert_string_equal(memory_log(&memory), "submit 0 write 0 512\nsubmit 1 write 0 512\n");
+	memory_end(&memory, 1, MEMORY_FULL);
+	assert_string_equal(memory_log(&memory), "");
+	memory_end(&memory, 0, MEMORY_FULL);
+	assert_string_equal(memory_log(&memory), "submit 0 flush\n");
+	memory_end(&memory, 0, MEMORY_FULL);
+	assert_string_equal(memory_log(&memory), "submit 1 write 0 512\n");
+	memory_end(&memory, 0, MEMORY_FULL);
+	assert_string_equal(memory_log(&memory), "commit 0 512\n");
+	close_typed(&memory);
+}
+
+static void a_failed_wave_is_the_last(void **state)
+{
+	struct memory memory;
+
+	open_typed(&memory, &waves_type);
+	memory_start(&memory, 0, asks(IO_WRITE, 0, 512), data);
+	memory_end(&memory, 1, -EIO);
+	memory_end(&memory, 0, MEMORY_FULL);
+	assert_int_equal(memory.results[0], -EIO);
+	memory_start(&memory, 0, asks(IO_WRITE, 0, 512), data);
+	memory_end(&memory, 0, MEMORY_FULL);
+	memory_end(&memory, 0, MEMORY_FULL);
+	(void)memory_log(&memory);
+	memory_end(&memory, 0, -ENOSPC);
+	assert_string_equal(memory_log(&memory), "commit 0 -28\n");
+	close_typed(&memory);
+}
+
+static void resume_sees_what_was_given_up_and_may_overrule(void **state)
+{
+	struct memory memory;
+
+	open_typed(&memory, &waves_resumed_type);
+	memory_start(&memory, 0, asks(IO_WRITE, 0, 512), data);
+	memory_end(&memory, 0, MEMORY_FULL);
+	memory_end(&memory, 0, -EIO);
+	assert_string_equal(asked, "0 -5 -125 -125 ");
+	assert_string_equal(memory_log(&memory),
+		"submit 0 write 0 512\nsubmit 1 write 0 512\nsubmit 1 write 0 512\n");
+	memory_end(&memory, 0, MEMORY_FULL);
+	assert_string_equal(asked, "0 -5 -125 -125 0 ");
+	assert_int_equal(memory.results[0], 512);
+	close_typed(&memory);
+}
+
+static void who_asks_is_resumed_after_success_and_not_linked(void **state)
+{
+	struct memory memory;
+
+	open_typed(&memory, &ask_type);
+	memory_start(&memory, 0, asks(IO_WRITE, 0, 512), data);
+	assert_string_equal(memory_log(&memory), "submit 0 write 0 512\n");
+	memory_end(&memory, 0, MEMORY_FULL);
+	assert_string_equal(memory_log(&memory), "submit 1 write 0 512\n");
+	memory_end(&memory, 0, -EIO);
+	assert_string_equal(asked, "0 -5 ");
+	assert_int_equal(memory.results[0], 512);
+	close_typed(&memory);
+}
+
+static void a_plan_that_map_has_ended_starts_nothing(void **state)
+{
+	struct memory memory;
+
+	open_typed(&memory, &end_type);
+	memory_start(&memory, 0, asks(IO_WRITE, 0, 512), data);
+	assert_string_equal(memory_log(&memory), "commit 0 -1\n");
+	close_typed(&memory);
+}
+
+static void writes_that_overlap_on_a_mirror_keep_their_order(void **state)
+{
+	struct memory memory;
+
+	memory_open(&memory, "", PAIR);
+	memory_start(&memory, 0, asks(IO_WRITE, 0, 1024), data);
+	memory_start(&memory, 1, asks(IO_WRITE, 512, 1024), data);
+	memory_start(&memory, 2, asks(IO_WRITE, 1536, 512), data);
+	memory_start(&memory, 3, asks(IO_WRITE_ZEROES, 1024, 512), NULL);
+	assert_string_equal(memory_log(&memory),
+		"submit 0 write 0 1024\nsubmit 1 write 0 1024\n"
+		"submit 0 write 1536 512\nsubmit 1 write 1536 512\n");
+	assert_int_equal(engine_stats(memory.engine)->held, 2);
+	memory_end(&memory, 0, MEMORY_FULL);
+	assert_string_equal(memory_log(&memory), "");
+	memory_end(&memory, 0, MEMORY_FULL);
+	assert_string_equal(memory_log(&memory),
+		"commit 0 1024\nsubmit 0 write 512 1024\nsubmit 1 write 512 1024\n");
+	memory_end(&memory, 2, MEMORY_FULL);
+	memory_end(&memory, 2, -EIO); /* holds are released by failed requests too, at their end */
+	assert_int_equal(memory.commits[1], 0); /* its record is on its way */
+	memory_end_all(&memory);
+	assert_int_equal(memory.commits[1], 1);
+	assert_int_equal(memory.commits[3], 1);
+	memory_close(&memory);
+}
+
+static void what_nobody_has_to_hear_of_is_handed_down(void **state)
+{
+	struct memory memory;
+	const struct engine_stats *stats;
+
+	memory_open_passing(&memory, PAIR);
+	stats = engine_stats(memory.engine);
+	memory_start(&memory, 0, asks(IO_WRITE, 0, 512), data);
+	assert_string_equal(memory_log(&memory), "pass 0 in 2\n");
+	memory_start(&memory, 1, asks(IO_DISCARD, 4096, 512), NULL);
+	assert_string_equal(memory_log(&memory), "pass 1 in 2\n");
+	memory_start(&memory, 2, asks(IO_READ, 4096, 512), data);
+	assert_string_equal(memory_log(&memory), "pass 2 in 1\n");
+	memory_start(&memory, 3, asks(IO_FLUSH, 0, 0), NULL);
+	assert_string_equal(memory_log(&memory), "submit 0 flush\nsubmit 1 flush\n");
+	memory_end_all(&memory);
+	assert_int_equal(stats->passed, 3);
+	assert_int_equal(stats->gathered, 1);
+	memory_close(&memory);
+}
+
+static void what_the_driver_gives_back_is_begun_again(void **state)
+{
+	struct memory memory;
+
+	memory_open_passing(&memory, PAIR);
+	memory_start(&memory, 0, asks(IO_WRITE, 0, 512), data);
+	(void)memory_log(&memory);
+	engine_restart(memory.engine, 0);
+	assert_string_equal(memory_log(&memory), "submit 0 write 0 512\nsubmit 1 write 0 512\n");
+	memory_end_all(&memory);
+	assert_int_equal(memory.results[0], 512);
+	memory_close(&memory);
+}
+
+static void a_range_is_held_until_the_driver_has_ended_it(void **state)
+{
+	struct memory memory;
+
+	memory_open_passing(&memory, PAIR);
+	memory_start(&memory, 0, asks(IO_WRITE, 0, 1024), data);
+	memory_start(&memory, 1, asks(IO_WRITE, 512, 1024), data);
+	assert_string_equal(memory_log(&memory), "pass 0 in 2\npoll\n");
+	engine_poll(memory.engine);
+	assert_string_equal(memory_log(&memory), "poll\n");
+	memory.ended[0] = true;
+	engine_poll(memory.engine);
+	assert_string_equal(memory_log(&memory), "pass 1 in 2\n");
+	memory_start(&memory, 0, asks(IO_WRITE, 4096, 512), data);
+	assert_string_equal(memory_log(&memory), "pass 0 in 2\n");
+	memory_close(&memory);
+}
+
+/* One part waits for a range; for the other, the bytes are fetched. Then all is planned again. */
+static void what_is_fetched_does_nothing_until_it_is_back(void **state)
+{
+	struct memory memory;
+
+	memory_open_passing(&memory,
+		"{'type':'linear','children':[{'type':'mirror','children':[@1024,@1024]},@65536]}");
+	memory_start(&memory, 0, asks(IO_WRITE, 512, 512), data);
+	memory_start(&memory, 1, asks(IO_WRITE, 512, 1024), data);
+	assert_string_equal(memory_log(&memory), "pass 0 in 2\npoll\nfetch 1\n");
+	memory.ended[0] = true;
+	engine_poll(memory.engine);
+	assert_string_equal(memory_log(&memory), "");
+	engine_restart(memory.engine, 1);
+	assert_string_equal(memory_log(&memory),
+		"submit 0 write 512 512\nsubmit 1 write 512 512\nsubmit 2 write 0 512\n");
+	memory_end_all(&memory);
+	assert_int_equal(memory.results[1], 1024);
+	memory_close(&memory);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(ops_that_are_no_neighbours_stay_apart),
+		cmocka_unit_test(a_wave_starts_when_all_before_it_have_succeeded),
+		cmocka_unit_test(a_failed_wave_is_the_last),
+		cmocka_unit_test(resume_sees_what_was_given_up_and_may_overrule),
+		cmocka_unit_test(who_asks_is_resumed_after_success_and_not_linked),
+		cmocka_unit_test(a_plan_that_map_has_ended_starts_nothing),
+		cmocka_unit_test(writes_that_overlap_on_a_mirror_keep_their_order),
+		cmocka_unit_test(what_nobody_has_to_hear_of_is_handed_down),
+		cmocka_unit_test(what_the_driver_gives_back_is_begun_again),
+		cmocka_unit_test(a_range_is_held_until_the_driver_has_ended_it),
+		cmocka_unit_test(what_is_fetched_does_nothing_until_it_is_back),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
