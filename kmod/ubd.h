@@ -83,7 +83,7 @@
  *
  * THE END OF A SESSION
  *   ubd_device_kill()   any context: sets ENDING, queues device->reap_work.
- *   ubd_device_abort()  may sleep, needs no lock, and must not: a START may hold device->lock while
+ *   ubd_device_abort()  may sleep, needs not device->lock, and must not: a START may hold device->lock while
  *                       it waits for the very requests that this ends. Sets ENDING, waits one RCU
  *                       grace period so that each queue_rq() that had missed it is done (requests
  *                       are queued inside RCU read-side sections, as our tag sets are
@@ -104,6 +104,7 @@
  * LOCKS, outermost first
  *   device->lock        a mutex: START, STOP, DEL, SET_PARAMS, reap. Never taken where a ring's
  *                       lock is held.
+ *   device->abort_lock  a mutex: an abort, a reset. Held for bounded work only, never for user space.
  *   the ring's lock     held by io_uring around our I/O commands' issue; taken inside
  *                       io_uring_cmd_done() from 6.7 on. So no lock of ours is held around that
  *                       call.
@@ -212,14 +213,13 @@ struct ubd_device {
 	struct ubd_dev_info info; /* constant but for state and pid */
 	struct ubd_params params; /* under lock, as set; zero where defaulted */
 	struct mutex lock;
+	struct mutex abort_lock; /* one abort or reset at a time */
 	struct gendisk *disk; /* under lock */
 	struct blk_mq_tag_set tag_set;
 	atomic_t nr_ready; /* queues whose every tag is fetched */
 	atomic_t nr_mappings;
 	wait_queue_head_t wait; /* START waits for nr_ready or the end */
 	struct work_struct reap_work;
-	struct delayed_work stop_watchdog;
-	atomic_t nr_stopping; /* STOPs and DELs that the watchdog is for */
 	struct work_struct bury_work;
 	struct ubd_queue **queues;
 	struct ubd_leg *legs; /* changed under lock while there is no disk */

@@ -13,6 +13,11 @@ void ubd_device_abort(struct ubd_device *device)
 {
 	int i;
 
+	mutex_lock(&device->abort_lock);
+	if (!ubd_device_is(device, UBD_DEVICE_OPEN)) { /* reset meanwhile: nothing is left to end */
+		mutex_unlock(&device->abort_lock);
+		return;
+	}
 	set_bit(UBD_DEVICE_ENDING, &device->flags);
 	wake_up_all(&device->wait);
 	synchronize_rcu_expedited(); /* each queue_rq() that missed the bit is done */
@@ -20,6 +25,7 @@ void ubd_device_abort(struct ubd_device *device)
 		ubd_queue_abort_requests(device->queues[i]);
 	for (i = 0; i < device->info.nr_hw_queues; i++)
 		ubd_queue_abort_commands(device->queues[i]);
+	mutex_unlock(&device->abort_lock);
 }
 
 static void ubd_device_queue_reap(struct ubd_device *device)
@@ -43,6 +49,7 @@ static void ubd_device_reset(struct ubd_device *device)
 {
 	int i;
 
+	mutex_lock(&device->abort_lock);
 	for (i = 0; i < device->info.nr_hw_queues; i++)
 		ubd_queue_reset(device->queues[i]);
 	ubd_legs_put(device); /* of a session that was never started */
@@ -50,6 +57,7 @@ static void ubd_device_reset(struct ubd_device *device)
 	/* All three at once, and after all of the reset: then the next open() can come. */
 	set_mask_bits(&device->flags, BIT(UBD_DEVICE_OPEN) | BIT(UBD_DEVICE_ENDING) |
 				      BIT(UBD_DEVICE_CLOSED), 0);
+	mutex_unlock(&device->abort_lock);
 	wake_up_all(&device->wait);
 }
 
@@ -67,14 +75,6 @@ static void ubd_device_reap(struct work_struct *work)
 		mutex_unlock(&device->lock);
 	}
 	ubd_device_put(device);
-}
-
-/*
- * STOP of a server that does not answer: what it owes ends with an error, so that STOP can go on.
- */
-static void ubd_device_stop_watchdog(struct work_struct *work)
-{
-	ubd_device_abort(container_of(work, struct ubd_device, stop_watchdog.work));
 }
 
 /* The last reference is gone. Accepts a device that was created half-way. */
@@ -133,7 +133,7 @@ static struct ubd_device *ubd_device_alloc(const struct ubd_dev_info *info, int 
 	init_waitqueue_head(&device->wait);
 	INIT_WORK(&device->reap_work, ubd_device_reap);
 	INIT_WORK(&device->bury_work, ubd_plan_bury_work);
-	INIT_DELAYED_WORK(&device->stop_watchdog, ubd_device_stop_watchdog);
+	mutex_init(&device->abort_lock);
 	device_initialize(&device->dev);
 	device->dev.class = &ubd_class;
 	device->dev.devt = ubd_char_devt(number);

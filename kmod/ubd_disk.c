@@ -3,7 +3,6 @@
  * The disk: its limits from the device's parameters, START that adds it and STOP that takes it
  * away. It knows neither tags nor commands.
  */
-#include <linux/file.h>
 #include <linux/log2.h>
 #include <linux/module.h>
 
@@ -187,27 +186,33 @@ void ubd_disk_remove(struct ubd_device *device)
 	ubd_legs_put(device); /* no request is left, and so no plan */
 }
 
+struct ubd_watchdog {
+	struct delayed_work work;
+	struct ubd_device *device;
+};
+
+/* STOP of a server that does not answer: what it owes ends with an error, so that STOP can go on. */
+static void ubd_watchdog_work(struct work_struct *work)
+{
+	ubd_device_abort(container_of(work, struct ubd_watchdog, work.work)->device);
+}
+
 /*
  * The watchdog is armed before the lock is asked for: a START may hold that while it waits for the
- * server, and only an abort ends it.
+ * server, and only an abort ends it. Each STOP has its own, which nobody else can cancel.
  */
 int ubd_disk_stop(struct ubd_device *device, int unused)
 {
-	bool had_legs;
+	struct ubd_watchdog watchdog = { .device = device };
 
-	atomic_inc(&device->nr_stopping);
-	queue_delayed_work(ubd_workqueue, &device->stop_watchdog,
-			   msecs_to_jiffies(UBD_STOP_TIMEOUT_MS));
+	INIT_DELAYED_WORK_ONSTACK(&watchdog.work, ubd_watchdog_work);
+	queue_delayed_work(ubd_workqueue, &watchdog.work, msecs_to_jiffies(UBD_STOP_TIMEOUT_MS));
 	mutex_lock(&device->lock);
-	had_legs = device->nr_legs;
 	ubd_disk_remove(device);
 	if (ubd_device_is(device, UBD_DEVICE_OPEN) && !ubd_device_is(device, UBD_DEVICE_CLOSED))
 		ubd_device_abort(device);
 	mutex_unlock(&device->lock);
-	if (atomic_dec_and_test(&device->nr_stopping))
-		cancel_delayed_work_sync(&device->stop_watchdog);
-	/* Who stops a device may want its legs at once, and a worker's fput() is deferred. */
-	if (had_legs)
-		flush_delayed_fput();
+	cancel_delayed_work_sync(&watchdog.work);
+	destroy_delayed_work_on_stack(&watchdog.work);
 	return 0;
 }

@@ -10,13 +10,22 @@
 
 #include "ubd.h"
 
+/* In a worker, fput() would be deferred; but who stops a device may want its legs at once. */
+static void ubd_leg_put(struct file *file)
+{
+	if (current->flags & PF_KTHREAD)
+		__fput_sync(file);
+	else
+		fput(file);
+}
+
 void ubd_legs_put(struct ubd_device *device)
 {
 	unsigned int i;
 
 	for (i = 0; i < device->nr_legs; i++) {
 		if (device->legs[i].file)
-			fput(device->legs[i].file);
+			ubd_leg_put(device->legs[i].file);
 	}
 	kfree(device->legs);
 	device->legs = NULL;
