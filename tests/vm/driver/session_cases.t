@@ -1,4 +1,4 @@
-# vm: -k all -t 120
+# vm: -k all -t 300
 # Sessions that end in awkward moments leave a device that works, or goes.
 # shellcheck disable=SC1091 # sourced in the guest
 . ./guest.sh

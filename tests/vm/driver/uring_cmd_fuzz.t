@@ -1,4 +1,4 @@
-# vm: -k all -t 120
+# vm: -k all -t 300
 # Tens of thousands of commands of a hostile world, on disks of several kinds as legs: no report, and nobody waits for ever.
 # shellcheck disable=SC1091 # sourced in the guest
 . ./guest.sh
