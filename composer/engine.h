@@ -28,8 +28,8 @@ struct tree;
 enum fan_out { FAN_OUT_AUTO, FAN_OUT_LINKED, FAN_OUT_GATHERED, FAN_OUT_PASSTHROUGH };
 
 /*
- * An op that has reached a leaf. The engine owns it; the backend has it from submit() until it calls
- * event.end() with the bytes moved (READ, WRITE; fewer than asked are fine), 0, or -errno.
+ * An op that has reached a leaf. The engine owns it; the backend has it from submit() until it
+ * calls event.end() with the bytes moved (READ, WRITE; fewer than asked are fine), 0, or -errno.
  */
 struct sub_io {
 	struct event event;
@@ -37,7 +37,7 @@ struct sub_io {
 	enum io_kind kind; /* not IO_CLEAR, not IO_RECORD */
 	unsigned flags;
 	uint64_t offset, length; /* what is still to be done; absolute in the file */
-	struct iovec *vectors;	 /* READ, WRITE: the bytes still to be done */
+	struct iovec *vectors; /* READ, WRITE: the bytes still to be done */
 	unsigned vector_count;
 	bool linked; /* a commit follows that goes on only if this succeeds in full */
 
@@ -45,7 +45,7 @@ struct sub_io {
 	struct io *io;
 	struct frame *frame; /* whose op this is; NULL: the device's own request */
 	struct op *op;
-	struct sub_io *next;   /* of those not submitted yet, or waiting for a record */
+	struct sub_io *next; /* of those not submitted yet, or waiting for a record */
 	struct sub_io *merged; /* further ops that it serves, in order of offset */
 	struct sub_io *merged_last;
 	struct iovec vector; /* the bytes of this op alone */
@@ -54,9 +54,9 @@ struct sub_io {
 
 struct engine_backend {
 	/*
-	 * Starts a sub-I/O. With sub->linked the next call is commit(…, linked), and both must reach
-	 * the kernel as one chain: the event then ends only on failure or a short transfer. Never
-	 * fails: what can't be started ends through the event, later.
+	 * Starts a sub-I/O. With sub->linked the next call is commit(…, linked), and both must
+	 * reach the kernel as one chain: the event then ends only on failure or a short transfer.
+	 * Never fails: what can't be started ends through the event, later.
 	 */
 	void (*submit)(void *context, struct sub_io *sub);
 	/*
@@ -83,8 +83,8 @@ struct engine_backend {
 struct engine_config {
 	struct tree *tree;
 	const struct engine_backend *backend;
-	void *context;	 /* handed to the backend */
-	unsigned depth;	 /* tags 0 … depth-1 */
+	void *context; /* handed to the backend */
+	unsigned depth; /* tags 0 … depth-1 */
 	uint32_t max_io; /* the longest READ or WRITE */
 	enum fan_out fan_out;
 	bool trace; /* one line per request and per op to stderr */
@@ -96,7 +96,7 @@ struct engine_stats {
 	uint64_t linked, gathered, passed; /* requests by the way they fanned out */
 	uint64_t unlinked; /* linked ones that failed or fell short and went on gathered */
 	uint64_t restarted; /* passed ones that failed and were begun again, gathered */
-	uint64_t sub_ios, merged;  /* sub-I/Os submitted; ops that were merged into another's */
+	uint64_t sub_ios, merged; /* sub-I/Os submitted; ops that were merged into another's */
 	uint64_t held, resumed, errors;
 };
 
@@ -108,8 +108,8 @@ void engine_close(struct engine *engine);
 size_t engine_memory(const struct engine *engine);
 
 /*
- * A request has come. `data` has room for its length (READ, WRITE). The tag's last request must have
- * been committed. Ends through backend.commit(), perhaps before this returns.
+ * A request has come. `data` has room for its length (READ, WRITE). The tag's last request must
+ * have been committed. Ends through backend.commit(), perhaps before this returns.
  */
 void engine_start(struct engine *engine, unsigned tag, const struct request *request, void *data);
 

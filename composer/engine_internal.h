@@ -24,7 +24,7 @@ struct frame {
 	struct plan plan;
 	uint16_t started; /* ops that have been started */
 	uint16_t wave;
-	bool failed;	/* an op failed since resume() was last asked */
+	bool failed; /* an op failed since resume() was last asked */
 	bool unsettled; /* counted in io->unsettled */
 	uint32_t pending;
 	struct hold_entry hold;
@@ -39,18 +39,18 @@ struct io {
 	void *data;
 	unsigned tag;
 	unsigned sub_count; /* sub-I/Os added and not ended */
-	bool dirty;	    /* in engine->dirty */
+	bool dirty; /* in engine->dirty */
 	/*
 	 * Frames that must hear of success: they have further waves, asked for resume(), saw an op
 	 * fail, or wait for a hold. While there is none, a request may complete unseen by us.
 	 */
 	unsigned unsettled;
 	struct frame *held; /* frames with a hold, waiting or granted */
-	bool linked;	    /* its commit is on its way behind a sub-I/O */
-	bool passed;	    /* it is the driver's; holds are released once that has ended it */
-	bool gathered;	    /* it is carried out here, and has been counted as such */
-	bool cleared;	    /* bytes of its buffer were zeroed here */
-	bool fetched;	    /* its bytes are in its buffer, if it is a WRITE */
+	bool linked; /* its commit is on its way behind a sub-I/O */
+	bool passed; /* it is the driver's; holds are released once that has ended it */
+	bool gathered; /* it is carried out here, and has been counted as such */
+	bool cleared; /* bytes of its buffer were zeroed here */
+	bool fetched; /* its bytes are in its buffer, if it is a WRITE */
 	struct io *next_dirty;
 	struct sub_io *fresh, *fresh_last; /* added, not submitted */
 	char *arena;
@@ -63,8 +63,8 @@ struct engine {
 	char *arenas;
 	size_t arena_size, memory;
 	unsigned fan_out_max;
-	struct hold_list *holds;    /* by node->index */
-	struct sub_io **last_subs;  /* by leaf place: not submitted yet, takes neighbours */
+	struct hold_list *holds; /* by node->index */
+	struct sub_io **last_subs; /* by leaf place: not submitted yet, takes neighbours */
 	struct frame *ready, **ready_end; /* frames whose hold was granted */
 	struct io *dirty;
 	unsigned depth; /* calls into the engine within each other */
@@ -96,7 +96,7 @@ void node_start(struct io *io, struct node *node, const struct request *request,
 	struct frame *frame, struct op *op);
 void op_ended(struct io *io, struct frame *frame, struct op *op, int result);
 void frame_go(struct frame *frame); /* its hold was granted */
-void io_release(struct io *io);	    /* releases the holds of what was passed and has ended */
+void io_release(struct io *io); /* releases the holds of what was passed and has ended */
 
 void io_ended(struct io *io, int result);
 

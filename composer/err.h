@@ -22,7 +22,8 @@ struct err {
 	unsigned count;
 };
 
-/* Adds one message. No trailing newline: err_add() sets it. Returns -1, so `return err_add(...)`. */
+/* Adds one message. No trailing newline: err_add() sets it. Returns -1, so `return err_add(...)`.
+ */
 int err_add(struct err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Frees the text. The struct is as new afterwards. */

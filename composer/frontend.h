@@ -20,14 +20,14 @@ struct frontend;
 int frontend_check(const struct tree *tree, struct err *err);
 
 /*
- * Makes the device and the queues that will serve it: all that can be refused is refused here. There
- * is no disk yet. 0, or -1 with messages, and nothing is left.
+ * Makes the device and the queues that will serve it: all that can be refused is refused here.
+ * There is no disk yet. 0, or -1 with messages, and nothing is left.
  */
 int frontend_open(struct frontend **frontend, struct tree *tree, bool trace, struct err *err);
 
 /*
- * Makes the disk: when this returns 0 it can be opened, and requests may have come before. -1 with a
- * message; then frontend_close() is next.
+ * Makes the disk: when this returns 0 it can be opened, and requests may have come before. -1 with
+ * a message; then frontend_close() is next.
  */
 int frontend_start(struct frontend *frontend, struct err *err);
 

@@ -24,15 +24,17 @@
 #define LABEL_COPY_STRIDE (UINT64_C(2) << 20) /* copy n begins at n * LABEL_COPY_STRIDE */
 #define LABEL_PEERS_MAX 1024
 #define LABEL_BLOCK 4096 /* all offsets and lengths of ours are multiples: fits any O_DIRECT */
-#define LABEL_UPDATE_MAX (4096 + LABEL_PEERS_MAX * 16) /* head and peers: what changes while live  \
-							*/
+#define LABEL_UPDATE_MAX                                                                           \
+	(4096 + LABEL_PEERS_MAX * 16) /* head and peers: what changes while live                   \
+				       */
 #define LABEL_DOCUMENT_MAX ((size_t)1 << 20)
 #define LABEL_GEOMETRY_MAX ((size_t)256 << 10)
 
 /* label.flags */
 #define LABEL_FORMATTING 1u /* `create` has not ended: nothing was ever served from this leaf */
-#define LABEL_OPEN 2u /* a daemon serves it: an assembly that finds this follows an unclean stop   \
-		       */
+#define LABEL_OPEN                                                                                 \
+	2u /* a daemon serves it: an assembly that finds this follows an unclean stop              \
+	    */
 #define LABEL_UNSYNCED                                                                             \
 	4u /* redundant legs may differ where writes were in flight; resync clears it */
 #define LABEL_SERVED 8u /* a daemon has served it once: never again taken for a blank leaf */

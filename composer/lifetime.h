@@ -9,13 +9,14 @@
 #include "assemble.h"
 
 /*
- * Leaves, labels, limits: decides all and writes nothing. When this returns -1, with messages, files
- * made on the way are gone. What will be formatted or left out goes to notes.
+ * Leaves, labels, limits: decides all and writes nothing. When this returns -1, with messages,
+ * files made on the way are gone. What will be formatted or left out goes to notes.
  */
 int lifetime_prepare(struct tree *tree, const struct assemble_options *options, struct err *err,
 	struct err *notes);
 
-/* Formats what is to be, and marks the labels as open: requests may follow. 0, or -1 with messages. */
+/* Formats what is to be, and marks the labels as open: requests may follow. 0, or -1 with messages.
+ */
 int lifetime_start(struct tree *tree, struct err *err);
 
 /*

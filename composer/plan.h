@@ -2,10 +2,10 @@
 /*
  * A plan: a target's answer to a request, as ops on its children, in waves.
  *
- * The engine makes an empty plan, the target's map() fills it, the engine carries it out. Ops of one
- * wave run side by side; a wave starts once all lower waves have succeeded. When an op has failed,
- * the rest of its wave is awaited, later waves are given up (-ECANCELED) and the target's resume()
- * is asked; without one the first error, in op order, is the request's result.
+ * The engine makes an empty plan, the target's map() fills it, the engine carries it out. Ops of
+ * one wave run side by side; a wave starts once all lower waves have succeeded. When an op has
+ * failed, the rest of its wave is awaited, later waves are given up (-ECANCELED) and the target's
+ * resume() is asked; without one the first error, in op order, is the request's result.
  *
  * Who calls: map() and resume() only, in the engine's thread. Nothing here blocks, allocates or
  * fails: room for the node's `needs` exists beforehand, and more than that is a programmer's error
@@ -20,7 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define OP_WAITING 1   /* op.result until it has ended */
+#define OP_WAITING 1 /* op.result until it has ended */
 #define PLAN_RUNNING 1 /* plan.result until plan_end() */
 
 struct op {
@@ -32,8 +32,8 @@ struct op {
 struct plan {
 	struct op *ops;
 	uint16_t count, capacity, wave;
-	bool ask;	/* resume() is wanted after success too */
-	int result;	/* PLAN_RUNNING, or what plan_end() set: 0 or -errno */
+	bool ask; /* resume() is wanted after success too */
+	int result; /* PLAN_RUNNING, or what plan_end() set: 0 or -errno */
 	void *io_state; /* the type's io_state_size bytes, zeroed before map() */
 };
 
@@ -41,16 +41,16 @@ struct plan {
 struct op *plan_add(struct plan *plan, unsigned child, struct request request);
 
 /* The whole request, moved to `offset` of the child. */
-struct op *plan_pass(struct plan *plan, const struct request *request, unsigned child,
-	uint64_t offset);
+struct op *plan_pass(
+	struct plan *plan, const struct request *request, unsigned child, uint64_t offset);
 
 /* The request's bytes [skip, skip + length), at `offset` of the child. */
 struct op *plan_part(struct plan *plan, const struct request *request, uint64_t skip,
 	uint64_t length, unsigned child, uint64_t offset);
 
 /* The request's bytes [skip, skip + length) are to be zeroed in its own buffer. */
-struct op *plan_clear(struct plan *plan, const struct request *request, uint64_t skip,
-	uint64_t length);
+struct op *plan_clear(
+	struct plan *plan, const struct request *request, uint64_t skip, uint64_t length);
 
 /* What follows waits for all that was planned before. */
 void plan_then(struct plan *plan);

@@ -21,7 +21,7 @@
 #include <stdio.h>
 
 /* 0: all requests did what the script says; 1: some failed or differed; -1: messages in err. */
-int replay_run(struct tree *tree, FILE *script, const char *name, FILE *out, bool trace,
-	struct err *err);
+int replay_run(
+	struct tree *tree, FILE *script, const char *name, FILE *out, bool trace, struct err *err);
 
 #endif

@@ -15,18 +15,18 @@ enum io_kind {
 	IO_READ,
 	IO_WRITE,
 	IO_WRITE_ZEROES, /* reads as zeroes afterwards; may unmap unless IO_NOUNMAP is set */
-	IO_DISCARD,	 /* a hint; what is read afterwards is undefined */
-	IO_FLUSH,	 /* all writes that ended before are durable when this ends; no range */
-	IO_CLEAR,	 /* zero the request's own bytes; asks no child */
-	IO_RECORD,	 /* make durable which legs have failed, on every leaf below; no range */
+	IO_DISCARD, /* a hint; what is read afterwards is undefined */
+	IO_FLUSH, /* all writes that ended before are durable when this ends; no range */
+	IO_CLEAR, /* zero the request's own bytes; asks no child */
+	IO_RECORD, /* make durable which legs have failed, on every leaf below; no range */
 };
 #define IO_KINDS 7
 
-#define IO_FUA 1u     /* durable when it ends (WRITE, WRITE_ZEROES) */
+#define IO_FUA 1u /* durable when it ends (WRITE, WRITE_ZEROES) */
 #define IO_NOUNMAP 2u /* WRITE_ZEROES must keep the space allocated */
 
 enum data_home {
-	DATA_NONE,    /* no bytes travel */
+	DATA_NONE, /* no bytes travel */
 	DATA_REQUEST, /* the device request's buffer */
 };
 

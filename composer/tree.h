@@ -30,7 +30,7 @@ struct device {
 };
 
 struct tree {
-	char *file;	 /* the document's name, for messages */
+	char *file; /* the document's name, for messages */
 	char *directory; /* what relative paths are relative to; ends with no slash */
 	const char *name;
 	struct json *document;

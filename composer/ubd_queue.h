@@ -36,7 +36,7 @@ struct ubd_queue {
 	unsigned live_tags;
 	pthread_t thread;
 	bool is_running; /* the thread is to be joined */
-	bool is_ready;	 /* its tags are fetched */
+	bool is_ready; /* its tags are fetched */
 	sem_t ready;
 	struct err err; /* the thread's until `ready` is posted */
 };
