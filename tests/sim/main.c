@@ -172,8 +172,9 @@ static bool run_child(uint64_t seed, uint64_t count, double seconds)
 	print_totals(seconds_now() - begun);
 	if (child > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return true;
-	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
-		fprintf(stderr, "sim: it hangs\n");
+	if (WIFSIGNALED(status))
+		fprintf(stderr, "sim: %s\n",
+			WTERMSIG(status) == SIGALRM ? "it hangs" : strsignal(WTERMSIG(status)));
 	fprintf(stderr,
 		"sim: FAILED; again with: %s --trace --seed %llu --leaves %u --lives %u --requests "
 		"%u\n",
