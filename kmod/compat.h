@@ -80,6 +80,19 @@ static inline struct task_struct *ubd_cmd_task(struct io_uring_cmd *cmd)
 #endif
 }
 
+/*
+ * Complete a command from outside of its task and of task work. 6.1 goes on to look at the ring
+ * after it has given the command up, and if the ring is closing, that was what kept it.
+ */
+static inline void ubd_cmd_done_elsewhere(struct io_uring_cmd *cmd, int result)
+{
+	struct io_ring_ctx *ring = ubd_cmd_ring(cmd);
+
+	percpu_ref_get(&ring->refs);
+	io_uring_cmd_done(cmd, result, 0, IO_URING_F_UNLOCKED);
+	percpu_ref_put(&ring->refs);
+}
+
 /* queue_rqs() hands over a whole list: take it, and say that none is left. */
 #ifdef UBD_HAVE_RQ_LIST
 #define UBD_RQ_LIST struct rq_list

@@ -35,7 +35,10 @@ void ubd_io_deliver(struct ubd_queue *queue, struct ubd_io *io, bool gone, unsig
 	if (unlikely(gone)) {
 		if (ubd_io_step(io, UBD_IO_QUEUED, UBD_IO_EMPTY) == UBD_IO_QUEUED)
 			ubd_io_end(rq, BLK_STS_IOERR);
-		io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
+		if (issue_flags & IO_URING_F_UNLOCKED)
+			ubd_cmd_done_elsewhere(cmd, UBD_IO_RES_ABORT);
+		else
+			io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
 		return;
 	}
 	/* An aborted tag's request may be gone: not a look at it before the step. */

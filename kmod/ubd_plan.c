@@ -68,7 +68,7 @@ void ubd_plan_bury_work(struct work_struct *work)
 	for (i = 0; i < device->info.nr_hw_queues; i++) {
 		llist_for_each_entry_safe(io, next, llist_del_all(&device->queues[i]->buried),
 					  pending)
-			io_uring_cmd_done(io->cmd, UBD_IO_RES_ABORT, 0, IO_URING_F_UNLOCKED);
+			ubd_cmd_done_elsewhere(io->cmd, UBD_IO_RES_ABORT);
 	}
 	ubd_device_put(device);
 }

@@ -282,7 +282,7 @@ void ubd_queue_abort_commands(struct ubd_queue *queue)
 	if (!test_and_set_bit(UBD_NOTIFIED, &queue->notified))
 		ubd_queue_deliver(queue, true, IO_URING_F_UNLOCKED);
 	llist_for_each_entry_safe(io, next, llist_del_all(&queue->aborted), pending) {
-		io_uring_cmd_done(io->cmd, UBD_IO_RES_ABORT, 0, IO_URING_F_UNLOCKED);
+		ubd_cmd_done_elsewhere(io->cmd, UBD_IO_RES_ABORT);
 		cond_resched();
 	}
 }
