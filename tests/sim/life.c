@@ -135,6 +135,7 @@ static void end_life(bool may_crash)
 		meddle_find_spares();
 		model_upheavals += life_faults != model_faults; /* read errors are forgotten */
 		totals.stops++;
+		meddle_note_stop();
 		images_budget = random_one_in(6) ? 1 + random_below(60) : FOREVER;
 		if (lifetime_stop(life.tree, &err) < 0) {
 			if (images_budget != 0)

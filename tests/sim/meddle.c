@@ -7,6 +7,7 @@
 
 static bool is_spare[IMAGES_MAX];
 static uint64_t saved_life[IMAGES_MAX];
+static bool was_written[IMAGES_MAX]; /* the last clean stop wrote both copies of its label */
 
 /* Of each mirror at least one leg, and all that no mirror guards, never fail. */
 static void guard(const struct node *node)
@@ -110,7 +111,24 @@ void meddle_find_spares(void)
 		is_spare[place] = find_spare(life.tree->leaves[place]);
 }
 
-/* One bit of one copy of a label: the other copy says the same after a clean stop. */
+void meddle_note_stop(void)
+{
+	const struct node *node;
+	unsigned place;
+
+	for (place = 0; place < life.tree->leaf_count; place++) {
+		const struct leaf *leaf = life.tree->leaves[place];
+
+		was_written[place] = leaf->fd >= 0 && leaf->labelled;
+		for (node = leaf->node; node; node = node->parent)
+			was_written[place] &= !node->failed;
+	}
+}
+
+/*
+ * One bit of one copy of a label: the other copy says the same after a clean stop, if that stop has
+ * written them. A leaf that is not used keeps its rot: a second bit could hit the other copy.
+ */
 static void rot_label(void)
 {
 	unsigned place = random_below(life.document.leaf_count);
@@ -118,8 +136,10 @@ static void rot_label(void)
 	uint64_t at = random_below(2) * LABEL_COPY_STRIDE + random_below(2 * LABEL_BLOCK);
 	char bit = (char)(1 << random_below(8));
 
-	if (!image || life.document.is_raw[place] || life.is_hidden[place] || !life.was_stopped)
+	if (!image || life.is_hidden[place] || !life.was_stopped ||
+		!was_written[place])
 		return;
+	was_written[place] = false;
 	image->view[at] ^= bit;
 	image->durable[at] ^= bit;
 	totals.rotten++;

@@ -152,7 +152,9 @@ void judge_labels(void);
 
 /* meddle.c */
 void meddle_choose_guards(void);
-void meddle_find_spares(void); /* while the tree stands: which leaves can be lost without harm */
+/* While the tree stands: which leaves can be lost without harm, and whose labels the stop writes. */
+void meddle_find_spares(void);
+void meddle_note_stop(void);
 void meddle(void);
 bool meddle_is_degraded(void);
 void meddle_path(unsigned place, const char *suffix, char path[300]);
