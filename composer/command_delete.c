@@ -135,12 +135,12 @@ static int stop(const char *name, const char *path, pid_t pid, struct err *err)
 static int clean(const char *name, struct err *err)
 {
 	int listener = run_claim(name, err);
-	unsigned id;
+	struct run_device left;
 
 	if (listener < 0)
 		return -1;
-	if (run_recorded(name, &id))
-		frontend_remove_dead(id);
+	if (run_recorded(name, &left))
+		frontend_remove_dead(left.driver, left.id);
 	run_release(name);
 	close(listener);
 	return 0;

@@ -105,7 +105,7 @@ static int daemon_start(struct daemon *daemon, const struct daemon_config *confi
 {
 	struct tree *tree = daemon->tree;
 	bool started = false;
-	unsigned id;
+	struct run_device left;
 
 	daemon->signals = signals_open(err);
 	if (daemon->signals < 0)
@@ -115,8 +115,8 @@ static int daemon_start(struct daemon *daemon, const struct daemon_config *confi
 	daemon->listener = run_claim(tree->name, err);
 	if (daemon->listener < 0 || process_isolate(err) < 0)
 		return -1;
-	if (run_recorded(tree->name, &id))
-		frontend_remove_dead(id);
+	if (run_recorded(tree->name, &left))
+		frontend_remove_dead(left.driver, left.id);
 	process_harden(notes);
 	if (lifetime_prepare(tree, &config->assemble, err, notes) < 0)
 		return -1;
@@ -129,7 +129,8 @@ static int daemon_start(struct daemon *daemon, const struct daemon_config *confi
 	process_drop_capabilities(notes);
 	if (frontend_open(&daemon->frontend, tree, debug_mask & (DEBUG_REQUEST | DEBUG_OP), err) <
 			0 ||
-		run_record(tree->name, frontend_id(daemon->frontend), err) < 0 ||
+		run_record(tree->name, frontend_driver(daemon->frontend),
+			frontend_id(daemon->frontend), err) < 0 ||
 		control_open(&daemon->control, dup(daemon->listener), answer, daemon, err) < 0)
 		goto undo;
 	process_protect();

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Front-ends: where requests come from. `ubd` is our driver, `ublk` the mainline one (not yet),
- * `replay` a script (replay.h).
+ * `replay` a script (replay.h). The document's device.driver says which; "auto" takes what is
+ * loaded, ubd first. What a kernel's driver has to give is frontend_type.h's.
  *
  * Main thread only. A front-end owns the kernel's device, the queues' threads, their rings and
  * engines; the tree is the caller's and must be open and outlive it.
@@ -50,9 +51,9 @@ size_t frontend_memory(const struct frontend *frontend);
 void frontend_close(struct frontend *frontend);
 
 /*
- * Removes from the driver what a daemon that was killed has left: the device of that number, unless
- * somebody serves it, as numbers are given out again. Blocks shortly.
+ * Removes from the driver ("ubd", "ublk") what a daemon that was killed has left: the device of
+ * that number, unless somebody serves it, as numbers are given out again. Blocks shortly.
  */
-void frontend_remove_dead(unsigned id);
+void frontend_remove_dead(const char *driver, unsigned id);
 
 #endif

@@ -157,11 +157,11 @@ void run_release(const char *name)
 	free(path);
 }
 
-int run_record(const char *name, unsigned id, struct err *err)
+int run_record(const char *name, const char *driver, unsigned id, struct err *err)
 {
 	char *path = record_path(name);
 	FILE *file = fopen(path, "we");
-	bool good = file && fprintf(file, "%u\n", id) > 0;
+	bool good = file && fprintf(file, "%s %u\n", driver, id) > 0;
 
 	if (file && fclose(file) != 0)
 		good = false;
@@ -171,11 +171,11 @@ int run_record(const char *name, unsigned id, struct err *err)
 	return good ? 0 : -1;
 }
 
-bool run_recorded(const char *name, unsigned *id)
+bool run_recorded(const char *name, struct run_device *device)
 {
 	char *path = record_path(name);
 	FILE *file = fopen(path, "re");
-	bool found = file && fscanf(file, "%u", id) == 1;
+	bool found = file && fscanf(file, "%15s %u", device->driver, &device->id) == 2;
 
 	if (file)
 		fclose(file);

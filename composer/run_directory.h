@@ -32,10 +32,17 @@ int run_claim(const char *name, struct err *err);
 /* Gives the name back: its socket and record go. Only for who has claimed it. */
 void run_release(const char *name);
 
-/* Keeps the device's number. 0, or -1 with a message. Only for who has claimed the name. */
-int run_record(const char *name, unsigned id, struct err *err);
-/* The number that a dead daemon of that name has left. False: none. */
-bool run_recorded(const char *name, unsigned *id);
+/* Keeps what the device is to the kernel. 0, or -1 with a message. Only for who has the name. */
+int run_record(const char *name, const char *driver, unsigned id, struct err *err);
+
+#define DRIVER_NAME_BYTES 16
+struct run_device {
+	char driver[DRIVER_NAME_BYTES]; /* "ubd" */
+	unsigned id;
+};
+
+/* The device that a dead daemon of that name has left. False: none. */
+bool run_recorded(const char *name, struct run_device *device);
 
 /* The names that have sockets, sorted, alive or dead; ended by NULL. NULL with a message: can't
  * read. */

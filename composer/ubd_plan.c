@@ -14,7 +14,8 @@
 static bool entry_add(const struct ubd_queue *queue, struct ubd_plan_slot *slot, unsigned tag,
 	const struct sub_io *part)
 {
-	const char *data = queue_buffer(&queue->queue, tag, queue->tree->device.max_io_size);
+	const char *data =
+		queue_buffer(&queue->queue.queue, tag, queue->queue.tree->device.max_io_size);
 	struct ubd_plan_entry entry = {
 		.leg = (uint16_t)part->leaf->place,
 		.kind = part->kind == IO_WRITE ? UBD_OP_WRITE : UBD_OP_READ,
@@ -46,8 +47,8 @@ bool ubd_plan_pass(void *context, unsigned tag, const struct sub_io *subs)
 		for (part = sub; part; part = part->merged)
 			if (!entry_add(queue, slot, tag, part))
 				return false;
-	slot->life = ++queue->tags[tag].life;
-	ubd_tag_send(&queue->tags[tag], UBD_IO_COMMIT_PLAN_AND_FETCH, 0);
+	slot->life = ++queue->lives[tag];
+	driver_tag_send(&queue->queue.tags[tag], UBD_IO_COMMIT_PLAN_AND_FETCH, 0);
 	return true;
 }
 
@@ -55,8 +56,7 @@ bool ubd_plan_ended(void *context, unsigned tag)
 {
 	const struct ubd_queue *queue = context;
 
-	return __atomic_load_n(&queue->slots[tag].ended, __ATOMIC_ACQUIRE) ==
-		queue->tags[tag].life;
+	return __atomic_load_n(&queue->slots[tag].ended, __ATOMIC_ACQUIRE) == queue->lives[tag];
 }
 
 static void poll_ended(struct event *event, int result)
@@ -65,7 +65,7 @@ static void poll_ended(struct event *event, int result)
 
 	(void)result; /* -ETIME */
 	queue->is_polling = false;
-	engine_poll(queue->queue.engine);
+	engine_poll(queue->queue.queue.engine);
 }
 
 void ubd_plan_poll(void *context)
@@ -78,7 +78,7 @@ void ubd_plan_poll(void *context)
 		return;
 	queue->is_polling = true;
 	queue->poll.end = poll_ended;
-	sqe = uring_sqe(&queue->queue.uring, &queue->poll, 1);
+	sqe = uring_sqe(&queue->queue.queue.uring, &queue->poll, 1);
 	sqe->opcode = IORING_OP_TIMEOUT;
 	sqe->fd = -1;
 	sqe->addr = (uintptr_t)&pause;

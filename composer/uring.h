@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One io_uring, and the loop that runs it. The only door to liburing: queue.c, backing_file.c and
- * the ubd and ublk front-ends include it, nobody else.
+ * the drivers' files (driver_*.c, ubd_*.c) include it, nobody else.
  *
  * A ring belongs to the thread that opened it (SINGLE_ISSUER, DEFER_TASKRUN, COOP_TASKRUN). SQEs
  * are 128 bytes, as URING_CMDs need. Each SQE's user_data is a struct event; its end() is called by

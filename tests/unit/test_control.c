@@ -315,7 +315,7 @@ static void a_dead_name_is_told_and_claimed_again(void **state)
 {
 	struct err err = { 0 };
 	int reason, fd = run_claim("vol1", &err);
-	unsigned id;
+	struct run_device left;
 	char **names;
 
 	(void)state;
@@ -332,14 +332,15 @@ static void a_dead_name_is_told_and_claimed_again(void **state)
 	run_list_free(names);
 	fd = run_claim("vol1", &err);
 	assert_true(fd >= 0);
-	assert_int_equal(run_record("vol1", 7, &err), 0);
-	assert_true(run_recorded("vol1", &id));
-	assert_int_equal(id, 7);
+	assert_int_equal(run_record("vol1", "ubd", 7, &err), 0);
+	assert_true(run_recorded("vol1", &left));
+	assert_string_equal(left.driver, "ubd");
+	assert_int_equal(left.id, 7);
 	assert_int_equal(run_claim("vol1", &err), -1); /* is alive */
 	err_finish(&err);
 	run_release("vol1");
 	close(fd);
-	assert_false(run_recorded("vol1", &id));
+	assert_false(run_recorded("vol1", &left));
 	assert_null(control_ask("vol1", CONTROL_STATUS, NULL, &reason, &err));
 	assert_int_equal(reason, -ENOENT);
 	err_finish(&err);

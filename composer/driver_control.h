@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Control commands of a kernel driver, one at a time, each awaited. ubd and ublk have one layout
+ * for them; their codes and answers are ubd_control.c's and ublk_control.c's.
+ *
+ * One thread, since the ring belongs to it; every call blocks until the driver has answered.
+ */
+#ifndef COMPOSER_DRIVER_CONTROL_H
+#define COMPOSER_DRIVER_CONTROL_H
+
+#include "uring.h"
+
+struct driver_control {
+	int fd;
+	struct uring uring;
+};
+
+#define DRIVER_NO_DEVICE ((uint32_t)-1) /* the id of a command that is about none */
+
+/*
+ * Opens the driver's control node. 0, or -1 with a message: no module (`module` is what modprobe
+ * would be asked for), no permission.
+ */
+int driver_control_open(
+	struct driver_control *control, const char *path, const char *module, struct err *err);
+void driver_control_close(struct driver_control *control);
+
+/* 0 or more, or -errno as the driver gave it. `buffer` may be NULL. */
+int driver_control_command(struct driver_control *control, uint32_t code, uint32_t id, void *buffer,
+	uint16_t length, uint64_t data);
+
+#endif

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A driver's queue: descriptors in, commits out. One command per tag is always either the driver's
+ * (a request may come) or ours (a request is being worked on).
+ *
+ * A linked commit that is cancelled, since the sub-I/O before it failed, never reached the driver:
+ * the sub-I/O's own event tells the engine, which commits again. Its -ECANCELED is no news.
+ *
+ * Layouts and numbers are read from ubd_cmd.h; that ublk's are the same is checked in ublk_queue.c.
+ */
+#include "driver_queue.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <ubd_cmd.h>
+#include <unistd.h>
+
+_Static_assert(sizeof(struct driver_descriptor) == sizeof(struct ubd_io_desc) &&
+		       offsetof(struct driver_descriptor, nr_sectors) ==
+			       offsetof(struct ubd_io_desc, nr_sectors) &&
+		       offsetof(struct driver_descriptor, start_sector) ==
+			       offsetof(struct ubd_io_desc, start_sector),
+	"one layout");
+
+void driver_tag_send(struct driver_tag *tag, uint32_t code, int result)
+{
+	struct driver_queue *queue = tag->queue;
+	struct io_uring_sqe *sqe = uring_sqe(&queue->queue.uring, &tag->event, 1);
+	struct ubd_io_cmd *command = (struct ubd_io_cmd *)sqe->cmd;
+
+	sqe->opcode = IORING_OP_URING_CMD;
+	sqe->fd = QUEUE_FILE_FRONTEND;
+	sqe->flags = IOSQE_FIXED_FILE;
+	sqe->cmd_op = code;
+	command->q_id = queue->number;
+	command->tag = tag->number;
+	command->result = result;
+	command->addr = (uintptr_t)queue_buffer(
+		&queue->queue, tag->number, queue->tree->device.max_io_size);
+}
+
+static void commit(void *context, unsigned tag, int result, bool linked)
+{
+	struct driver_queue *queue = context;
+
+	(void)linked; /* what makes it one is the flag on the SQE before it */
+	driver_tag_send(&queue->tags[tag], queue->type->commit, result);
+}
+
+static const enum io_kind kinds[] = {
+	[UBD_OP_READ] = IO_READ,
+	[UBD_OP_WRITE] = IO_WRITE,
+	[UBD_OP_FLUSH] = IO_FLUSH,
+	[UBD_OP_DISCARD] = IO_DISCARD,
+	[UBD_OP_WRITE_ZEROES] = IO_WRITE_ZEROES,
+};
+
+/* False: an operation that we don't know. */
+static bool request_read(struct request *request, const struct driver_descriptor *descriptor)
+{
+	uint8_t op = descriptor->op_flags & 0xff;
+
+	if (op >= sizeof(kinds) / sizeof(*kinds) || op == UBD_OP_WRITE_SAME)
+		return false;
+	*request = (struct request){
+		.kind = kinds[op],
+		.offset = descriptor->start_sector << 9,
+		.length = (uint64_t)descriptor->nr_sectors << 9,
+	};
+	if (op == UBD_OP_READ || op == UBD_OP_WRITE)
+		request->data.home = DATA_REQUEST;
+	if (descriptor->op_flags & UBD_IO_F_FUA)
+		request->flags |= IO_FUA;
+	if (descriptor->op_flags & UBD_IO_F_NOUNMAP)
+		request->flags |= IO_NOUNMAP;
+	return true;
+}
+
+/* A command has come back: a request waits, or the tag is not served any more. */
+static void tag_ended(struct event *event, int result)
+{
+	struct driver_tag *tag = container_of(event, struct driver_tag, event);
+	struct driver_queue *queue = tag->queue;
+	struct request request;
+
+	if (result == -ECANCELED)
+		return;
+	if (queue->type->answered && queue->type->answered(queue, tag, result))
+		return;
+	if (result < 0) {
+		if (result != UBD_IO_RES_ABORT && queue->trace)
+			fprintf(stderr, "queue %u tag %u: command refused: %s\n", queue->number,
+				tag->number, strerror(-result));
+		queue->live_tags--;
+		return;
+	}
+	if (request_read(&request, &queue->descriptors[tag->number]))
+		engine_start(queue->queue.engine, tag->number, &request,
+			queue_buffer(&queue->queue, tag->number, queue->tree->device.max_io_size));
+	else
+		commit(queue, tag->number, -EOPNOTSUPP, false);
+}
+
+static int descriptors_map(struct driver_queue *queue)
+{
+	unsigned long page = (unsigned long)sysconf(_SC_PAGESIZE);
+	void *memory = mmap(NULL, ubd_desc_length(queue->depth, page), PROT_READ, MAP_SHARED,
+		queue->char_fd, (off_t)ubd_desc_offset(queue->number, page));
+
+	if (memory == MAP_FAILED)
+		return err_add(&queue->err,
+			"queue %u: the driver's descriptors can't be mapped: %s", queue->number,
+			strerror(errno));
+	queue->descriptors = memory;
+	return 0;
+}
+
+static int queue_setup(struct driver_queue *queue)
+{
+	struct queue_config config = {
+		.tree = queue->tree,
+		.depth = queue->depth,
+		.frontend_fd = queue->char_fd,
+		.trace = queue->trace,
+		.backend = { .commit = commit },
+	};
+	const struct driver_queue_type *type = queue->type;
+	unsigned i;
+	int result;
+
+	if ((type->prepare && type->prepare(queue, &config) < 0) ||
+		queue_open(&queue->queue, &config, &queue->err) < 0 || descriptors_map(queue) < 0 ||
+		(type->open && type->open(queue) < 0))
+		return -1;
+	for (i = 0; i < queue->depth; i++) {
+		queue->tags[i] = (struct driver_tag){
+			.event.end = tag_ended,
+			.queue = queue,
+			.number = (uint16_t)i,
+		};
+		driver_tag_send(&queue->tags[i], type->fetch, 0);
+	}
+	result = uring_submit(&queue->queue.uring);
+	if (result < 0)
+		return err_add(
+			&queue->err, "queue %u: io_uring: %s", queue->number, strerror(-result));
+	queue->live_tags = queue->depth;
+	queue->is_ready = true;
+	return 0;
+}
+
+static void *queue_thread(void *argument)
+{
+	struct driver_queue *queue = argument;
+	uint64_t one = 1;
+	bool is_ready = queue_setup(queue) == 0;
+
+	(void)sem_post(&queue->ready); /* can't overflow: posted once */
+	while (is_ready && queue->live_tags > 0 && uring_run(&queue->queue.uring) == 0)
+		;
+	uring_close(&queue->queue.uring); /* only this thread may: it is the ring's single issuer */
+	if (is_ready && write(queue->ended_fd, &one, sizeof(one)) < 0)
+		abort(); /* an eventfd that nobody overfills */
+	return NULL;
+}
+
+static void queue_finish(struct driver_queue *queue)
+{
+	unsigned long page = (unsigned long)sysconf(_SC_PAGESIZE);
+
+	queue_close(&queue->queue);
+	if (queue->type->close)
+		queue->type->close(queue);
+	if (queue->descriptors)
+		(void)munmap((void *)queue->descriptors, ubd_desc_length(queue->depth, page));
+	queue->descriptors = NULL;
+	free(queue->tags);
+	queue->tags = NULL;
+	err_finish(&queue->err);
+	(void)sem_destroy(&queue->ready);
+}
+
+int driver_queue_start(struct driver_queue *queue, struct err *err)
+{
+	int result;
+
+	queue->tags = calloc(queue->depth, sizeof(*queue->tags));
+	if (!queue->tags || sem_init(&queue->ready, 0, 0) < 0)
+		return err_add(err, "queue %u: out of memory", queue->number);
+	result = pthread_create(&queue->thread, NULL, queue_thread, queue);
+	if (result != 0)
+		return err_add(err, "queue %u: its thread can't be made: %s", queue->number,
+			strerror(result));
+	queue->is_running = true;
+	while (sem_wait(&queue->ready) < 0)
+		; /* EINTR */
+	if (queue->is_ready)
+		return 0;
+	err_add(err, "%.*s", (int)(queue->err.length ? queue->err.length - 1 : 0),
+		queue->err.text ? queue->err.text : "");
+	return -1;
+}
+
+void driver_queue_join(struct driver_queue *queue)
+{
+	if (queue->is_running)
+		(void)pthread_join(queue->thread, NULL); /* it exists and is ours */
+	queue->is_running = false;
+	queue_finish(queue);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a kernel's driver has to give to be a front-end, and what all of them have in common.
+ *
+ * frontend.c does what is the same for all, in this order: control_open, add, the char device, the
+ * queues (driver_queue.h), start; back: stop, the queues' end, the char device, remove.
+ * frontend_ubd.c is an example. Main thread only.
+ */
+#ifndef COMPOSER_FRONTEND_TYPE_H
+#define COMPOSER_FRONTEND_TYPE_H
+
+#include "driver_control.h"
+#include "driver_queue.h"
+#include "frontend.h"
+
+struct frontend {
+	const struct frontend_type *type;
+	struct tree *tree;
+	struct driver_control control;
+	bool is_added; /* there is a device with this id, ours to remove */
+	uint32_t id;
+	char path[32]; /* the disk's */
+	int char_fd, ended_fd;
+	/* What add() got, which may be less than the document's: */
+	unsigned queues_wanted;
+	uint16_t depth;
+	const struct driver_queue_type *queue_type;
+	struct driver_queue **queues;
+	unsigned queue_count; /* those made so far */
+};
+
+struct frontend_type {
+	enum driver driver;
+	const char *control_path; /* "/dev/ubd-control": there when the driver is loaded */
+	const char *char_path, *disk_path; /* "/dev/ubdc%u" */
+	/* Whether the driver could serve the tree, as far as the document tells. -1: a message. */
+	int (*check)(const struct tree *tree, struct err *err);
+	/* The control node, by a driver that has what we need. 0, or -1 with a message. */
+	int (*control_open)(struct driver_control *control, struct err *err);
+	/*
+	 * Makes the device and sets its parameters; calls frontend_added() as soon as there is
+	 * one. 0, or -1 with a message.
+	 */
+	int (*add)(struct frontend *frontend, struct err *err);
+	/* The control commands: 0 or more, or -errno. start() returns when there is a disk. */
+	int (*start)(struct frontend *frontend);
+	int (*stop)(struct driver_control *control, uint32_t id);
+	int (*remove)(struct driver_control *control, uint32_t id);
+	/* Whether there is a device of that number that nobody serves. */
+	bool (*is_dead)(struct driver_control *control, uint32_t id);
+};
+
+extern const struct frontend_type frontend_ubd;
+
+/* From then on a failure removes the device. */
+void frontend_added(struct frontend *frontend, uint32_t id);
+
+#endif
