@@ -22,7 +22,7 @@ BUILD := build
 # V=1 shows the commands.
 Q := $(if $(V),,@)
 
-PACKAGES := liburing json-c blkid uuid libisal
+PACKAGES := liburing json-c blkid uuid libisal zlib libzstd
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	-Wpointer-arith -Wno-unused-parameter -Wvla
 CPPFLAGS += -D_GNU_SOURCE -DHAVE_ISAL -Icomposer -Itargets -Ikmod
