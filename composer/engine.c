@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
- * The engine's outside: tags, start and commit, memory. Plans are frame.c's, leaves sub_io.c's.
+ * The engine's outside: tags, start and commit. Plans are frame.c's, leaves sub_io.c's, work work.c's,
+ * and memory engine_memory.c's.
  */
 #include "engine_internal.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
-
-#define ARENAS_MAX (UINT64_C(256) << 20) /* all tags of one queue together */
 
 static void trace_request(const struct io *io, const char *what, int result)
 {
@@ -21,16 +19,13 @@ static void trace_request(const struct io *io, const char *what, int result)
 
 void engine_enter(struct engine *engine)
 {
-	engine->depth++;
+	if (engine->depth++ == 0 && engine->worker_count)
+		engine->now = engine->config.backend->now(engine->config.context);
 }
 
-/* The outermost call leaves: granted frames go on, and what was added is submitted. */
-void engine_leave(struct engine *engine)
+/* What is left to do before the engine can be left, but for work. */
+static void engine_settle(struct engine *engine)
 {
-	if (engine->depth > 1) {
-		engine->depth--;
-		return;
-	}
 	while (engine->ready || engine->dirty) {
 		struct frame *frame = engine->ready;
 		struct io *io = engine->dirty;
@@ -47,6 +42,18 @@ void engine_leave(struct engine *engine)
 		io->dirty = false;
 		sub_io_submit(io);
 	}
+}
+
+/* The outermost call leaves: granted frames go on, and what was added is submitted. */
+void engine_leave(struct engine *engine)
+{
+	if (engine->depth == 1) {
+		engine_settle(engine);
+		while (engine->work_is_wanted) {
+			work_ask(engine);
+			engine_settle(engine);
+		}
+	}
 	engine->depth--;
 }
 
@@ -60,13 +67,16 @@ void io_ended(struct io *io, int result)
 		result = (int)io->request.length;
 	if (engine->config.trace)
 		trace_request(io, "ended", result);
-	engine->config.backend->commit(engine->config.context, io->tag, result, false);
+	if (io->worker)
+		work_ended(io);
+	else
+		engine->config.backend->commit(engine->config.context, io->tag, result, false);
 }
 
 /* What the driver should never hand us, as it knows our limits; a leaf must not see it. */
 static int request_check(const struct engine *engine, const struct request *request)
 {
-	const struct limits *limits = &engine->config.tree->root->limits;
+	const struct limits *limits = &engine->config.root->limits;
 	uint64_t mask = limits->logical_block_size - 1;
 
 	if (request->kind == IO_FLUSH)
@@ -82,19 +92,36 @@ static int request_check(const struct engine *engine, const struct request *requ
 	return 0;
 }
 
-static void io_begin(struct io *io)
+static void io_reset(struct io *io)
 {
-	struct engine *engine = io->engine;
-	int result = request_check(engine, &io->request);
-
-	io->used = 0;
+	io->used = io->scratch_used = 0;
 	io->sub_count = 0;
 	io->unsettled = 0;
 	io->linked = io->cleared = false;
+}
+
+static void io_begin(struct io *io)
+{
+	int result = request_check(io->engine, &io->request);
+
+	io_reset(io);
 	if (result < 0)
 		io_ended(io, result);
 	else
-		node_start(io, engine->config.tree->root, &io->request, NULL, NULL);
+		node_start(io, io->engine->config.root, &io->request, NULL, NULL);
+}
+
+void io_work(struct io *io, const struct request *request)
+{
+	struct engine *engine = io->engine;
+
+	io->request = *request;
+	io->gathered = io->fetched = true; /* it is neither linked nor handed down */
+	engine_count(&engine->stats.works, 1);
+	if (engine->config.trace)
+		trace_request(io, "work", 0);
+	io_reset(io);
+	node_start(io, io->worker->node, &io->request, NULL, NULL);
 }
 
 void engine_start(struct engine *engine, unsigned tag, const struct request *request, void *data)
@@ -113,7 +140,10 @@ void engine_start(struct engine *engine, unsigned tag, const struct request *req
 	engine_count(&engine->stats.bytes[request->kind], request->length);
 	if (engine->config.trace)
 		trace_request(io, "request", 0);
-	io_begin(io);
+	if (!io->fetched && engine->fetches_first)
+		io->passed = engine->config.backend->pass(engine->config.context, tag, NULL);
+	else
+		io_begin(io);
 	engine_leave(engine);
 }
 
@@ -145,7 +175,7 @@ void engine_poll(struct engine *engine)
 			io_release(io);
 	}
 	engine_leave(engine);
-	for (tag = 0; tag < engine->config.depth; tag++)
+	for (tag = 0; tag < engine->io_count; tag++)
 		is_waiting |= engine->ios[tag].held && !engine->ios[tag].passed;
 	if (is_waiting)
 		backend->poll(engine->config.context);
@@ -154,75 +184,4 @@ void engine_poll(struct engine *engine)
 const struct engine_stats *engine_stats(const struct engine *engine)
 {
 	return &engine->stats;
-}
-
-unsigned engine_fan_out_max(const struct engine *engine)
-{
-	return engine->fan_out_max;
-}
-
-size_t engine_memory(const struct engine *engine)
-{
-	return engine->memory;
-}
-
-static int engine_allocate(struct engine *engine)
-{
-	const struct engine_config *config = &engine->config;
-	size_t ios = config->depth * sizeof(*engine->ios);
-	size_t holds = config->tree->node_count * sizeof(*engine->holds);
-	size_t subs = (config->tree->leaf_count + 1) * sizeof(*engine->last_subs);
-	size_t arenas = config->depth * engine->arena_size;
-
-	engine->ios = calloc(1, ios);
-	engine->holds = calloc(1, holds);
-	engine->last_subs = calloc(1, subs);
-	engine->arenas = calloc(1, arenas);
-	engine->memory = sizeof(*engine) + ios + holds + subs + arenas;
-	return engine->ios && engine->holds && engine->last_subs && engine->arenas ? 0 : -1;
-}
-
-int engine_open(struct engine **out, const struct engine_config *config, struct err *err)
-{
-	struct arena_need need = arena_need(config->tree, config->max_io);
-	struct engine *engine;
-	unsigned tag;
-
-	*out = NULL;
-	if (need.bytes > ARENAS_MAX / config->depth)
-		return err_add(err,
-			"%s: one request may need %" PRIu64 " bytes, which is over the limit of %" PRIu64
-			" for queue_depth %u; lower queue_depth or max_io_size",
-			config->tree->name, need.bytes, ARENAS_MAX / config->depth, config->depth);
-	engine = calloc(1, sizeof(*engine));
-	if (!engine)
-		return err_add(err, "out of memory");
-	*out = engine;
-	engine->config = *config;
-	engine->arena_size = need.bytes;
-	engine->fan_out_max = (unsigned)need.sub_ios;
-	engine->ready_end = &engine->ready;
-	if (engine_allocate(engine) < 0) {
-		engine_close(engine);
-		*out = NULL;
-		return err_add(err, "out of memory for %u requests of %" PRIu64 " bytes",
-			config->depth, need.bytes);
-	}
-	for (tag = 0; tag < config->depth; tag++) {
-		engine->ios[tag].engine = engine;
-		engine->ios[tag].tag = tag;
-		engine->ios[tag].arena = engine->arenas + tag * engine->arena_size;
-	}
-	return 0;
-}
-
-void engine_close(struct engine *engine)
-{
-	if (!engine)
-		return;
-	free(engine->ios);
-	free(engine->holds);
-	free(engine->last_subs);
-	free(engine->arenas);
-	free(engine);
 }

@@ -78,10 +78,15 @@ struct engine_backend {
 	bool (*ended)(void *context, unsigned tag);
 	/* engine_poll() is wanted in a moment: somebody waits for what was handed down. */
 	void (*poll)(void *context);
+	/* The time, monotonic, in ns. Without now() and timer() no node's work() is asked. */
+	uint64_t (*now)(void *context);
+	/* engine_tick() is wanted at that time or later; an earlier call of this may be forgotten. */
+	void (*timer)(void *context, uint64_t when);
 };
 
 struct engine_config {
 	struct tree *tree;
+	struct node *root; /* who is asked; NULL: the tree's own */
 	const struct engine_backend *backend;
 	void *context; /* handed to the backend */
 	unsigned depth; /* tags 0 … depth-1 */
@@ -98,6 +103,7 @@ struct engine_stats {
 	uint64_t restarted; /* passed ones that failed and were begun again, gathered */
 	uint64_t sub_ios, merged; /* sub-I/Os submitted; ops that were merged into another's */
 	uint64_t held, resumed, errors;
+	uint64_t selfs, works; /* self ops; requests of work() */
 };
 
 /* 0, or -1 with messages: out of memory, or a tree whose requests need too much of it. */
@@ -124,9 +130,28 @@ void engine_restart(struct engine *engine, unsigned tag);
 /* Lets go on who waited for requests that were passed and have ended; see backend.poll. */
 void engine_poll(struct engine *engine);
 
+/*
+ * From here on work() is asked: all load() hooks have run, and the labels say that the device is
+ * live. In the queue's thread, once.
+ */
+void engine_begin(struct engine *engine);
+
+/* Ends that: no more work is begun. May come without engine_begin() before it. */
+void engine_quiesce(struct engine *engine);
+/* Whether requests of work() are under way. */
+bool engine_is_working(const struct engine *engine);
+
+/* The time that backend.timer() was told has come; too early or once too often is fine. */
+void engine_tick(struct engine *engine);
+
+/* The node's state was changed from outside (a command): its work() is asked. */
+void engine_wake(struct engine *engine, const struct node *node);
+
 const struct engine_stats *engine_stats(const struct engine *engine);
 
 /* The most sub-I/Os that one request can have in flight, and the deepest chain: for ring sizes. */
 unsigned engine_fan_out_max(const struct engine *engine);
+/* The most that all requests together can have, those of work() included. */
+uint64_t engine_sub_ios_max(const struct engine *engine);
 
 #endif

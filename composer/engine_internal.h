@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The engine's parts among themselves: engine.c (tags, start and commit), frame.c (plans),
- * sub_io.c (leaves), record.c (labels), arena.c (how much one request can need).
+ * sub_io.c (leaves), record.c (labels), work.c (what nodes do in the background), engine_memory.c
+ * (what is taken at the start), arena.c (how much one request can need).
  */
 #ifndef COMPOSER_ENGINE_INTERNAL_H
 #define COMPOSER_ENGINE_INTERNAL_H
@@ -13,6 +14,14 @@
 #include <assert.h>
 
 #define ARENA_ALIGN 16
+
+/* Whose request a frame answers: what its plan has room for depends on that. */
+enum frame_rank {
+	FRAME_REQUEST, /* one that came from above */
+	FRAME_WORK, /* work()'s */
+	FRAME_SELF, /* a self op of one of the former */
+	FRAME_NESTED, /* a self op's self op */
+};
 
 /* One target's plan being carried out. */
 struct frame {
@@ -26,6 +35,7 @@ struct frame {
 	uint16_t wave;
 	bool failed; /* an op failed since resume() was last asked */
 	bool unsettled; /* counted in io->unsettled */
+	uint8_t rank;
 	uint32_t pending;
 	struct hold_entry hold;
 	struct frame *next_held; /* in io->held */
@@ -49,25 +59,46 @@ struct io {
 	bool linked; /* its commit is on its way behind a sub-I/O */
 	bool passed; /* it is the driver's; holds are released once that has ended it */
 	bool gathered; /* it is carried out here, and has been counted as such */
-	bool cleared; /* bytes of its buffer were zeroed here */
+	bool cleared; /* bytes of its buffer were zeroed here, or scratch is in use */
 	bool fetched; /* its bytes are in its buffer, if it is a WRITE */
+	struct worker *worker; /* whose work() makes its requests; NULL: the kernel's */
+	bool is_working; /* one of those is under way */
 	struct io *next_dirty;
 	struct sub_io *fresh, *fresh_last; /* added, not submitted */
 	char *arena;
-	size_t used;
+	size_t used, size;
+	char *scratch; /* by pages */
+	uint32_t scratch_used, scratch_size;
+};
+
+/* A node that has work(), and the ios that are for it. */
+struct worker {
+	struct node *node;
+	struct io *ios;
+	unsigned count, running;
+	bool is_wanted; /* it is to be asked before the engine is left */
+	uint64_t again; /* or then */
 };
 
 struct engine {
 	struct engine_config config;
 	struct io *ios;
-	char *arenas;
-	size_t arena_size, memory;
+	char *arenas, *scratches;
+	size_t memory;
+	unsigned io_count; /* those of the tags, then the workers' */
 	unsigned fan_out_max;
+	uint64_t sub_ios_max;
+	bool fetches_first; /* a WRITE is planned once: its bytes are there before */
 	struct hold_list *holds; /* by node->index */
 	struct sub_io **last_subs; /* by leaf place: not submitted yet, takes neighbours */
 	struct frame *ready, **ready_end; /* frames whose hold was granted */
 	struct io *dirty;
 	unsigned depth; /* calls into the engine within each other */
+	bool work_is_wanted; /* by some worker */
+	bool is_live; /* work may be asked for */
+	unsigned worker_count, working; /* ios of workers under way */
+	struct worker *workers;
+	uint64_t now, timer_at; /* UINT64_MAX: the timer isn't set */
 	struct engine_stats stats;
 };
 
@@ -87,8 +118,14 @@ static inline void *io_take(struct io *io, size_t size)
 	void *memory = io->arena + io->used;
 
 	io->used += arena_aligned(size);
-	assert(io->used <= io->engine->arena_size);
+	assert(io->used <= io->size);
 	return memory;
+}
+
+/* Where bytes of the request, or of its scratch, are. */
+static inline void *io_memory(const struct io *io, const struct data *data)
+{
+	return (data->home == DATA_SCRATCH ? io->scratch : (char *)io->data) + data->offset;
 }
 
 /* Asks a node; its result goes to op_ended(frame, op, …). frame NULL: the request's own result. */
@@ -99,6 +136,11 @@ void frame_go(struct frame *frame); /* its hold was granted */
 void io_release(struct io *io); /* releases the holds of what was passed and has ended */
 
 void io_ended(struct io *io, int result);
+void io_work(struct io *io, const struct request *request);
+
+void work_ask(struct engine *engine); /* those that want to be asked (work.c) */
+void work_ended(struct io *io);
+void work_wake(struct engine *engine, const struct node *node);
 
 void sub_io_add(struct io *io, struct node *node, const struct request *request,
 	struct frame *frame, struct op *op);
@@ -113,10 +155,22 @@ void engine_leave(struct engine *engine);
 /* The label of the sub-I/O's leaf is to be written with what the tree knows now (record.c). */
 void record_start(struct engine *engine, struct sub_io *sub);
 
-/* What the largest request of the tree needs: bytes of arena, and sub-I/Os (arena.c). */
-struct arena_need {
-	uint64_t bytes, sub_ios;
+/* What a frame's own plan has room for; `length` of its request's bytes, 0 if it has none. */
+struct frame_need {
+	uint32_t ops, scratch, selfs; /* the self ops are among the ops */
 };
-struct arena_need arena_need(const struct tree *tree, uint32_t max_io);
+struct frame_need frame_need(const struct node *node, enum frame_rank rank, uint32_t length);
+
+/* What the largest request to a node needs: bytes of arena and of scratch, and sub-I/Os (arena.c). */
+struct arena_need {
+	uint64_t bytes, scratch, sub_ios;
+};
+struct arena_need arena_need(const struct node *node, enum frame_rank rank, uint32_t max_io);
+
+/* Whether requests at the node use anything beyond ops. */
+static inline bool node_has_services(const struct node *node)
+{
+	return node->needs.scratch | node->needs.self_fixed | node->needs.work_max;
+}
 
 #endif

@@ -34,8 +34,9 @@ static void print_request(const struct request *request, FILE *out)
 		request->flags & IO_NOUNMAP ? " nounmap" : "");
 	if (has_range(request->kind))
 		fprintf(out, " %" PRIu64 " %" PRIu64, request->offset, request->length);
-	if (request->data.home == DATA_REQUEST)
-		fprintf(out, " from %" PRIu32, request->data.offset);
+	if (request->data.home != DATA_NONE)
+		fprintf(out, " from %s%" PRIu32,
+			request->data.home == DATA_SCRATCH ? "scratch " : "", request->data.offset);
 }
 
 static void indent(unsigned depth, FILE *out)
@@ -59,6 +60,19 @@ static void explain_leaf(const struct node *node, const struct request *request,
 static void explain_node(struct node *node, const struct request *request, unsigned depth,
 	uint32_t max_io, FILE *out);
 
+/* What asks no child. Self ops are named, not planned: what they do depends on the live state. */
+static void print_own(const struct op *op, FILE *out)
+{
+	const struct request *request = &op->request;
+
+	if (request->kind == IO_SELF)
+		fprintf(out, "self %u %" PRIu64 " %" PRIu64 "\n", request->flags, request->offset,
+			request->length);
+	else
+		fprintf(out, "clear %" PRIu64 " from %s%" PRIu32 "\n", request->length,
+			request->data.home == DATA_SCRATCH ? "scratch " : "", request->data.offset);
+}
+
 static void explain_plan(
 	struct node *node, const struct plan *plan, unsigned depth, uint32_t max_io, FILE *out)
 {
@@ -69,9 +83,8 @@ static void explain_plan(
 
 		indent(depth, out);
 		fprintf(out, "wave %u: ", op->wave);
-		if (op->request.kind == IO_CLEAR) {
-			fprintf(out, "clear %" PRIu64 " from %" PRIu32 "\n", op->request.length,
-				op->request.data.offset);
+		if (op->request.kind == IO_CLEAR || op->request.kind == IO_SELF) {
+			print_own(op, out);
 			continue;
 		}
 		explain_node(node->children[op->child], &op->request, depth + 1, max_io, out);
@@ -95,7 +108,7 @@ static void explain_node(struct node *node, const struct request *request, unsig
 {
 	uint64_t length = request->length < max_io ? request->length : max_io;
 	struct plan plan = { .result = PLAN_RUNNING };
-	uint64_t room = node->needs.ops_fixed;
+	uint64_t room = node->needs.ops_fixed + node->needs.self_fixed;
 
 	fprintf(out, "%s %s ", node->type->name, node->id);
 	print_request(request, out);
@@ -110,10 +123,14 @@ static void explain_node(struct node *node, const struct request *request, unsig
 	plan.capacity = (uint16_t)(room < PLAN_OPS_MAX ? room : PLAN_OPS_MAX);
 	plan.ops = calloc(room + 1, sizeof(*plan.ops));
 	plan.io_state = calloc(1, node->type->io_state_size + 1);
-	if (!plan.ops || !plan.io_state)
+	plan.selfs_left = (uint16_t)node->needs.self_fixed;
+	plan.scratch_size = node->needs.scratch;
+	plan.scratch = calloc(1, node->needs.scratch + 1);
+	if (!plan.ops || !plan.io_state || !plan.scratch)
 		abort();
 	node->type->map(node, request, &plan);
 	explain_plan(node, &plan, depth, max_io, out);
+	free(plan.scratch);
 	free(plan.io_state);
 	free(plan.ops);
 }

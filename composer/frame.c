@@ -36,8 +36,13 @@ static void op_start(struct frame *frame, struct op *op)
 		trace_op(frame, op);
 	if (op->request.kind == IO_CLEAR) {
 		io->cleared = true;
-		memset((char *)io->data + op->request.data.offset, 0, op->request.length);
+		memset(io_memory(io, &op->request.data), 0, op->request.length);
 		op_ended(io, frame, op, 0);
+		return;
+	}
+	if (op->request.kind == IO_SELF) {
+		engine_count(&io->engine->stats.selfs, 1);
+		node_start(io, frame->node, &op->request, frame, op);
 		return;
 	}
 	node_start(io, frame->node->children[op->child], &op->request, frame, op);
@@ -92,6 +97,12 @@ static void frame_end(struct frame *frame)
 	op_ended(frame->io, frame->parent, frame->parent_op, frame_result(frame));
 }
 
+static void frame_wake(struct frame *frame)
+{
+	frame->plan.wake = false;
+	work_wake(frame->io->engine, frame->node);
+}
+
 /* A wave has ended. True: there are ops to start. False: the frame has ended. */
 static bool frame_next(struct frame *frame)
 {
@@ -112,7 +123,10 @@ static bool frame_next(struct frame *frame)
 		frame->failed = false;
 		plan_then(plan);
 		engine_count(&frame->io->engine->stats.resumed, 1);
+		plan->now = frame->io->engine->now;
 		type->resume(frame->node, &frame->request, plan);
+		if (plan->wake)
+			frame_wake(frame);
 		if (plan->result == PLAN_RUNNING && frame->started < plan->count) {
 			frame->wave = plan->ops[frame->started].wave;
 			return true;
@@ -158,11 +172,46 @@ void op_ended(struct io *io, struct frame *frame, struct op *op, int result)
 void frame_go(struct frame *frame)
 {
 	frame_settle(frame, false);
+	frame->plan.now = frame->io->engine->now;
 	frame->node->type->map(frame->node, &frame->request, &frame->plan);
+	if (frame->plan.wake)
+		frame_wake(frame);
 	if (frame->plan.result != PLAN_RUNNING)
 		frame_end(frame);
 	else
 		frame_advance(frame);
+}
+
+static enum frame_rank frame_rank(
+	const struct io *io, const struct request *request, const struct frame *parent)
+{
+	if (!parent && io->worker)
+		return FRAME_WORK;
+	if (request->kind != IO_SELF)
+		return FRAME_REQUEST;
+	assert(parent->rank != FRAME_NESTED);
+	return parent->rank == FRAME_SELF ? FRAME_NESTED : FRAME_SELF;
+}
+
+/* Room for what plans have beyond ops. Returns how many ops. */
+static uint32_t frame_serve(struct frame *frame)
+{
+	struct io *io = frame->io;
+	struct plan *plan = &frame->plan;
+	const struct request *request = &frame->request;
+	struct frame_need need;
+
+	frame->rank = frame_rank(io, request, frame->parent);
+	need = frame_need(frame->node, frame->rank,
+		request->data.home != DATA_NONE ? (uint32_t)request->length : 0);
+	plan->selfs_left = (uint16_t)need.selfs;
+	plan->scratch_size = need.scratch;
+	plan->scratch_offset = io->scratch_used;
+	if (need.scratch)
+		plan->scratch = io->scratch + io->scratch_used;
+	io->scratch_used += need.scratch;
+	assert(io->scratch_used <= io->scratch_size);
+	return need.ops;
 }
 
 static struct frame *frame_init(struct io *io, struct node *node, const struct request *request,
@@ -179,7 +228,10 @@ static struct frame *frame_init(struct io *io, struct node *node, const struct r
 	frame->parent_op = op;
 	frame->io = io;
 	frame->request = *request;
-	frame->plan = (struct plan){ .capacity = (uint16_t)ops, .result = PLAN_RUNNING };
+	frame->plan = (struct plan){ .result = PLAN_RUNNING };
+	if (node_has_services(node))
+		ops = frame_serve(frame);
+	frame->plan.capacity = (uint16_t)ops;
 	frame->started = frame->wave = 0;
 	frame->failed = frame->unsettled = false;
 	frame->pending = 0;

@@ -14,6 +14,7 @@ static const char *const kind_names[IO_KINDS] = {
 	[IO_FLUSH] = "flush",
 	[IO_CLEAR] = "clear",
 	[IO_RECORD] = "record",
+	[IO_SELF] = "self",
 };
 
 const char *io_kind_name(enum io_kind kind)
@@ -65,6 +66,36 @@ struct op *plan_clear(struct plan *plan, const struct request *request, uint64_t
 	return op;
 }
 
+struct op *plan_scratch(struct plan *plan, enum io_kind kind, unsigned flags, unsigned child,
+	uint64_t offset, uint32_t skip, uint32_t length)
+{
+	assert(skip <= plan->scratch_size && length <= plan->scratch_size - skip);
+	return plan_add(plan, child, (struct request){
+		.kind = kind,
+		.flags = flags,
+		.offset = offset,
+		.length = length,
+		.data = { DATA_SCRATCH, plan->scratch_offset + skip },
+	});
+}
+
+struct op *plan_self(struct plan *plan, uint64_t offset, uint64_t length, uint32_t word)
+{
+	assert(plan->selfs_left > 0);
+	plan->selfs_left--;
+	return plan_add(plan, 0, (struct request){
+		.kind = IO_SELF,
+		.flags = word,
+		.offset = offset,
+		.length = length,
+	});
+}
+
+void plan_wake(struct plan *plan)
+{
+	plan->wake = true;
+}
+
 void plan_then(struct plan *plan)
 {
 	if (plan->count > 0 && plan->ops[plan->count - 1].wave == plan->wave)
@@ -89,18 +120,22 @@ static int op_print(const struct op *op, char *text, size_t size)
 	const char *fua = request->flags & IO_FUA ? " fua" : "";
 	const char *nounmap = request->flags & IO_NOUNMAP ? " nounmap" : "";
 	const char *kind = io_kind_name(request->kind);
+	const char *from = request->data.home == DATA_SCRATCH ? "scratch " : "";
 
 	switch (request->kind) {
 	case IO_FLUSH:
 	case IO_RECORD:
 		return snprintf(text, size, "child %u %s", op->child, kind);
 	case IO_CLEAR:
-		return snprintf(text, size, "clear %" PRIu64 " from %" PRIu32, request->length,
-			request->data.offset);
+		return snprintf(text, size, "clear %" PRIu64 " from %s%" PRIu32, request->length,
+			from, request->data.offset);
+	case IO_SELF:
+		return snprintf(text, size, "self %u %" PRIu64 " %" PRIu64, request->flags,
+			request->offset, request->length);
 	case IO_READ:
 	case IO_WRITE:
-		return snprintf(text, size, "child %u %s%s %" PRIu64 " %" PRIu64 " from %" PRIu32,
-			op->child, kind, fua, request->offset, request->length,
+		return snprintf(text, size, "child %u %s%s %" PRIu64 " %" PRIu64 " from %s%" PRIu32,
+			op->child, kind, fua, request->offset, request->length, from,
 			request->data.offset);
 	default:
 		return snprintf(text, size, "child %u %s%s%s %" PRIu64 " %" PRIu64, op->child, kind,

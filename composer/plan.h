@@ -10,6 +10,25 @@
  * Who calls: map() and resume() only, in the engine's thread. Nothing here blocks, allocates or
  * fails: room for the node's `needs` exists beforehand, and more than that is a programmer's error
  * (assert). A plan only grows. Pointers to ops stay valid until the request ends.
+ *
+ * Scratch is memory for bytes that are not the request's: a node whose `needs.scratch` (for self
+ * ops `self_scratch`, for work `work_scratch`) isn't 0 finds that many bytes at plan->scratch, for
+ * this plan alone and until the request ends, aligned to 4096 and not zeroed. Ops name them by
+ * plan_scratch(). A node never hands out its own memory: it copies what is to be written into
+ * scratch, in map() or resume(), and may go on changing the original while the write is under way.
+ *
+ * A self op is a request that the node makes of itself: hold(), map() and resume() are asked as for
+ * any request, with kind IO_SELF, and with flags, offset and length as plan_self() was given them.
+ * Their meaning is the target's. With a hold this is serialisation and group commit in one: "make
+ * page p durable" holds page p alone; once it is granted, map() looks whether somebody else has
+ * done it meanwhile, and plans nothing, or writes the page as it is by then. What the parent wanted
+ * is best kept in the node's state: a self op's io_state is its own. It moves scratch only. Self
+ * ops may make self ops (needs.self_nested), and those none.
+ *
+ * A request that waits for its self op goes on holding its own range. So that no two wait for each
+ * other, ranges are ordered: requests hold ranges of the device; self ops of the first level others,
+ * out of a place where no request's can be ((1<<62) + page * 4096); nested ones others again; and
+ * nobody waits for a range that stands before one that it holds.
  */
 #ifndef COMPOSER_PLAN_H
 #define COMPOSER_PLAN_H
@@ -33,8 +52,13 @@ struct plan {
 	struct op *ops;
 	uint16_t count, capacity, wave;
 	bool ask; /* resume() is wanted after success too */
+	bool wake; /* work() is wanted */
+	uint16_t selfs_left; /* self ops that may still be planned */
 	int result; /* PLAN_RUNNING, or what plan_end() set: 0 or -errno */
 	void *io_state; /* the type's io_state_size bytes, zeroed before map() */
+	void *scratch; /* NULL: none */
+	uint32_t scratch_offset, scratch_size; /* its place among all of the request's; its bytes */
+	uint64_t now; /* monotonic, in ns; only for types with work(), else 0 */
 };
 
 /* One op in the current wave. */
@@ -51,6 +75,19 @@ struct op *plan_part(struct plan *plan, const struct request *request, uint64_t 
 /* The request's bytes [skip, skip + length) are to be zeroed in its own buffer. */
 struct op *plan_clear(
 	struct plan *plan, const struct request *request, uint64_t skip, uint64_t length);
+
+/*
+ * A READ, WRITE or CLEAR of `length` bytes of the plan's own scratch, `skip` bytes into it, at
+ * `offset` of the child. IO_CLEAR zeroes them; child and offset are 0 then.
+ */
+struct op *plan_scratch(struct plan *plan, enum io_kind kind, unsigned flags, unsigned child,
+	uint64_t offset, uint32_t skip, uint32_t length);
+
+/* A request of kind IO_SELF on the same node; `word` becomes its flags. */
+struct op *plan_self(struct plan *plan, uint64_t offset, uint64_t length, uint32_t word);
+
+/* The node's work() is to be asked soon: its state gives it something to do. */
+void plan_wake(struct plan *plan);
 
 /* What follows waits for all that was planned before. */
 void plan_then(struct plan *plan);

@@ -37,8 +37,7 @@ static int buffers_open(struct queue *queue, size_t length, struct err *err)
 static int ring_open(struct queue *queue, const struct queue_config *config, struct err *err)
 {
 	unsigned leaves = config->tree->leaf_count;
-	unsigned fan_out = engine_fan_out_max(queue->engine);
-	uint64_t completions = (uint64_t)config->depth * (fan_out + 1);
+	uint64_t completions = engine_sub_ios_max(queue->engine) + config->depth;
 	int *fds = calloc(leaves + 1, sizeof(*fds));
 	unsigned i;
 	int result;

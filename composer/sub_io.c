@@ -65,9 +65,9 @@ void sub_io_add(struct io *io, struct node *node, const struct request *request,
 	sub->next = sub->merged = NULL;
 	sub->merged_last = sub;
 	sub->retries = 0;
-	if (request->data.home == DATA_REQUEST)
-		sub->vector = (struct iovec){ (char *)io->data + request->data.offset,
-			request->length };
+	if (request->data.home != DATA_NONE)
+		sub->vector = (struct iovec){ io_memory(io, &request->data), request->length };
+	io->cleared |= request->data.home == DATA_SCRATCH;
 	if (sub_io_merge(io, sub))
 		return;
 	io->sub_count++;

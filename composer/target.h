@@ -6,12 +6,22 @@
  * carries it out. To add one: targets/NAME.c with a `struct target_type`, one line in
  * targets/table.c, its `$defs` in schemas/, a test and an example.
  *
- * Life of a node: parse() for its own keys, then its children's; open() once the children are open
- * and their limits known; map(), resume() and hold() while the device is live; close(). parse() and
- * open() run in the main thread, may allocate and add to err. map(), resume() and hold() run in a
- * queue's thread: no allocation, lock, system call, log line or clock in them. With several queues
- * they run in several threads at once, so they may only read the node, unless `single_queue` is
- * set.
+ * Life of a node: parse() for its own keys, then its children's; probe() and open() once the
+ * children are open and their limits known; load() when labels say that the device is live, the
+ * children's first; map(), resume(), hold(), work() and command() while it is; unload() when all
+ * requests have ended, the parent's first; close(). What comes before and after the live time runs
+ * in the main thread, may allocate and add to err; probe(), load() and unload() reach the children
+ * by child_io.h. map(), resume(), hold() and work() run in a queue's thread: no allocation, lock,
+ * system call, log line or clock in them. With several queues they run in several threads at once,
+ * so they may only read the node, unless `single_queue` is set.
+ *
+ * A target that keeps state on its children (a table, a bitmap) needs, beyond a plan of ops:
+ * - scratch, self ops: plan.h. A request that the engine can't hand down to the driver is planned
+ *   once; map() may note in the node's state that it was asked.
+ * - work: requests that the node makes in the background, see work() below;
+ * - probe(), load(), unload(): the state's way from the children into memory and back. A crash
+ *   simply never calls unload(). A node that has failed, or stands below one, has none of the three
+ *   called, and may not have loaded what it unloads: a leg may fail in between.
  */
 #ifndef COMPOSER_TARGET_H
 #define COMPOSER_TARGET_H
@@ -26,6 +36,7 @@
 
 struct json_object; /* json-c's: status is built with it */
 struct leaf;
+struct tree;
 
 /*
  * What a node promises about itself and asks of who uses it. open() of a leaf reads it off the file
@@ -41,15 +52,27 @@ struct limits {
 	bool rotational, read_only;
 };
 
-/* The most that one request may ask of the node's plan: fixed + length / per ops (per 0: fixed). */
+/*
+ * The most that one request may ask of the node's plan. A request that comes from above has room for
+ * ops_fixed + length / ops_per ops (ops_per 0: ops_fixed) and self_fixed self ops. Scratch is in
+ * bytes, multiples of 4096. Memory is taken for all requests in flight together, so that scratch
+ * costs queue_depth times as much: keep to what one request really needs.
+ */
 struct needs {
-	uint32_t ops_fixed, ops_per;
+	uint32_t ops_fixed, ops_per, scratch;
+	uint32_t self_fixed; /* self ops of one request, in all its life */
+	uint32_t self_ops, self_scratch; /* one self op's own plan */
+	uint32_t self_nested; /* self ops of one self op; those may make none */
+	uint32_t work_max; /* requests of work() under way at once; 0: none */
+	uint32_t work_ops, work_scratch; /* one of them; at least self_ops, self_scratch. They may
+					    make self_fixed self ops */
 };
 
 struct node {
 	const struct target_type *type;
 	const char *id; /* unique in the tree */
 	const struct json *json; /* where it was read, for messages */
+	struct tree *tree;
 	struct node *parent;
 	struct node **children;
 	unsigned child_count;
@@ -66,6 +89,7 @@ struct node {
 	bool failed;
 	bool unclean; /* the last stop was no clean one: redundant legs may differ. Set before
 			 open() */
+	bool loaded; /* load() has succeeded, unload() is still to come */
 	uint64_t
 		unused; /* bytes that the children have and this node doesn't use; open() sets it */
 };
@@ -89,8 +113,26 @@ struct target_type {
 
 	/* Reads the node's own keys; the schema has checked their shape. 0, or -1 with messages. */
 	int (*parse)(struct node *node, struct err *err);
+	/*
+	 * Looks at the children before open(), for a node whose size or needs are written there: may
+	 * child_read(), sees zeroes in leaves that are still to be made or formatted, and keeps what
+	 * it finds in the node's state. Also for `check` and `explain`. 0, or -1 with messages.
+	 * Optional.
+	 */
+	int (*probe)(struct node *node, struct err *err);
 	/* Sets limits and needs from the children's. 0, or -1 with messages. */
 	int (*open)(struct node *node, struct err *err);
+	/*
+	 * Reads, and may write, what the node keeps on its children. Limits and needs stay as they
+	 * are. A leaf that was formatted just now may hold anything: what probe() has seen counts.
+	 * 0, or -1 with messages; then the start is undone. Optional.
+	 */
+	int (*load)(struct node *node, struct err *err);
+	/*
+	 * Writes what a clean stop leaves on the children. -1 with messages: the labels go on saying
+	 * that the stop was unclean. Optional.
+	 */
+	int (*unload)(struct node *node, struct err *err);
 	/* Frees what parse() and open() made besides node->state; also after a failed open().
 	 * Optional. */
 	void (*close)(struct node *node);
@@ -106,6 +148,25 @@ struct target_type {
 	/* What next, after a failed op or plan_ask(). Adds ops, calls plan_end(), or leaves it.
 	 * Optional. */
 	void (*resume)(struct node *node, const struct request *request, struct plan *plan);
+	/*
+	 * What the node wants done in the background: true, and the request that is to be started on
+	 * this node now; false, and the time (as `now`) to ask again in *again: UINT64_MAX, which it
+	 * is beforehand: not before a wake. Asked at the start, whenever one of its requests has
+	 * ended, after plan_wake() and command(), and at that time; again and again until it says
+	 * false or needs.work_max are under way. The request is IO_SELF with words of the target's
+	 * own, or of any kind that map() knows, with data { DATA_SCRATCH, 0 … }, which is
+	 * plan->scratch. How it ends is seen by resume() alone. Not asked any more once the device
+	 * is stopped; what is under way ends before that goes on. Types with work() are
+	 * single_queue. Optional.
+	 */
+	bool (*work)(struct node *node, uint64_t now, struct request *request, uint64_t *again);
+	/*
+	 * A verb of the user's for this node while it is live; members go to answer. Runs in the
+	 * queue's thread, between requests, and must not block or take long: it changes the node's
+	 * state and leaves the rest to work(). 0, or -1 with messages. Optional.
+	 */
+	int (*command)(struct node *node, const char *verb, const struct json *arguments,
+		struct json_object *answer, struct err *err);
 };
 
 /* All node types, ended by NULL (targets/table.c). */

@@ -120,6 +120,7 @@ static struct node *node_make(struct tree *tree, const struct json *json, struct
 		return NULL;
 	}
 	node->json = json;
+	node->tree = tree;
 	node->parent = parent;
 	node->place = place;
 	node->type = type_find(json_get_string(json, "type", ""));

@@ -2,6 +2,8 @@
 /* Trees without files, and plans carried out by hand. */
 #include "fixture.h"
 
+#include "engine_internal.h"
+
 #include <errno.h>
 #include <inttypes.h>
 
@@ -126,13 +128,18 @@ struct request fixture_request(enum io_kind kind, unsigned flags, uint64_t offse
 
 void fixture_map(struct fixture_plan *course, struct node *node, struct request request)
 {
-	uint32_t ops = node->needs.ops_fixed;
+	struct frame_need need = frame_need(node, request.kind == IO_SELF ? FRAME_SELF : FRAME_REQUEST,
+		request.data.home != DATA_NONE ? (uint32_t)request.length : 0);
 
-	if (node->needs.ops_per && request.data.home != DATA_NONE)
-		ops += (uint32_t)request.length / node->needs.ops_per;
 	*course = (struct fixture_plan){ .node = node, .request = request };
-	course->plan = (struct plan){ .capacity = (uint16_t)ops, .result = PLAN_RUNNING };
-	course->plan.ops = calloc(ops + 1, sizeof(struct op));
+	course->plan = (struct plan){
+		.capacity = (uint16_t)need.ops,
+		.selfs_left = (uint16_t)need.selfs,
+		.result = PLAN_RUNNING,
+		.scratch = calloc(1, need.scratch + 1),
+		.scratch_size = need.scratch,
+	};
+	course->plan.ops = calloc(need.ops + 1, sizeof(struct op));
 	course->plan.io_state = calloc(1, node->type->io_state_size + 1);
 	node->type->map(node, &course->request, &course->plan);
 }
@@ -141,6 +148,7 @@ void fixture_finish(struct fixture_plan *course)
 {
 	free(course->plan.ops);
 	free(course->plan.io_state);
+	free(course->plan.scratch);
 }
 
 /* Ends the next wave's ops; true if one has failed. */

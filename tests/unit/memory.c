@@ -79,9 +79,25 @@ static void memory_poll(void *context)
 	fprintf(memory->out, "poll\n");
 }
 
+static uint64_t memory_now(void *context)
+{
+	struct memory *memory = context;
+
+	return memory->now;
+}
+
+static void memory_timer(void *context, uint64_t when)
+{
+	struct memory *memory = context;
+
+	fprintf(memory->out, "timer %" PRIu64 "\n", when);
+}
+
 static const struct engine_backend memory_backend = {
 	.submit = memory_submit,
 	.commit = memory_commit,
+	.now = memory_now,
+	.timer = memory_timer,
 };
 
 static const struct engine_backend passing_backend = {
@@ -90,6 +106,8 @@ static const struct engine_backend passing_backend = {
 	.pass = memory_pass,
 	.ended = memory_ended,
 	.poll = memory_poll,
+	.now = memory_now,
+	.timer = memory_timer,
 };
 
 static void label_make(struct leaf *leaf, const struct tree *tree)
@@ -141,9 +159,14 @@ void memory_open_tree(struct memory *memory, struct tree *tree)
 	open_with(memory, tree, &memory_backend);
 }
 
+void memory_open_passing_tree(struct memory *memory, struct tree *tree)
+{
+	open_with(memory, tree, &passing_backend);
+}
+
 void memory_open_passing(struct memory *memory, const char *root)
 {
-	open_with(memory, fixture_tree(root), &passing_backend);
+	memory_open_passing_tree(memory, fixture_tree(root));
 }
 
 void memory_open(struct memory *memory, const char *device, const char *root)

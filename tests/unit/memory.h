@@ -2,7 +2,8 @@
 /*
  * A backend of memory for tests of the engine: sub-I/Os pile up until the test ends them one by one
  * with the result it wants. Linked pairs behave as io_uring's do: the event ends only if the
- * sub-I/O failed or fell short, and the commit arrives only if not.
+ * sub-I/O failed or fell short, and the commit arrives only if not. The engine's timer is only
+ * written down ("timer 5000"): the test sets the clock and calls engine_tick().
  */
 #ifndef TESTS_MEMORY_H
 #define TESTS_MEMORY_H
@@ -30,6 +31,7 @@ struct memory {
 	unsigned commits[MEMORY_TAGS]; /* how often each tag has been committed */
 	int results[MEMORY_TAGS]; /* the last commit's */
 	bool ended[MEMORY_TAGS]; /* for the backend's ended() */
+	uint64_t now; /* the engine's clock */
 	char *log;
 	size_t log_length, log_seen;
 	FILE *out;
@@ -44,6 +46,7 @@ void memory_open_tree(struct memory *memory, struct tree *tree);
  * them until the test sets ended[] or calls engine_restart().
  */
 void memory_open_passing(struct memory *memory, const char *root);
+void memory_open_passing_tree(struct memory *memory, struct tree *tree);
 /* Fails the test if something is pending still. */
 void memory_close(struct memory *memory);
 

@@ -41,10 +41,15 @@ static void every_kind_prints_what_it_has(void **state)
 		{ { IO_FLUSH, 0, 0, 0, { DATA_NONE, 0 } }, "wave 0: child 3 flush\n" },
 		{ { IO_RECORD, 0, 0, 0, { DATA_NONE, 0 } }, "wave 0: child 3 record\n" },
 		{ { IO_CLEAR, 0, 7, 8, { DATA_REQUEST, 9 } }, "wave 0: clear 8 from 9\n" },
+		{ { IO_SELF, 4, 7, 8, { DATA_NONE, 0 } }, "wave 0: self 4 7 8\n" },
+		{ { IO_CLEAR, 0, 7, 8, { DATA_SCRATCH, 9 } },
+			"wave 0: clear 8 from scratch 9\n" },
+		{ { IO_READ, 0, 4096, 512, { DATA_SCRATCH, 1 } },
+			"wave 0: child 3 read 4096 512 from scratch 1\n" },
 	};
 	unsigned i;
 
-	assert_int_equal(LENGTH_OF(rows), IO_KINDS);
+	assert_int_equal(LENGTH_OF(rows), IO_KINDS + 2); /* two of them from scratch too */
 	for (i = 0; i < LENGTH_OF(rows); i++) {
 		struct plan plan = empty_plan();
 
