@@ -77,14 +77,17 @@ static int label_make(struct leaf *leaf, const struct assembly *assembly, const 
 		.peers = calloc(assembly->tree->leaf_count, sizeof(*label->peers)),
 		.document = document_text(assembly->tree),
 		.geometry = strdup(assembly->geometry),
+		.lengths = calloc(assembly->tree->leaf_count, sizeof(*label->lengths)),
 	};
-	if (!label->peers || !label->document || !label->geometry)
+	if (!label->peers || !label->document || !label->geometry || !label->lengths)
 		return err_add(assembly->err, "out of memory");
 	uuid_copy(label->tree_uuid, tree_uuid);
 	uuid_generate(label->leaf_uuid);
 	for (i = 0; i < label->leaf_count; i++)
-		if (assembly->tree->leaves[i]->labelled)
+		if (assembly->tree->leaves[i]->labelled) {
 			label->peers[i].generation = FIRST_GENERATION;
+			label->lengths[i] = assembly->tree->leaves[i]->node->limits.size;
+		}
 	return 0;
 }
 
@@ -145,6 +148,24 @@ static void find_unclean(struct assembly *assembly)
 			tree->leaves[i]->label.flags |= LABEL_UNSYNCED;
 }
 
+/* Labels of the first days don't name the other leaves' lengths. True: now this one does. */
+static bool lengths_learn(const struct assembly *assembly, struct label *label)
+{
+	const struct tree *tree = assembly->tree;
+	unsigned i;
+
+	if (label->lengths)
+		return false;
+	for (i = 0; i < tree->leaf_count; i++)
+		if (tree->leaves[i]->labelled && assembly->members[i].kind != MEMBER_OURS)
+			return false; /* not all are known */
+	label->lengths = calloc(tree->leaf_count, sizeof(*label->lengths));
+	for (i = 0; label->lengths && i < tree->leaf_count; i++)
+		if (tree->leaves[i]->labelled)
+			label->lengths[i] = tree->leaves[i]->label.data_length;
+	return label->lengths != NULL;
+}
+
 /* The labels carry the document: a new one replaces it. */
 static int find_refresh(struct assembly *assembly)
 {
@@ -161,7 +182,7 @@ static int find_refresh(struct assembly *assembly)
 		if (!text)
 			return err_add(assembly->err, "out of memory");
 		if (strcmp(text, leaf->label.document) != 0 || leaf->label.damaged ||
-			leaf->label.mixed)
+			leaf->label.mixed || lengths_learn(assembly, &leaf->label))
 			leaf->todo = LEAF_REFRESH;
 		free(leaf->label.document);
 		leaf->label.document = text;

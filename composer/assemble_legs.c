@@ -269,6 +269,21 @@ static void fail_legs(const struct assembly *assembly, const struct node *node)
 	}
 }
 
+/* How long the leaf of a place is by the labels that are there; 0: they don't say. */
+static uint64_t length_known(const struct assembly *assembly, unsigned place)
+{
+	unsigned i;
+
+	for (i = 0; i < assembly->tree->leaf_count; i++) {
+		const struct label *label = &assembly->tree->leaves[i]->label;
+
+		if (assembly->members[i].kind == MEMBER_OURS && label->lengths &&
+			label->lengths[place])
+			return label->lengths[place];
+	}
+	return 0;
+}
+
 /* What isn't there has no limits: give it some that disturb nobody who stands on it. */
 static void stand_in(const struct assembly *assembly)
 {
@@ -289,7 +304,10 @@ static void stand_in(const struct assembly *assembly)
 			leaf_drop(leaf);
 		label_finish(&leaf->label);
 		leaf->node->limits = limits;
-		if (leaf->wanted) /* the device must not grow while its smallest leg is away */
+		/* The device must not grow while its smallest leg is away. */
+		if (length_known(assembly, i))
+			leaf->node->limits.size = length_known(assembly, i);
+		else if (leaf->wanted)
 			leaf->node->limits.size = leaf->wanted;
 	}
 }

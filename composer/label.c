@@ -34,8 +34,11 @@
  *	132	4	geometry length
  *	136	4	document offset in the copy, 32768
  *	140	4	geometry offset in the copy: after the document, rounded up to 4096
- *	144	3952	zeroes
+ *	144	8	when it was written: seconds since 1970, UTC; for people. 0: unknown
+ *	152	4	CRC32C of the lengths; 0 without them
+ *	156	3940	zeroes
  *	4096	16 × n	peers, then zeroes to a multiple of 4096
+ *	20480	8 × n	with the compatible feature 1: the leaves' data lengths by place; 0: has no label
  *	32768	…	document: JSON text, at most 1 MiB, then zeroes to a multiple of 4096
  *	…	…	geometry: text, at most 256 KiB, then zeroes to a multiple of 4096
  *
@@ -51,6 +54,7 @@
 #include "label.h"
 
 #include "crc32c.h"
+#include "label_disk.h"
 
 #include <assert.h>
 #include <endian.h>
@@ -59,35 +63,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VERSION 1u
-#define HEAD_BYTES 4096u
-#define SECTOR 512u /* what a disk writes whole or not at all */
-#define DOCUMENT_OFFSET 32768u
-
-#define KNOWN_INCOMPATIBLE UINT64_C(0)
-#define KNOWN_COMPATIBLE UINT64_C(0)
-#define KNOWN_READONLY_COMPATIBLE UINT64_C(0)
-
-static const char label_magic[8] = { 'U', 'B', 'D', 'L', 'A', 'B', 'E', 'L' };
-
-struct head {
-	char magic[8];
-	uint32_t version, head_length;
-	uint32_t head_crc, peers_crc, document_crc, geometry_crc;
-	uint64_t incompatible, compatible, readonly_compatible;
-	unsigned char tree_uuid[16], leaf_uuid[16];
-	uint32_t place, leaf_count;
-	uint64_t data_offset, data_length, generation;
-	uint32_t flags, peer_bytes;
-	uint32_t document_length, geometry_length, document_offset, geometry_offset;
-	unsigned char reserved[3952];
-};
-
-struct disk_peer {
-	uint64_t generation;
-	uint32_t state, reserved;
-};
-
 _Static_assert(sizeof(struct head) == HEAD_BYTES, "the head is one block");
 _Static_assert(offsetof(struct head, head_crc) == 16, "byte table");
 _Static_assert(offsetof(struct head, incompatible) == 32, "byte table");
@@ -95,18 +70,21 @@ _Static_assert(offsetof(struct head, tree_uuid) == 56, "byte table");
 _Static_assert(offsetof(struct head, place) == 88, "byte table");
 _Static_assert(offsetof(struct head, generation) == 112, "byte table");
 _Static_assert(offsetof(struct head, document_length) == 128, "byte table");
-_Static_assert(offsetof(struct head, reserved) == 144, "byte table");
+_Static_assert(offsetof(struct head, updated) == 144, "byte table");
+_Static_assert(offsetof(struct head, reserved) == 156, "byte table");
 _Static_assert(offsetof(struct head, reserved) <= SECTOR, "a head is written whole or not at all");
 _Static_assert(sizeof(struct disk_peer) == 16, "byte table");
 _Static_assert(sizeof(uuid_t) == 16, "byte table");
 _Static_assert(HEAD_BYTES + LABEL_PEERS_MAX * sizeof(struct disk_peer) == LABEL_UPDATE_MAX,
 	"all peers fit");
-_Static_assert(LABEL_UPDATE_MAX <= DOCUMENT_OFFSET, "peers end before the document");
+_Static_assert(LABEL_UPDATE_MAX <= LENGTHS_OFFSET, "peers end before the lengths");
+_Static_assert(LENGTHS_OFFSET + LABEL_PEERS_MAX * sizeof(uint64_t) <= DOCUMENT_OFFSET,
+	"lengths end before the document");
 _Static_assert(DOCUMENT_OFFSET + LABEL_DOCUMENT_MAX + LABEL_GEOMETRY_MAX <= LABEL_COPY_STRIDE,
 	"a copy ends before the next");
 _Static_assert(LABEL_COPIES *LABEL_COPY_STRIDE <= LABEL_FRONT, "copies end before the data");
 
-static size_t rounded(size_t length)
+size_t label_rounded(size_t length)
 {
 	return (length + LABEL_BLOCK - 1) / LABEL_BLOCK * LABEL_BLOCK;
 }
@@ -116,7 +94,7 @@ uint64_t label_offset(uint64_t generation)
 	return generation % LABEL_COPIES * LABEL_COPY_STRIDE;
 }
 
-static uint32_t head_crc(const struct head *head)
+uint32_t head_crc(const struct head *head)
 {
 	struct head copy = *head;
 
@@ -135,11 +113,25 @@ static void encode_peers(const struct label *label, struct disk_peer *peers)
 		};
 }
 
+/* Returns their checksum; 0 where there are none. */
+static uint32_t encode_lengths(const struct label *label, uint64_t lengths[LABEL_PEERS_MAX])
+{
+	uint32_t i;
+
+	if (!label->lengths)
+		return 0;
+	for (i = 0; i < label->leaf_count; i++)
+		lengths[i] = htole64(label->lengths[i]);
+	return crc32c(lengths, label->leaf_count * sizeof(*lengths));
+}
+
 size_t label_encode(const struct label *label, void *memory)
 {
 	size_t peers_length = label->leaf_count * sizeof(struct disk_peer);
-	size_t length = HEAD_BYTES + rounded(peers_length);
+	size_t length = HEAD_BYTES + label_rounded(peers_length);
 	size_t document_length = strlen(label->document), geometry_length = strlen(label->geometry);
+	uint64_t compatible = label->compatible & ~COMPATIBLE_LENGTHS;
+	uint64_t lengths[LABEL_PEERS_MAX];
 	struct head *head = memory;
 
 	assert(label->leaf_count >= 1 && label->leaf_count <= LABEL_PEERS_MAX);
@@ -153,7 +145,7 @@ size_t label_encode(const struct label *label, void *memory)
 		.document_crc = htole32(crc32c(label->document, document_length)),
 		.geometry_crc = htole32(crc32c(label->geometry, geometry_length)),
 		.incompatible = htole64(label->incompatible),
-		.compatible = htole64(label->compatible),
+		.compatible = htole64(compatible | (label->lengths ? COMPATIBLE_LENGTHS : 0)),
 		.readonly_compatible = htole64(label->readonly_compatible),
 		.place = htole32(label->place),
 		.leaf_count = htole32(label->leaf_count),
@@ -165,7 +157,9 @@ size_t label_encode(const struct label *label, void *memory)
 		.document_length = htole32((uint32_t)document_length),
 		.geometry_length = htole32((uint32_t)geometry_length),
 		.document_offset = htole32(DOCUMENT_OFFSET),
-		.geometry_offset = htole32((uint32_t)(DOCUMENT_OFFSET + rounded(document_length))),
+		.geometry_offset = htole32((uint32_t)(DOCUMENT_OFFSET + label_rounded(document_length))),
+		.updated = htole64(label->updated),
+		.lengths_crc = htole32(encode_lengths(label, lengths)),
 	};
 	memcpy(head->magic, label_magic, sizeof(label_magic));
 	memcpy(head->tree_uuid, label->tree_uuid, sizeof(head->tree_uuid));
@@ -177,12 +171,15 @@ size_t label_encode(const struct label *label, void *memory)
 size_t label_encode_copy(const struct label *label, void *memory)
 {
 	size_t document_length = strlen(label->document), geometry_length = strlen(label->geometry);
-	size_t geometry_offset = DOCUMENT_OFFSET + rounded(document_length);
-	size_t length = geometry_offset + rounded(geometry_length);
+	size_t geometry_offset = DOCUMENT_OFFSET + label_rounded(document_length);
+	size_t length = geometry_offset + label_rounded(geometry_length);
+	uint64_t lengths[LABEL_PEERS_MAX];
 	char *bytes = memory;
 
 	memset(bytes, 0, length);
-	(void)label_encode(label, bytes); /* its length is within DOCUMENT_OFFSET */
+	(void)label_encode(label, bytes); /* its length is within LENGTHS_OFFSET */
+	if (encode_lengths(label, lengths))
+		memcpy(bytes + LENGTHS_OFFSET, lengths, label->leaf_count * sizeof(*lengths));
 	memcpy(bytes + DOCUMENT_OFFSET, label->document, document_length);
 	memcpy(bytes + geometry_offset, label->geometry, geometry_length);
 	return length;
@@ -197,11 +194,10 @@ size_t label_copy_length(const void *head)
 	length = (uint64_t)le32toh(h.geometry_offset) + le32toh(h.geometry_length);
 	if (length < DOCUMENT_OFFSET)
 		return DOCUMENT_OFFSET;
-	return length > LABEL_COPY_STRIDE ? LABEL_COPY_STRIDE : rounded(length);
+	return length > LABEL_COPY_STRIDE ? LABEL_COPY_STRIDE : label_rounded(length);
 }
 
-/* What a head of ours must say whatever its features, given that its checksum fits. */
-static const char *head_fault(const struct head *head, uint64_t offset)
+enum label_fault head_fault(const struct head *head, uint64_t offset)
 {
 	uint64_t data_offset = le64toh(head->data_offset), data_length = le64toh(head->data_length);
 	uint32_t leaf_count = le32toh(head->leaf_count);
@@ -209,49 +205,53 @@ static const char *head_fault(const struct head *head, uint64_t offset)
 
 	if (le32toh(head->head_length) != HEAD_BYTES ||
 		le32toh(head->peer_bytes) != sizeof(struct disk_peer))
-		return "its lengths are not those of its version";
+		return LABEL_BAD_LENGTHS;
 	if (leaf_count < 1 || leaf_count > LABEL_PEERS_MAX || le32toh(head->place) >= leaf_count)
-		return "its place is not within its tree";
+		return LABEL_BAD_PLACE;
 	if (data_offset < LABEL_FRONT || data_offset % LABEL_BLOCK || data_length == 0 ||
 		data_length > INT64_MAX - LABEL_TAIL ||
 		data_offset > INT64_MAX - LABEL_TAIL - data_length)
-		return "its data range is impossible";
+		return LABEL_BAD_RANGE;
 	if (generation == 0 || label_offset(generation) != offset)
-		return "its generation belongs into the other copy";
+		return LABEL_BAD_GENERATION;
 	if (uuid_is_null(head->tree_uuid) || uuid_is_null(head->leaf_uuid))
-		return "it has no UUIDs";
-	return NULL;
+		return LABEL_BAD_UUIDS;
+	return LABEL_WHOLE;
 }
 
 /* Where peers and texts are, and that they are there and whole. */
-static const char *texts_fault(const struct head *head, const char *copy, size_t length)
+static enum label_fault texts_fault(const struct head *head, const char *copy, size_t length)
 {
-	size_t peers_length = le32toh(head->leaf_count) * sizeof(struct disk_peer);
+	size_t leaf_count = le32toh(head->leaf_count);
 	size_t document_length = le32toh(head->document_length);
 	size_t geometry_length = le32toh(head->geometry_length);
 	size_t geometry_offset;
 
 	if (document_length > LABEL_DOCUMENT_MAX || geometry_length > LABEL_GEOMETRY_MAX)
-		return "its texts are too long";
-	geometry_offset = DOCUMENT_OFFSET + rounded(document_length);
+		return LABEL_LONG_TEXTS;
+	geometry_offset = DOCUMENT_OFFSET + label_rounded(document_length);
 	if (le32toh(head->document_offset) != DOCUMENT_OFFSET ||
 		le32toh(head->geometry_offset) != geometry_offset)
-		return "its texts are not where its version has them";
+		return LABEL_BAD_TEXTS;
 	if (length < geometry_offset + geometry_length)
-		return "it is cut short";
-	if (le32toh(head->peers_crc) != crc32c(copy + HEAD_BYTES, peers_length))
-		return "the checksum of its peers is wrong";
+		return LABEL_CUT_SHORT;
+	if (le32toh(head->peers_crc) !=
+		crc32c(copy + HEAD_BYTES, leaf_count * sizeof(struct disk_peer)))
+		return LABEL_BAD_PEERS;
+	if (le64toh(head->compatible) & COMPATIBLE_LENGTHS &&
+		le32toh(head->lengths_crc) !=
+			crc32c(copy + LENGTHS_OFFSET, leaf_count * sizeof(uint64_t)))
+		return LABEL_BAD_DATA_LENGTHS;
 	if (le32toh(head->document_crc) != crc32c(copy + DOCUMENT_OFFSET, document_length) ||
 		memchr(copy + DOCUMENT_OFFSET, '\0', document_length))
-		return "the checksum of its document is wrong";
+		return LABEL_BAD_DOCUMENT;
 	if (le32toh(head->geometry_crc) != crc32c(copy + geometry_offset, geometry_length) ||
 		memchr(copy + geometry_offset, '\0', geometry_length))
-		return "the checksum of its geometry is wrong";
-	return NULL;
+		return LABEL_BAD_GEOMETRY;
+	return LABEL_WHOLE;
 }
 
-/* A clause on what a newer program has put in, or false. */
-static bool head_is_newer(const struct head *head, char *why, size_t why_size)
+bool head_is_newer(const struct head *head, char *why, size_t why_size)
 {
 	uint64_t incompatible = le64toh(head->incompatible) & ~KNOWN_INCOMPATIBLE;
 	uint64_t readonly = le64toh(head->readonly_compatible) & ~KNOWN_READONLY_COMPATIBLE;
@@ -277,12 +277,8 @@ static bool head_is_newer(const struct head *head, char *why, size_t why_size)
 	return true;
 }
 
-static bool decode_fields(const struct head *head, const char *copy, struct label *label)
+void head_decode(const struct head *head, struct label *label)
 {
-	const struct disk_peer *peers = (const void *)(copy + HEAD_BYTES);
-	size_t geometry_offset = le32toh(head->geometry_offset);
-	uint32_t i;
-
 	*label = (struct label){
 		.incompatible = le64toh(head->incompatible),
 		.compatible = le64toh(head->compatible),
@@ -293,54 +289,92 @@ static bool decode_fields(const struct head *head, const char *copy, struct labe
 		.data_length = le64toh(head->data_length),
 		.generation = le64toh(head->generation),
 		.flags = le32toh(head->flags),
+		.updated = le64toh(head->updated),
 	};
 	memcpy(label->tree_uuid, head->tree_uuid, sizeof(uuid_t));
 	memcpy(label->leaf_uuid, head->leaf_uuid, sizeof(uuid_t));
+}
+
+bool peers_decode(const char *copy, struct label *label)
+{
+	uint32_t i;
+
 	label->peers = calloc(label->leaf_count, sizeof(*label->peers));
-	label->document = strndup(copy + DOCUMENT_OFFSET, le32toh(head->document_length));
-	label->geometry = strndup(copy + geometry_offset, le32toh(head->geometry_length));
-	if (!label->peers || !label->document || !label->geometry) {
-		label_finish(label);
-		return false;
-	}
-	for (i = 0; i < label->leaf_count; i++) {
+	for (i = 0; label->peers && i < label->leaf_count; i++) {
 		struct disk_peer peer;
 
-		memcpy(&peer, &peers[i], sizeof(peer));
+		memcpy(&peer, copy + HEAD_BYTES + i * sizeof(peer), sizeof(peer));
 		label->peers[i].generation = le64toh(peer.generation);
 		label->peers[i].state = le32toh(peer.state);
 	}
-	return true;
+	return label->peers != NULL;
+}
+
+static bool lengths_decode(const char *copy, struct label *label)
+{
+	uint32_t i;
+
+	if (!(label->compatible & COMPATIBLE_LENGTHS))
+		return true;
+	label->lengths = calloc(label->leaf_count, sizeof(*label->lengths));
+	for (i = 0; label->lengths && i < label->leaf_count; i++) {
+		uint64_t length;
+
+		memcpy(&length, copy + LENGTHS_OFFSET + i * sizeof(length), sizeof(length));
+		label->lengths[i] = le64toh(length);
+	}
+	return label->lengths != NULL;
+}
+
+static bool decode_all(const struct head *head, const char *copy, struct label *label)
+{
+	size_t geometry_offset = le32toh(head->geometry_offset);
+
+	head_decode(head, label);
+	label->document = strndup(copy + DOCUMENT_OFFSET, le32toh(head->document_length));
+	label->geometry = strndup(copy + geometry_offset, le32toh(head->geometry_length));
+	if (label->document && label->geometry && peers_decode(copy, label) &&
+		lengths_decode(copy, label))
+		return true;
+	label_finish(label);
+	return false;
+}
+
+enum label_fault label_check(const void *copy, size_t length, uint64_t offset)
+{
+	struct head head;
+	enum label_fault fault;
+
+	if (length < DOCUMENT_OFFSET)
+		return LABEL_CUT_SHORT;
+	memcpy(&head, copy, sizeof(head));
+	if (le32toh(head.head_crc) != head_crc(&head) || le32toh(head.version) == 0)
+		return LABEL_BAD_HEAD;
+	fault = head_fault(&head, offset);
+	return fault ? fault : texts_fault(&head, copy, length);
 }
 
 enum label_found label_decode(const void *copy, size_t length, uint64_t offset, struct label *label,
 	char *why, size_t why_size)
 {
+	enum label_fault fault;
 	struct head head;
-	const char *fault;
 
 	*label = (struct label){ 0 };
 	if (length < sizeof(label_magic) || memcmp(copy, label_magic, sizeof(label_magic)) != 0)
 		return LABEL_NONE;
-	fault = "it is cut short";
-	if (length < DOCUMENT_OFFSET)
+	fault = label_check(copy, length, offset);
+	if (fault == LABEL_CUT_SHORT && length < DOCUMENT_OFFSET)
 		goto corrupt;
 	memcpy(&head, copy, sizeof(head));
-	fault = "the checksum of its head is wrong";
-	if (le32toh(head.head_crc) != head_crc(&head) || le32toh(head.version) == 0)
-		goto corrupt;
-	if (head_is_newer(&head, why, why_size))
+	if (fault != LABEL_BAD_HEAD && head_is_newer(&head, why, why_size))
 		return LABEL_NEWER;
-	fault = head_fault(&head, offset);
-	if (!fault)
-		fault = texts_fault(&head, copy, length);
-	if (fault)
-		goto corrupt;
-	fault = "there is no memory to read it";
-	if (decode_fields(&head, copy, label))
+	if (fault == LABEL_WHOLE && decode_all(&head, copy, label))
 		return LABEL_FOUND;
+	if (fault == LABEL_WHOLE)
+		fault = LABEL_NO_MEMORY;
 corrupt:
-	snprintf(why, why_size, "%s", fault);
+	snprintf(why, why_size, "%s", label_fault_clause(fault));
 	return LABEL_CORRUPT;
 }
 
@@ -349,5 +383,6 @@ void label_finish(struct label *label)
 	free(label->peers);
 	free(label->document);
 	free(label->geometry);
+	free(label->lengths);
 	*label = (struct label){ 0 };
 }

@@ -62,9 +62,12 @@ struct label {
 	struct label_peer *peers; /* leaf_count of them; owned */
 	char *document; /* the tree's JSON text, NUL-ended; owned */
 	char *geometry; /* tree_geometry(), NUL-ended; owned */
+	uint64_t *lengths; /* every leaf's data_length by place, 0 for those without a label; or NULL:
+			      not known; owned. For the day when a leaf is away */
+	uint64_t updated; /* when it was written: seconds since 1970, 0 unknown. For people only */
 	bool damaged; /* label_read(): one copy is not whole. Torn by a crash, or rotten: no telling
 		       */
-	bool mixed; /* label_read(): the copies' texts differ, as label_update_texts() was
+	bool mixed; /* label_read(): the copies' texts or lengths differ, as label_update_texts() was
 		       interrupted */
 };
 
@@ -105,6 +108,32 @@ enum label_found {
 	LABEL_CORRUPT, /* our magic, but no copy is whole */
 	LABEL_UNREADABLE, /* an I/O error */
 };
+
+/* What is wrong with a copy. */
+enum label_fault {
+	LABEL_WHOLE, /* nothing */
+	LABEL_CUT_SHORT,
+	LABEL_BAD_HEAD,
+	LABEL_BAD_LENGTHS,
+	LABEL_BAD_PLACE,
+	LABEL_BAD_RANGE,
+	LABEL_BAD_GENERATION,
+	LABEL_BAD_UUIDS,
+	LABEL_LONG_TEXTS,
+	LABEL_BAD_TEXTS,
+	LABEL_BAD_PEERS,
+	LABEL_BAD_DATA_LENGTHS,
+	LABEL_BAD_DOCUMENT,
+	LABEL_BAD_GEOMETRY,
+	LABEL_NO_MEMORY,
+};
+
+/* "head_checksum" for programs, "the checksum of its head is wrong" for messages. */
+const char *label_fault_word(enum label_fault fault);
+const char *label_fault_clause(enum label_fault fault);
+
+/* The first fault of a copy with our magic, as label_decode() finds it, newer or not. Pure. */
+enum label_fault label_check(const void *copy, size_t length, uint64_t offset);
 
 /*
  * Takes apart the copy that begins at `offset` of a leaf: `copy` holds its first `length` bytes.

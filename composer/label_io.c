@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define WHY_MAX 200
 
@@ -34,6 +35,7 @@ int label_format(int fd, const struct label *label)
 	assert(label->generation >= LABEL_COPIES);
 	if (!memory)
 		return -ENOMEM;
+	each.updated = (uint64_t)time(NULL);
 	memset(memory, 0, LABEL_BLOCK);
 	for (i = 0; i < LABEL_COPIES && result == 0; i++)
 		result = leaf_io_write(fd, memory, LABEL_BLOCK, i * LABEL_COPY_STRIDE);
@@ -65,6 +67,7 @@ static int update(
 	if (!memory)
 		return -ENOMEM;
 	label->generation++;
+	label->updated = (uint64_t)time(NULL);
 	result = leaf_io_write(fd, memory, encode(label, memory), label_offset(label->generation));
 	if (result == 0)
 		result = leaf_io_flush(fd);
@@ -168,6 +171,14 @@ static void explain(const enum label_found *found, int chosen, char clauses[][WH
 		snprintf(why, why_size, "%s", clauses[chosen]);
 }
 
+static bool same_lengths(const struct label *a, const struct label *b)
+{
+	if (!a->lengths || !b->lengths)
+		return !a->lengths && !b->lengths;
+	return a->leaf_count == b->leaf_count &&
+	       !memcmp(a->lengths, b->lengths, a->leaf_count * sizeof(*a->lengths));
+}
+
 enum label_found label_read(int fd, uint64_t bytes, struct label *label, char *why, size_t why_size)
 {
 	struct label labels[LABEL_COPIES] = { { 0 } };
@@ -190,7 +201,8 @@ enum label_found label_read(int fd, uint64_t bytes, struct label *label, char *w
 	explain(found, chosen, clauses, why, why_size);
 	if (result == LABEL_FOUND && found[!chosen] == LABEL_FOUND)
 		labels[chosen].mixed = strcmp(labels[0].document, labels[1].document) != 0 ||
-				       strcmp(labels[0].geometry, labels[1].geometry) != 0;
+				       strcmp(labels[0].geometry, labels[1].geometry) != 0 ||
+				       !same_lengths(&labels[0], &labels[1]);
 	for (copy = 0; copy < LABEL_COPIES; copy++)
 		if (result == LABEL_FOUND && copy == chosen)
 			*label = labels[copy];

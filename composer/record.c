@@ -11,6 +11,7 @@
 #include "engine_internal.h"
 
 #include <errno.h>
+#include <time.h>
 
 /* Whether a leaf missed something: it or a node above it was failed by its parent. */
 static bool is_stale(const struct leaf *leaf)
@@ -59,6 +60,7 @@ static void record_write(struct engine *engine, struct leaf *leaf)
 	label_refresh(&leaf->label, engine->config.tree);
 	leaf->record.writing = sub;
 	leaf->record.waiting = NULL;
+	leaf->label.updated = (uint64_t)time(NULL);
 	sub->event.end = record_written;
 	sub->kind = IO_WRITE;
 	sub->flags = IO_FUA;

@@ -268,6 +268,37 @@ static void the_size_stays_while_the_smallest_leg_is_away(void **state)
 	scene_stop();
 }
 
+/* The same where the document doesn't say how long the leaf is: the other labels do. */
+static void the_size_stays_while_a_leaf_of_no_size_is_away(void **state)
+{
+	scene_file("a", SCENE_LEAF_BYTES + SCENE_MIB);
+	scene_file("b", SCENE_LEAF_BYTES);
+	scene_document("{'type':'mirror','children':[{'type':'file','path':'a'},"
+		       "{'type':'file','path':'b'}]}");
+	scene_run();
+	scene_rename("b", "away");
+	assert_true(scene_start(scene_degraded));
+	assert_int_equal(scene_assembled()->root->limits.size, SCENE_MIB);
+	scene_stop();
+}
+
+static void labels_that_lack_the_lengths_get_them(void **state)
+{
+	struct label label;
+
+	scene_two_legs("'mirror'");
+	scene_label("a", &label);
+	free(label.lengths);
+	label.lengths = NULL;
+	scene_relabel("a", &label);
+	label_finish(&label);
+	scene_run();
+	scene_label("a", &label);
+	assert_int_equal(label.lengths[0], SCENE_MIB);
+	assert_int_equal(label.lengths[1], SCENE_MIB);
+	label_finish(&label);
+}
+
 static void an_unclean_stop_is_remembered_until_a_resync(void **state)
 {
 	struct label label;
@@ -432,6 +463,8 @@ int main(void)
 		TEST(a_leg_is_used_if_the_last_stop_was_clean),
 		TEST(a_failed_legs_label_does_not_make_a_stop_unclean),
 		TEST(the_size_stays_while_the_smallest_leg_is_away),
+		TEST(the_size_stays_while_a_leaf_of_no_size_is_away),
+		TEST(labels_that_lack_the_lengths_get_them),
 		TEST(an_unclean_stop_is_remembered_until_a_resync),
 		TEST(without_redundancy_nothing_is_unsynced),
 		TEST(a_leaf_that_has_shrunk_is_refused_or_left_out),

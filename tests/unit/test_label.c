@@ -19,7 +19,7 @@
 
 #define LEAF_BYTES (LABEL_FRONT + LABEL_TAIL + (UINT64_C(8) << 20))
 #define HEAD_CRC 16
-#define HEAD_FIELDS 144 /* bytes of the head that are in use */
+#define HEAD_FIELDS 156 /* bytes of the head that are in use */
 #define WHY 256
 
 /* How many more writes reach the file; the next one stops half-way, later ones don't happen. */
@@ -40,6 +40,7 @@ ssize_t pwrite(int fd, const void *bytes, size_t length, off_t offset)
 }
 
 static char document[] = "{ \"format\": 1, \"name\": \"vol0\" }\n";
+static uint64_t lengths[LABEL_PEERS_MAX] = { UINT64_C(1) << 40, UINT64_C(8) << 20, 0 };
 static char geometry[] = "stripe(chunk_size=65536)[leaf,leaf,leaf]";
 
 static struct label sample(struct label_peer *peers)
@@ -54,6 +55,8 @@ static struct label sample(struct label_peer *peers)
 		.peers = peers,
 		.document = document,
 		.geometry = geometry,
+		.lengths = lengths,
+		.updated = UINT64_C(1) << 33,
 	};
 
 	peers[0] = (struct label_peer){ .generation = 7 };
@@ -92,6 +95,7 @@ static void assert_same(const struct label *a, const struct label *b)
 	for (i = 0; i < a->leaf_count; i++) {
 		assert_int_equal(a->peers[i].generation, b->peers[i].generation);
 		assert_int_equal(a->peers[i].state, b->peers[i].state);
+		assert_int_equal(a->lengths[i], b->lengths[i]);
 	}
 }
 
@@ -185,6 +189,9 @@ static void the_bytes_are_those_of_the_table(void **state)
 	assert_memory_equal(copy + 88, "\1\0\0\0\3\0\0\0\0\0\x40\0\0\0\0\0\0\0\x80\0\0\0\0\0", 24);
 	assert_memory_equal(copy + 112, "\2\0\0\0\0\0\0\0\1\0\0\0\x10\0\0\0", 16);
 	assert_memory_equal(copy + 4096 + 32, "\x9\0\0\0\0\0\0\0\1\0\0\0\0\0\0\0", 16);
+	assert_memory_equal(copy + 40, "\1\0\0\0\0\0\0\0", 8);
+	assert_memory_equal(copy + 144, "\0\0\0\0\2\0\0\0", 8);
+	assert_memory_equal(copy + 20480, "\0\0\0\0\0\1\0\0\0\0\x80\0\0\0\0\0", 16);
 	assert_memory_equal(copy + 32768, document, strlen(document));
 	assert_memory_equal(copy + 32768 + 4096, geometry, strlen(geometry));
 	assert_int_equal(length, 32768 + 2 * 4096);
@@ -202,6 +209,28 @@ static void a_label_that_was_written_is_read_back(void **state)
 	assert_int_equal(found_on(fd, &read), LABEL_FOUND);
 	assert_same(&label, &read);
 	assert_false(read.damaged);
+	label_finish(&read);
+	close(fd);
+}
+
+static void a_label_without_the_leaves_lengths_is_read_too(void **state)
+{
+	struct label_peer peers[3];
+	struct label label = sample(peers), read;
+	int fd = leaf_make();
+
+	(void)state;
+	label.lengths = NULL;
+	assert_int_equal(label_format(fd, &label), 0);
+	assert_int_equal(found_on(fd, &read), LABEL_FOUND);
+	assert_null(read.lengths);
+	assert_false(read.mixed);
+	label_finish(&read);
+	label.lengths = lengths; /* one copy has them: a head of theirs must not come to the other */
+	assert_int_equal(label_update_texts(fd, &label), 0);
+	assert_int_equal(found_on(fd, &read), LABEL_FOUND);
+	assert_int_equal(read.lengths[0], lengths[0]);
+	assert_true(read.mixed);
 	label_finish(&read);
 	close(fd);
 }
@@ -384,7 +413,7 @@ static void what_a_newer_program_wrote_is_left_alone(void **state)
 			"reading only" },
 		{ 120, 4, 16, "its label has flags 0x10 unknown to this program" },
 	};
-	uint64_t any = UINT64_MAX;
+	uint64_t any = UINT64_MAX - 1; /* all but the one that we know */
 	char why[WHY];
 	size_t i;
 
@@ -602,6 +631,7 @@ int main(void)
 		cmocka_unit_test(both_ways_of_crc32c_agree),
 		cmocka_unit_test(the_bytes_are_those_of_the_table),
 		cmocka_unit_test(a_label_that_was_written_is_read_back),
+		cmocka_unit_test(a_label_without_the_leaves_lengths_is_read_too),
 		cmocka_unit_test(the_longest_label_fits),
 		cmocka_unit_test(updates_take_turns_and_the_newer_copy_is_read),
 		cmocka_unit_test(no_flipped_bit_goes_unnoticed),
