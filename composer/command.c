@@ -4,7 +4,9 @@
 
 #include "json.h"
 #include "nearest.h"
+#include "status.h"
 
+#include <json-c/json_object.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +43,20 @@ int command_fail(struct err *err)
 void command_note(struct err *notes)
 {
 	(void)command_fail(notes); /* printed the same way, only that nothing has failed */
+}
+
+int command_print_json(struct json_object *made, struct err *err)
+{
+	const char *text = json_object_to_json_string_ext(
+		made, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+	struct json *parsed = json_parse("output", text, strlen(text), err);
+
+	if (!parsed)
+		return -1;
+	json_print(parsed, stdout);
+	printf("\n");
+	json_destroy(parsed);
+	return 0;
 }
 
 int command_misused(const struct command *command, const char *format, ...)

@@ -20,6 +20,7 @@
 #define PROGRAM_VERSION "0.1"
 
 #define COMMAND_OPTIONS_MAX 8
+#define COMMAND_LEAVES_MAX 1024 /* operands of verbs that take leaves: a tree has no more */
 
 #define STATUS_DONE 0
 #define STATUS_FAILED 1
@@ -64,6 +65,11 @@ int command_misused(const struct command *command, const char *format, ...)
 
 /* A size as people type it: what documents allow, and 96K, 1M, 2G, 1T. False: it is none. */
 bool command_size(const char *text, uint64_t *bytes);
+
+struct json_object; /* json-c's */
+
+/* Prints it to stdout, indented, as all verbs do. 0, or -1 with a message. */
+int command_print_json(struct json_object *made, struct err *err);
 
 /* Prints what isn't a failure but should be known, to stderr; finishes it. */
 void command_note(struct err *notes);

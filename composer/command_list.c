@@ -38,22 +38,14 @@ static void add_json(struct json_object *list, const struct device_found *device
 static int print_json(const struct device_found *devices, unsigned count, struct err *err)
 {
 	struct json_object *list = json_object_new_array();
-	const char *text;
-	struct json *parsed;
 	unsigned i;
+	int result;
 
 	for (i = 0; i < count; i++)
 		add_json(list, &devices[i]);
-	text = json_object_to_json_string_ext(
-		list, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
-	parsed = json_parse("list", text, strlen(text), err);
+	result = command_print_json(list, err);
 	json_object_put(list);
-	if (!parsed)
-		return -1;
-	json_print(parsed, stdout);
-	printf("\n");
-	json_destroy(parsed);
-	return 0;
+	return result;
 }
 
 static void print_text(const struct device_found *devices, unsigned count)

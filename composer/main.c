@@ -9,6 +9,7 @@
 
 extern const struct command create_command, delete_command, list_command, status_command;
 extern const struct command check_command, explain_command, replay_command;
+extern const struct command examine_command, wipe_command;
 
 /* A new verb adds its line here. */
 static const struct command *const commands[] = {
@@ -19,6 +20,8 @@ static const struct command *const commands[] = {
 	&check_command,
 	&explain_command,
 	&replay_command,
+	&examine_command,
+	&wipe_command,
 };
 #define COMMANDS (sizeof(commands) / sizeof(*commands))
 
