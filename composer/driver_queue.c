@@ -95,6 +95,7 @@ static void tag_ended(struct event *event, int result)
 			fprintf(stderr, "queue %u tag %u: command refused: %s\n", queue->number,
 				tag->number, strerror(-result));
 		queue->live_tags--;
+		engine_quiesce(queue->queue.engine);
 		return;
 	}
 	if (request_read(&request, &queue->descriptors[tag->number]))
@@ -132,7 +133,8 @@ static int queue_setup(struct driver_queue *queue)
 	int result;
 
 	if ((type->prepare && type->prepare(queue, &config) < 0) ||
-		queue_open(&queue->queue, &config, &queue->err) < 0 || descriptors_map(queue) < 0 ||
+		queue_open(&queue->queue, &config, &queue->err) < 0 ||
+		queue_listen(&queue->queue, &queue->err) < 0 || descriptors_map(queue) < 0 ||
 		(type->open && type->open(queue) < 0))
 		return -1;
 	for (i = 0; i < queue->depth; i++) {
@@ -159,8 +161,10 @@ static void *queue_thread(void *argument)
 	bool is_ready = queue_setup(queue) == 0;
 
 	(void)sem_post(&queue->ready); /* can't overflow: posted once */
-	while (is_ready && queue->live_tags > 0 && uring_run(&queue->queue.uring) == 0)
+	while (is_ready && (queue->live_tags > 0 || engine_is_working(queue->queue.engine)) &&
+		uring_run(&queue->queue.uring) == 0)
 		;
+	queue_deafen(&queue->queue);
 	uring_close(&queue->queue.uring); /* only this thread may: it is the ring's single issuer */
 	if (is_ready && write(queue->ended_fd, &one, sizeof(one)) < 0)
 		abort(); /* an eventfd that nobody overfills */
@@ -171,6 +175,7 @@ static void queue_finish(struct driver_queue *queue)
 {
 	unsigned long page = (unsigned long)sysconf(_SC_PAGESIZE);
 
+	queue_forget(&queue->queue);
 	queue_close(&queue->queue);
 	if (queue->type->close)
 		queue->type->close(queue);

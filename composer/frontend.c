@@ -148,10 +148,25 @@ fail:
 	return -1;
 }
 
+bool frontend_call(struct frontend *frontend, frontend_function *function, void *argument)
+{
+	return queue_call(&frontend->queues[0]->queue, function, argument);
+}
+
+static void begin(struct engine *engine, void *argument)
+{
+	(void)argument;
+	engine_begin(engine);
+}
+
 int frontend_start(struct frontend *frontend, struct err *err)
 {
-	int result = frontend->type->start(frontend);
+	unsigned i;
+	int result;
 
+	for (i = 0; i < frontend->queue_count; i++) /* start() notices a queue that has ended */
+		(void)queue_call(&frontend->queues[i]->queue, begin, NULL);
+	result = frontend->type->start(frontend);
 	if (result < 0)
 		return err_add(err, "%s: the driver can't start the disk: %s", frontend->path,
 			strerror(-result));

@@ -27,8 +27,16 @@ int frontend_check(const struct tree *tree, struct err *err);
 int frontend_open(struct frontend **frontend, struct tree *tree, bool trace, struct err *err);
 
 /*
+ * Has the function called with the engine of the first queue, in that queue's thread, between
+ * requests, and waits for it: for a node's commands, which are there on devices of one queue only.
+ * False: the queue has ended, and it wasn't called.
+ */
+typedef void frontend_function(struct engine *engine, void *argument);
+bool frontend_call(struct frontend *frontend, frontend_function *function, void *argument);
+
+/*
  * Makes the disk: when this returns 0 it can be opened, and requests may have come before. -1 with
- * a message; then frontend_close() is next.
+ * a message; then frontend_close() is next. From here on nodes are asked for work, too.
  */
 int frontend_start(struct frontend *frontend, struct err *err);
 

@@ -69,6 +69,8 @@ int queue_open(struct queue *queue, const struct queue_config *config, struct er
 
 	queue->backend = config->backend;
 	queue->backend.submit = backing_file_submit;
+	queue->backend.now = queue_now;
+	queue->backend.timer = queue_timer_set;
 	if (engine_open(&queue->engine, &engine, err) < 0 || ring_open(queue, config, err) < 0 ||
 		buffers_open(queue, length, err) < 0)
 		return -1;

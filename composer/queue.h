@@ -3,8 +3,8 @@
  * A queue: one ring, one engine and the buffers of its tags, as every front-end needs them.
  *
  * Opened, run and closed by one thread, as the ring belongs to it. The front-end gives the commit;
- * sub-I/Os go to backing_file.c. Fixed file 0 is the front-end's (the char device), 1 + place are
- * the leaves.
+ * sub-I/Os go to backing_file.c, the engine's clock and timer are queue_time.c's. Fixed file 0 is
+ * the front-end's (the char device), 1 + place are the leaves.
  */
 #ifndef COMPOSER_QUEUE_H
 #define COMPOSER_QUEUE_H
@@ -13,8 +13,13 @@
 #include "tree.h"
 #include "uring.h"
 
+#include <pthread.h>
+
 #define QUEUE_FILE_FRONTEND 0
 #define QUEUE_FILE_LEAVES 1
+
+/* Something that another thread wants done with the engine, in the queue's own thread. */
+typedef void queue_function(struct engine *engine, void *argument);
 
 struct queue {
 	struct uring uring;
@@ -23,6 +28,22 @@ struct queue {
 	size_t buffers_length;
 	bool is_registered; /* the buffers are the ring's fixed buffer 0 */
 	struct engine_backend backend;
+	struct queue_timer {
+		struct event event, moved;
+		struct __kernel_timespec when;
+		bool is_set;
+	} timer;
+	struct queue_calls {
+		struct event event;
+		pthread_mutex_t mutex;
+		pthread_cond_t changed;
+		int fd; /* an eventfd that wakes the queue's thread */
+		uint64_t count; /* what is read from it */
+		bool is_listening; /* all this is there */
+		queue_function *function; /* to be called; NULL: none */
+		void *argument;
+		bool has_ended; /* nobody will answer any more */
+	} calls;
 };
 
 struct queue_config {
@@ -30,7 +51,8 @@ struct queue_config {
 	unsigned depth;
 	int frontend_fd; /* -1: none */
 	bool trace;
-	/* See engine.h; `submit` is set by queue_open(), and the queue is their context. */
+	/* See engine.h; `submit`, `now` and `timer` are set by queue_open(), and the queue is their
+	 * context. */
 	struct engine_backend backend;
 };
 
@@ -42,6 +64,22 @@ int queue_open(struct queue *queue, const struct queue_config *config, struct er
 void queue_close(struct queue *queue);
 
 void *queue_buffer(const struct queue *queue, unsigned tag, uint32_t max_io);
+
+/*
+ * Calls from the main thread (queue_call.c). From queue_listen(), which the queue's thread calls once
+ * the queue is open, until its queue_deafen(), queue_call() has the function called in that thread,
+ * between requests, and waits for it. False: nobody listens (any more), and it isn't called.
+ * queue_forget() when the queue's thread is gone. All three are fine where there was no
+ * queue_listen().
+ */
+int queue_listen(struct queue *queue, struct err *err);
+void queue_deafen(struct queue *queue);
+bool queue_call(struct queue *queue, queue_function *function, void *argument);
+void queue_forget(struct queue *queue);
+
+/* The engine's clock and timer (queue_time.c): an engine_backend's now() and timer(). */
+uint64_t queue_now(void *context);
+void queue_timer_set(void *context, uint64_t when);
 
 /* The sub-I/Os' way to the kernel (backing_file.c): an engine_backend's submit(). */
 void backing_file_submit(void *context, struct sub_io *sub);

@@ -137,6 +137,17 @@ static int wait_until(struct replay *replay, unsigned busy, struct err *err)
 	return result < 0 ? err_add(err, "io_uring: %s", strerror(-result)) : 0;
 }
 
+/* Lets end what the nodes do by themselves, so that the leaves can be stopped. */
+static int end_work(struct replay *replay, struct err *err)
+{
+	int result = 0;
+
+	engine_quiesce(replay->queue.engine);
+	while (engine_is_working(replay->queue.engine) && result == 0)
+		result = uring_run(&replay->queue.uring);
+	return result < 0 ? err_add(err, "io_uring: %s", strerror(-result)) : 0;
+}
+
 static int replay_request(struct replay *replay, const struct request *request, uint64_t line,
 	const char *seed, struct err *err)
 {
@@ -245,10 +256,14 @@ int replay_run(struct tree *tree, FILE *script, const char *name, FILE *out, boo
 	replay->depth = 1;
 	tree->device.fan_out = FAN_OUT_GATHERED;
 	result = queue_open(&replay->queue, &config, err);
+	if (result == 0)
+		engine_begin(replay->queue.engine);
 	while (result == 0 && fgets(text, sizeof(text), script))
 		result = line_run(replay, text, ++line, err);
 	if (replay->busy)
 		result = wait_until(replay, 0, err) < 0 ? -1 : result;
+	if (replay->queue.engine && end_work(replay, err) < 0)
+		result = -1;
 	print_reports(replay);
 	if (result == 0 && replay->failures)
 		result = 1;
