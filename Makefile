@@ -7,6 +7,7 @@
 # make fuzz       libFuzzer: T=json, label, control or plan; MINUTES
 # make coverage   lines that the unit tests and the simulator run
 # make soak       the simulator on fresh seeds for MINUTES
+# make replay     the legs of a VM under load as power cuts may leave them, each opened and judged
 # make check-debug  the VM tests on a kernel with KASAN, lockdep and kmemleak, built once
 # make demo       the main job in a small VM, to watch
 # make bench      instructions per I/O beside the kernel's own dm and md, in a VM
@@ -42,7 +43,7 @@ HELPERS := $(patsubst tests/unit/%.c,$(BUILD)/asan/tests/unit/%.o,\
 HELPERS := $(filter-out %_main.o,$(HELPERS))
 
 .DELETE_ON_ERROR:
-.PHONY: all soak mutants mutants-built fuzz coverage check check-unit check-layers check-vm check-debug demo bench kmod install clean deps format
+.PHONY: all soak mutants mutants-built fuzz coverage check check-unit check-layers check-vm check-debug demo replay bench kmod install clean deps format
 
 all: $(BUILD)/ubd-compose $(if $(wildcard $(KDIR)/Makefile),kmod)
 
@@ -147,6 +148,11 @@ coverage:
 MINUTES ?= 10
 soak: $(BUILD)/tests/sim
 	@$< --seconds $$(($(MINUTES) * 60))
+
+# Crash replay: every point of 100 epochs for each tree of tests/replay/trees, on both kernels.
+replay: all
+	@tests/replay/run -k 6.1
+	@tests/replay/run -k 6.12
 
 check-debug: all
 	@kernel=$$(tests/vm/build-debug-kernel) && tests/vm/check -j 1 -k "$$kernel"

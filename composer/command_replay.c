@@ -87,6 +87,7 @@ const struct command replay_command = {
 		   "\n"
 		   "  write OFFSET LENGTH SEED [fua]\n"
 		   "  read OFFSET LENGTH [SEED]\n"
+		   "  save OFFSET LENGTH FILE    the bytes go to FILE, which is made or replaced\n"
 		   "  zeroes OFFSET LENGTH\n"
 		   "  discard OFFSET LENGTH\n"
 		   "  flush\n"

@@ -12,9 +12,11 @@
 #include "queue.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define DEPTH_MAX 128
 #define LINE_MAX_BYTES 4096
@@ -25,7 +27,14 @@ struct slot {
 	uint64_t line;
 	uint64_t seed;
 	bool is_busy, is_checked;
+	int save_fd; /* READ: where its bytes go, at save_offset; -1: nowhere */
+	uint64_t save_offset;
 	char *report; /* its line of output, printed in script order */
+};
+
+struct save {
+	int fd;
+	uint64_t begin;
 };
 
 struct replay {
@@ -110,6 +119,10 @@ static void replay_commit(void *context, unsigned tag, int result, bool linked)
 	(void)linked; /* never: the queue is gathered, as there is no command to link */
 	if (result >= 0 && slot->is_checked)
 		same = pattern_check(data, slot->seed, request->offset, request->length);
+	if (result >= 0 && slot->save_fd >= 0 &&
+		pwrite(slot->save_fd, data, request->length, (off_t)slot->save_offset) !=
+			(ssize_t)request->length)
+		result = errno ? -errno : -ENOSPC;
 	if (result < 0)
 		(void)snprintf(outcome, sizeof(outcome), "%s", strerror(-result));
 	else if (same != request->length)
@@ -148,8 +161,9 @@ static int end_work(struct replay *replay, struct err *err)
 	return result < 0 ? err_add(err, "io_uring: %s", strerror(-result)) : 0;
 }
 
+/* `save`: READ's bytes go to save->fd as well, at the offset beyond save->begin. NULL: nowhere. */
 static int replay_request(struct replay *replay, const struct request *request, uint64_t line,
-	const char *seed, struct err *err)
+	const char *seed, const struct save *save, struct err *err)
 {
 	unsigned tag = (unsigned)(replay->begun % DEPTH_MAX);
 	struct slot *slot = &replay->slots[tag];
@@ -160,7 +174,11 @@ static int replay_request(struct replay *replay, const struct request *request, 
 	while (slot->is_busy || replay->begun - replay->printed >= DEPTH_MAX)
 		if (wait_until(replay, replay->busy - 1, err) < 0)
 			return -1;
-	*slot = (struct slot){ .request = *request, .line = line, .is_busy = true };
+	*slot = (struct slot){ .request = *request, .line = line, .is_busy = true, .save_fd = -1 };
+	if (save) {
+		slot->save_fd = save->fd;
+		slot->save_offset = request->offset - save->begin;
+	}
 	slot->seed = seed ? strtoull(seed, NULL, 0) : 0;
 	slot->is_checked = request->kind == IO_READ && seed;
 	if (request->kind == IO_WRITE)
@@ -209,7 +227,36 @@ static int verb_run(struct replay *replay, const struct verb *verb, char *const 
 		return line_err(replay, line, "unknown word", words[4], err);
 	if (count == 5)
 		request.flags = IO_FUA;
-	return replay_request(replay, &request, line, count > 3 ? words[3] : NULL, err);
+	return replay_request(replay, &request, line, count > 3 ? words[3] : NULL, NULL, err);
+}
+
+/* save OFFSET LENGTH FILE: reads of max_io_size, which may be many. */
+static int save_run(struct replay *replay, char *const *words, uint64_t line, struct err *err)
+{
+	struct request request = { .kind = IO_READ, .data.home = DATA_REQUEST };
+	struct save save;
+	uint64_t end;
+	int result = 0;
+
+	if (!json_parse_size(words[1], &save.begin) || !json_parse_size(words[2], &end) ||
+		end > UINT64_MAX - save.begin)
+		return line_err(replay, line, "offset and length must be sizes", words[1], err);
+	save.fd = open(words[3], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	if (save.fd < 0)
+		return line_err(replay, line, strerror(errno), words[3], err);
+	end += save.begin;
+	for (request.offset = save.begin; request.offset < end && result == 0;
+		request.offset += request.length) {
+		request.length = end - request.offset;
+		if (request.length > replay->tree->device.max_io_size)
+			request.length = replay->tree->device.max_io_size;
+		result = replay_request(replay, &request, line, NULL, &save, err);
+	}
+	if (wait_until(replay, 0, err) < 0)
+		result = -1;
+	if (close(save.fd) < 0 && result == 0)
+		result = line_err(replay, line, strerror(errno), words[3], err);
+	return result;
 }
 
 static int line_run(struct replay *replay, char *text, uint64_t line, struct err *err)
@@ -232,6 +279,8 @@ static int line_run(struct replay *replay, char *text, uint64_t line, struct err
 		replay->depth = (unsigned)number;
 		return 0;
 	}
+	if (!strcmp(words[0], "save") && count == 4)
+		return save_run(replay, words, line, err);
 	for (i = 0; i < sizeof(verbs) / sizeof(*verbs); i++)
 		if (!strcmp(words[0], verbs[i].name))
 			return verb_run(replay, &verbs[i], words, count, line, err);

@@ -6,6 +6,7 @@
  * One request per line; `#` begins a comment; sizes as in documents:
  *   write OFFSET LENGTH SEED [fua]   fill with a pattern that depends on seed and offset
  *   read OFFSET LENGTH [SEED]        prints a CRC32C; with a seed, compares with that pattern
+ *   save OFFSET LENGTH FILE          the bytes go to FILE, which is made or replaced
  *   zeroes OFFSET LENGTH             write-zeroes
  *   discard OFFSET LENGTH
  *   flush

@@ -23,5 +23,13 @@ echo 'bogus 1 2' | ubd-compose replay tree.json - >out 2>err && fail 'a bad scri
 grep -q 'bogus' err || fail "the bad line is not told: $(cat err)"
 ok 'a bad script is refused'
 rm -f d0.img d1.img before out err
+printf 'write 0 65536 1\nsave 4096 8192 part\nread 4096 4096\n' | ubd-compose replay tree.json - >out 2>err || fail "save: $(cat out err)"
+expect 'save writes what was asked for' 8192 "$(stat -c %s part)"
+printf 'write 0 8192 1\nsave 0 4096 whole\n' | ubd-compose replay tree.json - >out 2>err || fail "save: $(cat out err)"
+cmp -s whole part && fail 'two ranges are saved as the same bytes'
+ok 'and the bytes of that range'
+printf 'save 0 4096 no/where\n' | ubd-compose replay tree.json - >out 2>err && fail 'a file that cannot be made is accepted'
+grep -q 'no/where' err || fail "the file that can't be made is not told: $(cat err)"
+rm -f d0.img d1.img part whole out err
 answers 'a script that is missing' 1 '' 'ubd-compose: none: No such file or directory' ubd-compose replay tree.json none
 leaves_nothing 'a missing script' 'script tree.json'
