@@ -8,6 +8,7 @@
 # make coverage   lines that the unit tests and the simulator run
 # make soak       the simulator on fresh seeds for MINUTES
 # make replay     the legs of a VM under load as power cuts may leave them, each opened and judged
+# make differential  REQUESTS random requests for each pair, to ours and to the kernel's dm and md
 # make check-debug  the VM tests on a kernel with KASAN, lockdep and kmemleak, built once
 # make demo       the main job in a small VM, to watch
 # make bench      instructions per I/O beside the kernel's own dm and md, in a VM
@@ -43,7 +44,7 @@ HELPERS := $(patsubst tests/unit/%.c,$(BUILD)/asan/tests/unit/%.o,\
 HELPERS := $(filter-out %_main.o,$(HELPERS))
 
 .DELETE_ON_ERROR:
-.PHONY: all soak mutants mutants-built fuzz coverage check check-unit check-layers check-vm check-debug demo replay bench kmod install clean deps format
+.PHONY: all soak mutants mutants-built fuzz coverage check check-unit check-layers check-vm check-debug demo replay differential bench kmod install clean deps format
 
 all: $(BUILD)/ubd-compose $(if $(wildcard $(KDIR)/Makefile),kmod)
 
@@ -153,6 +154,14 @@ soak: $(BUILD)/tests/sim
 replay: all
 	@tests/replay/run -k 6.1
 	@tests/replay/run -k 6.12
+
+# The same requests to ours and to dm and md, twelve pairs: make differential REQUESTS=84000
+REQUESTS ?= 84000
+differential: all
+	@tests/vm/differential/build
+	@echo $(REQUESTS) >$(BUILD)/requests
+	@tests/vm/run -k 6.12 -m 1536 -t 14400 -f tests/vm/guest.sh -f $(BUILD)/requests \
+		-f tests/vm/differential/differential.t sh differential.t
 
 check-debug: all
 	@kernel=$$(tests/vm/build-debug-kernel) && tests/vm/check -j 1 -k "$$kernel"
