@@ -33,12 +33,7 @@ bool tree_is_redundant(const struct tree *tree)
 
 bool leaf_has_failed(const struct leaf *leaf)
 {
-	const struct node *node;
-
-	for (node = leaf->node; node; node = node->parent)
-		if (node->failed)
-			return true;
-	return false;
+	return node_has_failed(leaf->node);
 }
 
 bool leaf_is_used(const struct leaf *leaf)

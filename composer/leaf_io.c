@@ -5,6 +5,8 @@
 #include "label.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -74,6 +76,16 @@ int leaf_io_zero(int fd, uint64_t length, uint64_t offset)
 	}
 	free(zeroes);
 	return result;
+}
+
+int leaf_io_punch(int fd, uint64_t length, uint64_t offset)
+{
+	int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+
+	while (fallocate(fd, mode, (off_t)offset, (off_t)length) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return 0;
 }
 
 int leaf_io_flush(int fd)

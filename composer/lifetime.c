@@ -20,17 +20,9 @@ int lifetime_prepare(struct tree *tree, const struct assemble_options *options, 
 
 int lifetime_start(struct tree *tree, struct err *err)
 {
-	return assemble_start(tree, err);
-}
-
-void lifetime_undo(struct tree *tree, bool started)
-{
-	struct err err = { 0 };
-
-	if (started)
-		(void)assemble_stop(tree, &err);
-	err_finish(&err); /* why all is undone has been said */
-	leaves_close(tree, true);
+	if (assemble_start(tree, err) < 0)
+		return -1;
+	return tree_load(tree, err);
 }
 
 static int flush(struct tree *tree, struct err *err)
@@ -49,12 +41,28 @@ static int flush(struct tree *tree, struct err *err)
 	return err->count == before ? 0 : -1;
 }
 
+/* What the nodes keep, then the leaves, then the labels, which say that all that is so. */
+static int stop(struct tree *tree, struct err *err)
+{
+	if (tree_unload(tree, err) < 0 || flush(tree, err) < 0)
+		return -1;
+	return assemble_stop(tree, err);
+}
+
+void lifetime_undo(struct tree *tree, bool started)
+{
+	struct err err = { 0 };
+
+	if (started)
+		(void)stop(tree, &err); /* else the next start meets an unclean stop */
+	err_finish(&err); /* why all is undone has been said */
+	leaves_close(tree, true);
+}
+
 int lifetime_stop(struct tree *tree, struct err *err)
 {
-	int result = flush(tree, err);
+	int result = stop(tree, err);
 
-	if (result == 0)
-		result = assemble_stop(tree, err);
 	leaves_close(tree, false);
 	return result;
 }

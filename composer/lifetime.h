@@ -15,7 +15,9 @@
 int lifetime_prepare(struct tree *tree, const struct assemble_options *options, struct err *err,
 	struct err *notes);
 
-/* Formats what is to be, and marks the labels as open: requests may follow. 0, or -1 with messages.
+/*
+ * Formats what is to be, marks the labels as open, and has the nodes load what they keep: requests
+ * may follow. 0, or -1 with messages; then lifetime_undo() is next.
  */
 int lifetime_start(struct tree *tree, struct err *err);
 
@@ -27,8 +29,9 @@ int lifetime_start(struct tree *tree, struct err *err);
 void lifetime_undo(struct tree *tree, bool started);
 
 /*
- * All requests have ended: flushes the leaves, marks the labels clean and closes. If a leaf can't
- * be flushed the labels stay as they are, so that the next start knows. 0, or -1 with messages.
+ * All requests have ended: has the nodes unload, flushes the leaves, marks the labels clean and
+ * closes. If a node can't unload or a leaf can't be flushed the labels stay as they are, so that the
+ * next start knows. 0, or -1 with messages.
  */
 int lifetime_stop(struct tree *tree, struct err *err);
 

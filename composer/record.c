@@ -13,17 +13,6 @@
 #include <errno.h>
 #include <time.h>
 
-/* Whether a leaf missed something: it or a node above it was failed by its parent. */
-static bool is_stale(const struct leaf *leaf)
-{
-	const struct node *node;
-
-	for (node = leaf->node; node; node = node->parent)
-		if (node->failed)
-			return true;
-	return false;
-}
-
 /*
  * What others may say of a leaf: a generation that is being written could be lost in a crash, and
  * the leaf would then look like an older copy of itself.
@@ -41,7 +30,7 @@ static void label_refresh(struct label *label, const struct tree *tree)
 	for (place = 0; place < tree->leaf_count; place++) {
 		struct label_peer *peer = &label->peers[place];
 
-		if (is_stale(tree->leaves[place])) {
+		if (node_has_failed(tree->leaves[place]->node)) {
 			peer->state = LABEL_PEER_STALE;
 		} else if (tree->leaves[place]->labelled) {
 			peer->state = LABEL_PEER_IN_SYNC;

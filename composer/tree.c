@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The tree: takes a document apart into nodes, and derives limits upwards. It opens no file. */
+/* The tree: takes a document apart into nodes. It opens no file; what follows is tree_open.c's. */
 #include "tree.h"
 
 #include "schema.h"
@@ -264,50 +264,6 @@ void tree_destroy(struct tree *tree)
 	free(tree->file);
 	free(tree->directory);
 	free(tree);
-}
-
-/* Settings of the device that only the open tree can judge. */
-static void device_check(struct tree *tree, struct err *err)
-{
-	struct limits *limits = &tree->root->limits;
-	struct device *device = &tree->device;
-	const struct json *json = json_get(tree->document, "device");
-	unsigned i;
-
-	for (i = 0; i < tree->node_count && device->queues > 1; i++)
-		if (tree->nodes[i]->type->single_queue)
-			json_err(json_get(json, "queues"), err,
-				"queues %u: %s %s works with 1 queue only", device->queues,
-				tree->nodes[i]->type->name, tree->nodes[i]->id);
-	if (device->logical_block_size == 0)
-		device->logical_block_size = limits->logical_block_size;
-	if (device->logical_block_size < limits->logical_block_size)
-		json_err(json_get(json, "logical_block_size"), err,
-			"logical_block_size %u is below the %u that the leaves need",
-			device->logical_block_size, limits->logical_block_size);
-	limits->logical_block_size = device->logical_block_size;
-	if (limits->physical_block_size < limits->logical_block_size)
-		limits->physical_block_size = limits->logical_block_size;
-	limits->size -= limits->size % limits->logical_block_size;
-	limits->read_only |= device->read_only;
-	if (limits->size == 0)
-		json_err(tree->root->json, err, "%s: the device would have no block",
-			tree->name);
-}
-
-int tree_open(struct tree *tree, struct err *err)
-{
-	unsigned before = err->count, i;
-
-	/* Children stand after their parent in document order: backwards is upwards. */
-	for (i = tree->node_count; i > 0; i--) {
-		struct node *node = tree->nodes[i - 1];
-
-		if (node->type->open(node, err) < 0)
-			return -1; /* what stands on it would only repeat the fault */
-	}
-	device_check(tree, err);
-	return err->count == before ? 0 : -1;
 }
 
 static void geometry_print(const struct node *node, FILE *out)

@@ -40,6 +40,8 @@ struct tree {
 	unsigned node_count;
 	struct leaf **leaves; /* by place */
 	unsigned leaf_count;
+	enum child_io_phase { CHILD_IO_NONE, CHILD_IO_PROBE, CHILD_IO_FULL } child_io; /* which of
+								 child_io.h's may be called */
 };
 
 /* Reads, checks against the schema and takes apart. NULL with messages, all that can be told. */
@@ -51,6 +53,16 @@ void tree_destroy(struct tree *tree);
 
 /* Limits, from the leaves upwards. Leaves must be open or probed. 0, or -1 with messages. */
 int tree_open(struct tree *tree, struct err *err);
+
+/*
+ * The nodes' load() hooks, children's first, up to the first that fails; and unload() for all that
+ * have loaded, parents' first, whatever some of them say. 0, or -1 with messages.
+ */
+int tree_load(struct tree *tree, struct err *err);
+int tree_unload(struct tree *tree, struct err *err);
+
+/* Whether it, or a node above it, has failed: nothing on it counts. */
+bool node_has_failed(const struct node *node);
 
 /*
  * What must not change between two creates, as text, for the labels and for comparing:

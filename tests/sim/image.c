@@ -304,6 +304,11 @@ int leaf_io_zero(int fd, uint64_t length, uint64_t offset)
 	return 0;
 }
 
+int leaf_io_punch(int fd, uint64_t length, uint64_t offset)
+{
+	return leaf_io_zero(fd, length, offset);
+}
+
 int leaf_io_flush(int fd)
 {
 	if (!spend())
