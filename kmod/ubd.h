@@ -7,6 +7,7 @@
  *   ubd_main.c     the module, and the table of devices by number
  *   ubd_device.c   a device's life: made, its session ended, removed
  *   ubd_disk.c     the gendisk: limits from parameters, START, STOP
+ *   ubd_recovery.c what a disk does without a server: waits for the next, or goes
  *   ubd_control.c  control commands: unpack, check, hand on
  *   ubd_char.c     /dev/ubdcN: open, mmap, flush, release; who notices that a server is gone
  *   ubd_queue.c    the block layer's side: requests come, the server is notified
@@ -87,11 +88,54 @@
  *                       it waits for the very requests that this ends. Sets ENDING, waits one RCU
  *                       grace period so that each queue_rq() that had missed it is done (requests
  *                       are queued inside RCU read-side sections, as our tag sets are
- *                       non-blocking), then sets ABORT on all tags. Bounded: it waits for no one in
- *                       user space.
- *   reap_work           abort; under device->lock remove the disk; if CLOSED, reset the session.
+ *                       non-blocking), then sets ABORT on all tags. A kept disk's queue is
+ *                       quiesced before that. Bounded: it waits for no one in user space.
+ *   reap_work           abort; under device->lock remove the disk, unless its fate is to WAIT; if
+ *                       CLOSED, reset the session.
  * STOP of a healthy server goes the other way round: remove the disk, which writes back what is
  * dirty and waits for all requests, then abort; a watchdog aborts first if that takes too long.
+ *
+ * THE FATE of the disk: what the end of a session means to it. device->fate, one of
+ *
+ *               START with                 session ends
+ *               recovery_ms    HAND_OVER  +------------+
+ *        END ------------> KEEP --------> DRAIN ----> WAIT
+ *         ^                 | ^             |          | |
+ *         |                 | +--time out---+  RESUME  | |
+ *         |                 | +------------------------+ |
+ *         +-----------------+----------------------------+
+ *           STOP, DEL; from WAIT also: recovery_ms are over
+ *
+ *   END    no disk, or one that dies with its session: requests that meet ENDING fail.
+ *   KEEP   the disk outlives its session. Requests that meet ENDING go back to the block layer,
+ *          which tries them again (after some milliseconds, and until it is quiesced).
+ *   DRAIN  the queue is quiesced: none comes any more. The server answers what it has; then its
+ *          session ends as if it had died. Only the next session sees the difference: nothing is
+ *          given again. A server that doesn't answer in time gets KEEP back and serves on.
+ *   WAIT   the queue is quiesced and recovery_work ticks. There is the dead server's session, or
+ *          none, or the next one's that has not said RESUME yet. No tag holds a request, but those
+ *          of the dead session that are BUSY or RUNNING.
+ * Who moves it: START, RESUME, STOP, DEL and recovery_work under device->lock and abort_lock; an
+ * abort and HAND_OVER under abort_lock alone. So who has abort_lock and finds KEEP, DRAIN or WAIT
+ * can rely on device->disk, and who waits for requests under device->lock has made the fate END
+ * before: then an abort ends all requests, as ever.
+ *
+ * Quiesced means no queue_rq(), whoever asks; and stays so through any number of sessions that
+ * never say RESUME, which can fetch, close, die or set legs as often as they like. From WAIT to END
+ * the bit DOOMED is set before the queue runs again, so that all that has waited fails, also on tags
+ * that a next session has fetched: it did not say RESUME, and is given nothing. It is cleared when
+ * the disk is gone.
+ *
+ * A request whose server is gone is an ORPHAN, and its owner decides, see ubd_io_keep(): it goes
+ * back to the block layer, to come again; or, if the server has had it and the device was not told
+ * to give such again (UBD_PARAM_REISSUE), it ends with an error. Its copy of pages may be part done:
+ * a READ's pages are then filled anew, from the start. A dying server's page faults fail: so the
+ * failure of a copy in a task with a fatal signal pending is an orphan too, not an error.
+ *
+ * The next session can open when the last one's file is released; each of its commands held that.
+ * So nothing of the dead session's runs in the driver then: no tag is BUSY or RUNNING, its legs are
+ * put, the areas that it shared are cleared. What it had under way on its own, such as writes to its
+ * leaves, the driver doesn't know: see RECOVERY in ubd_cmd.h.
  *
  * A DEVICE: ADD -> dead -> (START) live -> (STOP, kill) dead -> DEL. device->disk is not NULL when
  * live or nearly. Its memory is held by struct device's count: the table's reference until DEL, the
@@ -102,14 +146,15 @@
  * its task sleeps). One task's plug at a time owns it; all others end their requests one by one.
  *
  * LOCKS, outermost first
- *   device->lock        a mutex: START, STOP, DEL, SET_PARAMS, reap. Never taken where a ring's
- *                       lock is held.
- *   device->abort_lock  a mutex: an abort, a reset. Held for bounded work only, never for user space.
+ *   device->lock        a mutex: START, STOP, DEL, SET_PARAMS, RESUME, UPDATE_SIZE, reap,
+ *                       recovery_work. Never taken where a ring's lock is held.
+ *   device->abort_lock  a mutex: an abort, a reset, the fate. Held for bounded work only, never for
+ *                       user space.
  *   the ring's lock     held by io_uring around our I/O commands' issue; taken inside
  *                       io_uring_cmd_done() from 6.7 on. So no lock of ours is held around that
  *                       call.
  *   ubd_devices.lock    the table; spin_lock inside everything.
- *   queue->lock         who serves the queue; spin_lock inside everything.
+ *   queue->lock         who serves the queue, against reset; spin_lock inside everything.
  * The hot path takes none.
  *
  * Ending a request can drop the last reference to a file, whose release may wait for I/O on this
@@ -135,7 +180,7 @@
 #include "ubd_cmd.h"
 
 #define UBD_MAX_DEVICES 4096
-#define UBD_FEATURES (UBD_F_PARAMS | UBD_F_PLANS)
+#define UBD_FEATURES (UBD_F_PARAMS | UBD_F_PLANS | UBD_F_RECOVERY | UBD_F_RESIZE)
 #define UBD_PLAN_VECTORS 128 /* most segments of a request on a device with plans */
 #define UBD_LOOK_INTERVAL_MS 5000 /* an unanswered request has its server looked at this often */
 
@@ -203,18 +248,24 @@ enum ubd_device_flag {
 	UBD_DEVICE_ENDING,
 	UBD_DEVICE_CLOSED,
 	UBD_DEVICE_DELETED,
+	UBD_DEVICE_DOOMED, /* what waited for a server fails, as the disk is on its way out */
 };
+
+enum ubd_fate { UBD_FATE_END, UBD_FATE_KEEP, UBD_FATE_DRAIN, UBD_FATE_WAIT };
 
 struct ubd_device {
 	struct device dev;
 	struct cdev cdev;
 	int number;
 	unsigned long flags;
-	struct ubd_dev_info info; /* constant but for state and pid */
+	struct ubd_dev_info info; /* constant but for state, pid and dev_blocks */
 	struct ubd_params params; /* under lock, as set; zero where defaulted */
 	struct mutex lock;
 	struct mutex abort_lock; /* one abort or reset at a time */
-	struct gendisk *disk; /* under lock */
+	struct gendisk *disk; /* under lock, or under abort_lock while fate is not END */
+	enum ubd_fate fate; /* changed under abort_lock */
+	struct delayed_work recovery_work; /* ends WAIT; pending with a reference */
+	unsigned long recovery_end; /* in jiffies */
 	struct blk_mq_tag_set tag_set;
 	atomic_t nr_ready; /* queues whose every tag is fetched */
 	atomic_t nr_mappings;
@@ -263,6 +314,15 @@ int ubd_disk_can_start(const struct ubd_device *device); /* -EAGAIN: not yet, -E
 int ubd_disk_start(struct ubd_device *device, int pid);
 int ubd_disk_stop(struct ubd_device *device, int unused);
 void ubd_disk_remove(struct ubd_device *device); /* under device->lock */
+int ubd_disk_resize(struct ubd_device *device, u64 dev_blocks); /* likewise */
+
+/* ubd_recovery.c */
+void ubd_recovery_init(struct ubd_device *device);
+void ubd_recovery_keep(struct ubd_device *device); /* START is done; under device->lock */
+void ubd_recovery_hold(struct ubd_device *device); /* the session ends; under abort_lock */
+void ubd_recovery_forget(struct ubd_device *device); /* the disk goes; under device->lock */
+int ubd_recovery_resume(struct ubd_device *device, int pid);
+int ubd_recovery_hand_over(struct ubd_device *device, int timeout_ms);
 
 /* ubd_control.c */
 int ubd_control_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
@@ -283,6 +343,11 @@ int ubd_io_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
 void ubd_io_deliver(struct ubd_queue *queue, struct ubd_io *io, bool gone,
 		    unsigned int issue_flags);
 void ubd_io_end(struct request *rq, blk_status_t status); /* any context but hardirq */
+/*
+ * The caller owns an orphan; any context. True: it has gone back to the block layer, for the next
+ * server. False: the caller is to end it. `seen`: the dead server has had it.
+ */
+bool ubd_io_keep(struct ubd_queue *queue, struct request *rq, bool seen);
 
 struct ubd_plug *ubd_plug_arm(struct ubd_queue *queue, struct io_uring_cmd *cmd); /* or NULL */
 void ubd_io_finish(struct request *rq, blk_status_t status, unsigned int done,

@@ -43,6 +43,30 @@
  * requests that it had end with an I/O error, the disk goes away, the state is DEAD. The device
  * stays, until DEL_DEV; the next server may open it (EBUSY while the last one's exit is still under
  * way), fetch and start it.
+ *
+ *
+ * RECOVERY (UBD_F_RECOVERY, and params.recovery_ms not zero)
+ *
+ * The disk outlives its server. When that is gone, state WAITING: whoever uses the disk waits, for
+ * at most recovery_ms; then requests end with an I/O error and the disk goes, as without recovery.
+ * Requests that the server had not yet been given come to the next one. Those that it had, and had
+ * not answered, come again with UBD_PARAM_REISSUE, and otherwise end with an I/O error.
+ *
+ * The next server: opens /dev/ubdcN (EBUSY while the last one's exit is under way), maps, sets
+ * legs if the device has plans, fetches every tag, and says RESUME_DEV where the first one said
+ * START_DEV. Parameters stay as they were. If it dies before, the disk goes on waiting, and the time
+ * that is left is not prolonged.
+ *
+ * What comes again may have been carried out already, in part or in whole, and be carried out twice.
+ * So nothing that the dead server had begun may land after the next one has begun: a late write
+ * would undo a newer one. /dev/ubdcN can be opened again only when all files of the last server's
+ * are released, and a ring keeps its registered files until the last of its I/O has ended. So a
+ * server that does its I/O with rings in which /dev/ubdcN is registered is safe. Others have to see
+ * to it by themselves.
+ *
+ * A server that hands over in peace says HAND_OVER_DEV, while it serves: no request comes any more,
+ * and when it has answered what it had, its commands end with UBD_IO_RES_ABORT and the state is
+ * WAITING. No request fails, none comes twice.
  */
 #ifndef UBD_CMD_H
 #define UBD_CMD_H
@@ -104,7 +128,7 @@
 #define UBD_CMD_STOP_DEV 0x07
 #define UBD_STOP_TIMEOUT_MS 10000
 
-/* Extensions. From 0x14 to 0x1f: reserved for size update and recovery. */
+/* Extensions. 0x17 to 0x1f: reserved. */
 
 /* out: u64 at addr, len 8: the UBD_F_* bits that ADD_DEV takes. Needs no device. */
 #define UBD_CMD_GET_FEATURES 0x10
@@ -120,11 +144,35 @@
 
 /*
  * In: s32 file descriptors, len is 4 times their number, at most UBD_MAX_LEGS; -1 leaves a place
- * empty. Block devices open for reading and writing. EBUSY once START_DEV has begun, ENOTBLK for
- * anything else. Held until the disk is taken away.
+ * empty. Block devices open for reading and writing. EBUSY once START_DEV has begun, until the disk
+ * waits for its next server and the last one is gone. ENOTBLK for anything else. Held until the disk
+ * is taken away or the server's session has ended.
  */
 #define UBD_CMD_SET_LEGS 0x13
 #define UBD_MAX_LEGS 256
+
+/*
+ * data[0]: the new capacity in blocks of dev_info.block_size, a multiple of the logical block size.
+ * ENODEV when there is no disk. Who uses the disk is told by a uevent (RESIZE=1); requests beyond
+ * the new end that are under way still come.
+ */
+#define UBD_CMD_UPDATE_SIZE 0x14
+
+/*
+ * RECOVERY. data[0]: the server's pid, as in START_DEV; like that it waits until every tag is
+ * fetched. EBUSY: the disk has its server. ENODEV: there is none any more, or it is being stopped,
+ * or the server's session ends. EINTR.
+ */
+#define UBD_CMD_RESUME_DEV 0x15
+
+/*
+ * RECOVERY. data[0]: milliseconds, 1 to UBD_HAND_OVER_MAX_MS, that the server has to answer what it
+ * was given; ETIMEDOUT if it did not, and it serves on as if nothing had been. EBUSY: it is under
+ * way already, or there is no server. ENODEV: no disk, or the server died, or STOP_DEV came.
+ * EOPNOTSUPP: a disk that dies with its server.
+ */
+#define UBD_CMD_HAND_OVER_DEV 0x16
+#define UBD_HAND_OVER_MAX_MS 60000
 
 struct ubd_ctrl_cmd {
 	__u32 dev_id;
@@ -138,6 +186,7 @@ UBD_CHECK_SIZE(struct ubd_ctrl_cmd, 32);
 /* ubd_dev_info.state */
 #define UBD_DEV_DEAD 0
 #define UBD_DEV_LIVE 1
+#define UBD_DEV_WAITING 2 /* there is a disk, and no server: see RECOVERY */
 
 /*
  * Features: ubd_dev_info.flags[0]. A device has those that its ADD_DEV asked for; unknown bits are
@@ -146,7 +195,9 @@ UBD_CHECK_SIZE(struct ubd_ctrl_cmd, 32);
 #define UBD_F_ZERO_COPY (1ull << 0) /* V2's: never granted, taken back silently as V2 did */
 #define UBD_F_PARAMS (1ull << 8) /* SET_PARAMS and GET_PARAMS */
 #define UBD_F_PLANS (1ull << 9) /* SET_LEGS and COMMIT_PLAN_AND_FETCH */
-/* (1ull << 10) and up: reserved for size update, recovery and batches */
+#define UBD_F_RECOVERY (1ull << 10) /* params.recovery_ms, RESUME_DEV and HAND_OVER_DEV */
+#define UBD_F_RESIZE (1ull << 11) /* UPDATE_SIZE */
+/* (1ull << 12) and up: reserved for batches */
 
 struct ubd_dev_info {
 	__u16 nr_hw_queues; /* 1 ... UBD_MAX_NR_QUEUES; more than there are CPUs is lowered */
@@ -191,7 +242,9 @@ struct ubd_params {
 	__u32 timeout_ms;
 	__u64 max_discard; /* a request's, a multiple of the logical block size; 0: no discard */
 	__u64 max_write_zeroes; /* likewise; 0: zeroes are sent as ordinary WRITEs */
-	__u64 reserved[10]; /* zero */
+	__u32 recovery_ms; /* 100 to 86400000: see RECOVERY; 0: none */
+	__u32 reserved0; /* zero */
+	__u64 reserved[9]; /* zero */
 };
 UBD_CHECK_SIZE(struct ubd_params, 128);
 
@@ -200,7 +253,8 @@ UBD_CHECK_SIZE(struct ubd_params, 128);
 #define UBD_PARAM_VOLATILE_CACHE (1u << 2) /* FLUSH is sent; write_cache says "write back" */
 #define UBD_PARAM_FUA (1u << 3) /* WRITEs carry UBD_IO_F_FUA; otherwise a FLUSH follows them. */
 				/* Needs VOLATILE_CACHE */
-#define UBD_PARAM_ALL_FLAGS 0xfu
+#define UBD_PARAM_REISSUE (1u << 4) /* see RECOVERY; only with recovery_ms */
+#define UBD_PARAM_ALL_FLAGS 0x1fu
 #define UBD_PARAM_DEFAULT_FLAGS (UBD_PARAM_VOLATILE_CACHE | UBD_PARAM_FUA)
 
 /*

@@ -89,6 +89,7 @@ static int ubd_control_info(struct ubd_device *device, const struct ubd_ctrl_cmd
 
 	info.state = READ_ONCE(device->info.state);
 	info.pid = READ_ONCE(device->info.pid);
+	info.dev_blocks = READ_ONCE(device->info.dev_blocks);
 	return ubd_control_write(payload, &info, sizeof(info));
 }
 
@@ -154,6 +155,16 @@ static int ubd_control_get_params(struct ubd_device *device, const struct ubd_ct
 	return ubd_control_write(payload, &params, sizeof(params));
 }
 
+/*
+ * Whether plans may be under way: not before there is a disk, nor while it waits and the session that
+ * served it is reset. Under device->lock, which a reset takes.
+ */
+static bool ubd_control_has_plans(const struct ubd_device *device)
+{
+	return device->disk && (READ_ONCE(device->fate) != UBD_FATE_WAIT ||
+				ubd_device_is(device, UBD_DEVICE_ENDING));
+}
+
 static int ubd_control_set_legs(struct ubd_device *device, const struct ubd_ctrl_cmd *payload)
 {
 	s32 fds[UBD_MAX_LEGS];
@@ -168,7 +179,7 @@ static int ubd_control_set_legs(struct ubd_device *device, const struct ubd_ctrl
 		return error;
 	if (mutex_lock_interruptible(&device->lock))
 		return -EINTR;
-	if (device->disk)
+	if (ubd_control_has_plans(device))
 		error = -EBUSY;
 	else
 		error = ubd_legs_set(device, fds, payload->len / sizeof(*fds));
@@ -231,7 +242,9 @@ static int ubd_control_run(struct ubd_device *device, int (*run)(struct ubd_devi
 	return result;
 }
 
-static int ubd_control_start(struct ubd_device *device, const struct ubd_ctrl_cmd *payload)
+/* START and RESUME: once all tags are fetched. */
+static int ubd_control_start(struct ubd_device *device, const struct ubd_ctrl_cmd *payload,
+			     int (*start)(struct ubd_device *device, int pid))
 {
 	int error;
 
@@ -240,8 +253,37 @@ static int ubd_control_start(struct ubd_device *device, const struct ubd_ctrl_cm
 	do {
 		if (wait_event_interruptible(device->wait, ubd_disk_can_start(device) != -EAGAIN))
 			return -EINTR;
-		error = ubd_control_run(device, ubd_disk_start, payload->data[0]);
+		error = ubd_control_run(device, start, payload->data[0]);
 	} while (error == -EAGAIN);
+	return error;
+}
+
+static int ubd_control_resume(struct ubd_device *device, const struct ubd_ctrl_cmd *payload)
+{
+	if (!(device->info.flags[0] & UBD_F_RECOVERY))
+		return -EOPNOTSUPP;
+	return ubd_control_start(device, payload, ubd_recovery_resume);
+}
+
+static int ubd_control_hand_over(struct ubd_device *device, const struct ubd_ctrl_cmd *payload)
+{
+	if (!(device->info.flags[0] & UBD_F_RECOVERY) || !READ_ONCE(device->params.recovery_ms))
+		return -EOPNOTSUPP;
+	if (!payload->data[0] || payload->data[0] > UBD_HAND_OVER_MAX_MS)
+		return -EINVAL;
+	return ubd_control_run(device, ubd_recovery_hand_over, payload->data[0]);
+}
+
+static int ubd_control_update_size(struct ubd_device *device, const struct ubd_ctrl_cmd *payload)
+{
+	int error;
+
+	if (!(device->info.flags[0] & UBD_F_RESIZE))
+		return -EOPNOTSUPP;
+	if (mutex_lock_interruptible(&device->lock))
+		return -EINTR;
+	error = ubd_disk_resize(device, payload->data[0]);
+	mutex_unlock(&device->lock);
 	return error;
 }
 
@@ -256,7 +298,7 @@ static int ubd_control_of_device(struct ubd_device *device, u32 code,
 	case UBD_CMD_DEL_DEV:
 		return ubd_control_run(device, ubd_device_delete, 0);
 	case UBD_CMD_START_DEV:
-		return ubd_control_start(device, payload);
+		return ubd_control_start(device, payload, ubd_disk_start);
 	case UBD_CMD_STOP_DEV:
 		return ubd_control_run(device, ubd_disk_stop, 0);
 	case UBD_CMD_SET_PARAMS:
@@ -265,6 +307,12 @@ static int ubd_control_of_device(struct ubd_device *device, u32 code,
 		return ubd_control_get_params(device, payload);
 	case UBD_CMD_SET_LEGS:
 		return ubd_control_set_legs(device, payload);
+	case UBD_CMD_UPDATE_SIZE:
+		return ubd_control_update_size(device, payload);
+	case UBD_CMD_RESUME_DEV:
+		return ubd_control_resume(device, payload);
+	case UBD_CMD_HAND_OVER_DEV:
+		return ubd_control_hand_over(device, payload);
 	default:
 		return -EOPNOTSUPP;
 	}

@@ -20,6 +20,7 @@ void ubd_device_abort(struct ubd_device *device)
 	}
 	set_bit(UBD_DEVICE_ENDING, &device->flags);
 	wake_up_all(&device->wait);
+	ubd_recovery_hold(device);
 	synchronize_rcu_expedited(); /* each queue_rq() that missed the bit is done */
 	for (i = 0; i < device->info.nr_hw_queues; i++)
 		ubd_queue_abort_requests(device->queues[i]);
@@ -52,7 +53,7 @@ static void ubd_device_reset(struct ubd_device *device)
 	mutex_lock(&device->abort_lock);
 	for (i = 0; i < device->info.nr_hw_queues; i++)
 		ubd_queue_reset(device->queues[i]);
-	ubd_legs_put(device); /* of a session that was never started */
+	ubd_legs_put(device); /* of a session that was never started, or whose disk waits */
 	atomic_set(&device->nr_ready, 0);
 	/* All three at once, and after all of the reset: then the next open() can come. */
 	set_mask_bits(&device->flags, BIT(UBD_DEVICE_OPEN) | BIT(UBD_DEVICE_ENDING) |
@@ -69,7 +70,8 @@ static void ubd_device_reap(struct work_struct *work)
 	if (ubd_device_is(device, UBD_DEVICE_ENDING)) {
 		ubd_device_abort(device);
 		mutex_lock(&device->lock);
-		ubd_disk_remove(device);
+		if (READ_ONCE(device->fate) != UBD_FATE_WAIT) /* only changed to or from under lock */
+			ubd_disk_remove(device);
 		if (ubd_device_is(device, UBD_DEVICE_CLOSED))
 			ubd_device_reset(device);
 		mutex_unlock(&device->lock);
@@ -134,6 +136,7 @@ static struct ubd_device *ubd_device_alloc(const struct ubd_dev_info *info, int 
 	INIT_WORK(&device->reap_work, ubd_device_reap);
 	INIT_WORK(&device->bury_work, ubd_plan_bury_work);
 	mutex_init(&device->abort_lock);
+	ubd_recovery_init(device);
 	device_initialize(&device->dev);
 	device->dev.class = &ubd_class;
 	device->dev.devt = ubd_char_devt(number);

@@ -42,13 +42,22 @@ void ubd_disk_effective_params(const struct ubd_device *device, struct ubd_param
 		params->discard_granularity = params->logical_block_size;
 }
 
+static int ubd_disk_check_recovery(const struct ubd_device *device, const struct ubd_params *params)
+{
+	if (!params->recovery_ms)
+		return params->flags & UBD_PARAM_REISSUE ? -EINVAL : 0;
+	if (!(device->info.flags[0] & UBD_F_RECOVERY))
+		return -EOPNOTSUPP;
+	return params->recovery_ms < 100 || params->recovery_ms > 86400000 ? -EINVAL : 0;
+}
+
 /* The block layer takes what it is given and warns, or worse: so all is checked here. */
 int ubd_disk_check_params(const struct ubd_device *device, const struct ubd_params *params)
 {
 	u64 capacity = device->info.dev_blocks * device->info.block_size;
 	u32 logical = params->logical_block_size;
 
-	if (params->flags & ~UBD_PARAM_ALL_FLAGS ||
+	if (params->flags & ~UBD_PARAM_ALL_FLAGS || params->reserved0 ||
 	    memchr_inv(params->reserved, 0, sizeof(params->reserved)))
 		return -EINVAL;
 	if (params->flags & UBD_PARAM_FUA && !(params->flags & UBD_PARAM_VOLATILE_CACHE))
@@ -73,7 +82,7 @@ int ubd_disk_check_params(const struct ubd_device *device, const struct ubd_para
 		return -EINVAL;
 	if (params->timeout_ms && (params->timeout_ms < 1000 || params->timeout_ms > 86400000))
 		return -EINVAL;
-	return 0;
+	return ubd_disk_check_recovery(device, params);
 }
 
 static unsigned int ubd_sectors(u64 bytes)
@@ -153,6 +162,7 @@ static int ubd_disk_add(struct ubd_device *device, int pid)
 		put_disk(disk);
 		return error;
 	}
+	ubd_recovery_keep(device);
 	return ubd_disk_can_start(device);
 }
 
@@ -168,7 +178,7 @@ int ubd_disk_start(struct ubd_device *device, int pid)
 
 /*
  * If the session is over, what is dirty is lost: say so to the file system, and don't write it
- * back.
+ * back. Nothing waits for a next server any more.
  */
 void ubd_disk_remove(struct ubd_device *device)
 {
@@ -176,14 +186,33 @@ void ubd_disk_remove(struct ubd_device *device)
 
 	if (!disk)
 		return;
-	if (ubd_device_is(device, UBD_DEVICE_ENDING))
+	ubd_recovery_forget(device);
+	if (ubd_device_is(device, UBD_DEVICE_ENDING) || ubd_device_is(device, UBD_DEVICE_DOOMED))
 		blk_mark_disk_dead(disk);
 	del_gendisk(disk);
 	device->disk = NULL;
+	clear_bit(UBD_DEVICE_DOOMED, &device->flags);
 	WRITE_ONCE(device->info.state, UBD_DEV_DEAD);
 	WRITE_ONCE(device->info.pid, -1);
 	put_disk(disk);
 	ubd_legs_put(device); /* no request is left, and so no plan */
+}
+
+/* Under device->lock. */
+int ubd_disk_resize(struct ubd_device *device, u64 dev_blocks)
+{
+	struct ubd_params params;
+
+	if (!device->disk)
+		return -ENODEV;
+	ubd_disk_effective_params(device, &params);
+	if (!dev_blocks || dev_blocks > (u64)LLONG_MAX / device->info.block_size ||
+	    (dev_blocks * device->info.block_size) & (params.logical_block_size - 1))
+		return -EINVAL;
+	WRITE_ONCE(device->info.dev_blocks, dev_blocks);
+	set_capacity_and_notify(device->disk,
+				(dev_blocks * device->info.block_size) >> SECTOR_SHIFT);
+	return 0;
 }
 
 struct ubd_watchdog {

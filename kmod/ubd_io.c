@@ -25,6 +25,34 @@ void ubd_io_end(struct request *rq, blk_status_t status)
 	local_bh_enable();
 }
 
+bool ubd_io_keep(struct ubd_queue *queue, struct request *rq, bool seen)
+{
+	const struct ubd_device *device = queue->device;
+
+	if (READ_ONCE(device->fate) == UBD_FATE_END)
+		return false;
+	if (seen && !(device->params.flags & UBD_PARAM_REISSUE))
+		return false;
+	blk_mq_requeue_request(rq, true);
+	return true;
+}
+
+/* An orphan that the server has not been given, or not in this life of the tag. */
+static void ubd_io_orphan(struct ubd_queue *queue, struct request *rq, int notice)
+{
+	if (!ubd_io_keep(queue, rq, notice != UBD_IO_RES_OK))
+		ubd_io_end(rq, BLK_STS_IOERR);
+}
+
+/* Whether a copy has failed as its server is dying, and not as its address was wrong. */
+static bool ubd_io_is_dying(struct ubd_queue *queue)
+{
+	if (!fatal_signal_pending(current))
+		return false;
+	ubd_device_kill(queue->device); /* it will come to that: don't give this server more */
+	return true;
+}
+
 /* QUEUED to SERVER: give a tag to the server, or if that is gone, fail it. */
 void ubd_io_deliver(struct ubd_queue *queue, struct ubd_io *io, bool gone, unsigned int issue_flags)
 {
@@ -34,7 +62,7 @@ void ubd_io_deliver(struct ubd_queue *queue, struct ubd_io *io, bool gone, unsig
 
 	if (unlikely(gone)) {
 		if (ubd_io_step(io, UBD_IO_QUEUED, UBD_IO_EMPTY) == UBD_IO_QUEUED)
-			ubd_io_end(rq, BLK_STS_IOERR);
+			ubd_io_orphan(queue, rq, notice);
 		if (issue_flags & IO_URING_F_UNLOCKED)
 			ubd_cmd_done_elsewhere(cmd, UBD_IO_RES_ABORT);
 		else
@@ -55,13 +83,18 @@ void ubd_io_deliver(struct ubd_queue *queue, struct ubd_io *io, bool gone, unsig
 		if (likely(ubd_io_step(io, UBD_IO_BUSY, UBD_IO_SERVER) == UBD_IO_BUSY)) {
 			io_uring_cmd_done(cmd, notice, 0, issue_flags);
 		} else {
-			ubd_io_end(rq, BLK_STS_IOERR);
+			ubd_io_orphan(queue, rq, notice);
 			io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
 		}
 	} else { /* the server never hears of it; its command waits for the next request */
+		bool dying = ubd_io_is_dying(queue);
+
 		if (ubd_io_step(io, UBD_IO_BUSY, UBD_IO_READY) != UBD_IO_BUSY)
 			io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
-		ubd_io_end(rq, BLK_STS_IOERR);
+		if (dying)
+			ubd_io_orphan(queue, rq, notice);
+		else
+			ubd_io_end(rq, BLK_STS_IOERR);
 	}
 }
 
@@ -201,12 +234,16 @@ static int ubd_io_commit(struct ubd_queue *queue, const struct ubd_io_cmd *paylo
 		return state & UBD_IO_ABORT ? UBD_IO_RES_ABORT : -EINVAL;
 	rq = io->rq;
 	status = ubd_io_judge(rq, payload->result, fetch ? payload->addr : io->addr, &done);
+	if (unlikely(status == BLK_STS_IOERR) && ubd_io_is_dying(queue) &&
+	    ubd_io_keep(queue, rq, true))
+		rq = NULL; /* it is the next server's; ENDING keeps it off this tag */
 	plug = ubd_plug_arm(queue, cmd);
 	if (fetch)
 		ubd_io_park(io, cmd, payload->addr, issue_flags);
 	else
 		ubd_io_step(io, UBD_IO_BUSY, UBD_IO_EMPTY);
-	ubd_io_finish(rq, status, done, plug);
+	if (likely(rq))
+		ubd_io_finish(rq, status, done, plug);
 	return fetch ? -EIOCBQUEUED : UBD_IO_RES_OK;
 }
 

@@ -121,7 +121,8 @@ static void ubd_plan_failed(struct ubd_plan *plan)
 	}
 	rcu_read_unlock();
 	atomic_cmpxchg(&io->state, UBD_IO_RUNNING, UBD_IO_BUSY); /* nothing for an abort to take */
-	ubd_plan_finish(queue, rq, BLK_STS_IOERR);
+	if (!ubd_io_keep(queue, rq, true))
+		ubd_plan_finish(queue, rq, BLK_STS_IOERR);
 	ubd_plan_bury(queue, io);
 }
 
@@ -251,7 +252,7 @@ static void ubd_plan_submit(struct ubd_plan *plan, const struct request *rq, int
 }
 
 /* BUSY to SERVER, at once: refused, or handed back with its bytes. */
-static int ubd_plan_give_back(struct ubd_io *io, u64 addr, int result)
+static int ubd_plan_give_back(struct ubd_queue *queue, struct ubd_io *io, u64 addr, int result)
 {
 	struct request *rq = io->rq;
 
@@ -260,7 +261,8 @@ static int ubd_plan_give_back(struct ubd_io *io, u64 addr, int result)
 		result = -EFAULT;
 	io->addr = addr;
 	if (unlikely(atomic_cmpxchg(&io->state, UBD_IO_BUSY, UBD_IO_SERVER) != UBD_IO_BUSY)) {
-		ubd_io_end(rq, BLK_STS_IOERR);
+		if (!ubd_io_keep(queue, rq, true))
+			ubd_io_end(rq, BLK_STS_IOERR);
 		return UBD_IO_RES_ABORT;
 	}
 	return result;
@@ -285,7 +287,8 @@ static int ubd_plan_run(struct ubd_plan *plan, struct io_uring_cmd *cmd, u64 add
 	io->cmd = cmd;
 	ubd_cmd_mark_cancelable(cmd, issue_flags);
 	if (unlikely(atomic_cmpxchg(&io->state, UBD_IO_BUSY, UBD_IO_RUNNING) != UBD_IO_BUSY)) {
-		ubd_io_end(rq, BLK_STS_IOERR);
+		if (!ubd_io_keep(plan->queue, rq, true))
+			ubd_io_end(rq, BLK_STS_IOERR);
 		io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
 	} else {
 		for (i = 0; i < count; i++)
@@ -314,9 +317,9 @@ int ubd_plan_commit(struct ubd_queue *queue, const struct ubd_io_cmd *payload,
 		return state & UBD_IO_ABORT ? UBD_IO_RES_ABORT : -EINVAL;
 	plan = &queue->plans[payload->tag];
 	if (unlikely(!ubd_plan_take(plan, io->rq)))
-		return ubd_plan_give_back(io, payload->addr, -EINVAL);
+		return ubd_plan_give_back(queue, io, payload->addr, -EINVAL);
 	if (unlikely(!plan->copy.count || !ubd_plan_take_vectors(plan, io->rq)))
-		return ubd_plan_give_back(io, payload->addr, UBD_IO_RES_BACK);
+		return ubd_plan_give_back(queue, io, payload->addr, UBD_IO_RES_BACK);
 	return ubd_plan_run(plan, cmd, payload->addr, issue_flags);
 }
 

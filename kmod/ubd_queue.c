@@ -126,6 +126,14 @@ static int ubd_queue_op(const struct request *rq)
 	}
 }
 
+/* Of a kept disk, the next server's turn comes soon: the queue is just about to be quiesced. */
+static blk_status_t ubd_queue_refuse(const struct ubd_device *device)
+{
+	if (ubd_device_is(device, UBD_DEVICE_ENDING) && READ_ONCE(device->fate) != UBD_FATE_END)
+		return BLK_STS_RESOURCE;
+	return BLK_STS_IOERR;
+}
+
 /*
  * READY to QUEUED: only the block layer's owner of the tag gets here, and no abort before it is
  * out.
@@ -138,9 +146,10 @@ static blk_status_t ubd_queue_take(struct ubd_queue *queue, struct request *rq)
 
 	if (unlikely(op < 0))
 		return BLK_STS_NOTSUPP;
-	if (unlikely(ubd_device_is(queue->device, UBD_DEVICE_ENDING) ||
+	if (unlikely(READ_ONCE(queue->device->flags) &
+			     (BIT(UBD_DEVICE_ENDING) | BIT(UBD_DEVICE_DOOMED)) ||
 		     atomic_read(&io->state) != UBD_IO_READY))
-		return BLK_STS_IOERR;
+		return ubd_queue_refuse(queue->device);
 	desc->op_flags = op;
 	if (unlikely(rq->cmd_flags & UBD_REQ_FLAGS))
 		desc->op_flags |= ubd_queue_io_flags(rq);
@@ -198,6 +207,10 @@ static void ubd_queue_rqs(UBD_RQ_LIST *list)
 			queue = rq->mq_hctx->driver_data;
 		}
 		status = ubd_queue_take(queue, rq);
+		if (unlikely(status == BLK_STS_RESOURCE)) {
+			blk_mq_requeue_request(rq, true);
+			continue;
+		}
 		if (unlikely(status != BLK_STS_OK)) {
 			ubd_io_end(rq, status);
 			continue;
@@ -216,14 +229,20 @@ static void ubd_queue_rqs(UBD_RQ_LIST *list)
 
 /*
  * A request went unanswered. That is the server's affair, unless it is exiting and nobody noticed,
- * or the device was given a time limit, which is what the timer was then set to.
+ * or the device was given a time limit, which is what the timer was then set to. If the session was
+ * reset meanwhile, the request is the next one's; a kill that comes then would be too early.
  */
 static enum blk_eh_timer_return ubd_timeout(struct request *rq)
 {
 	struct ubd_queue *queue = rq->mq_hctx->driver_data;
+	unsigned int tag = READ_ONCE(rq->tag); /* none any more, if it was requeued */
 
-	if (queue->device->params.timeout_ms || READ_ONCE(queue->task->flags) & PF_EXITING)
+	spin_lock(&queue->lock);
+	if (queue->task && tag < queue->depth &&
+	    atomic_read(&queue->ios[tag].state) > UBD_IO_READY &&
+	    (queue->device->params.timeout_ms || READ_ONCE(queue->task->flags) & PF_EXITING))
 		ubd_device_kill(queue->device);
+	spin_unlock(&queue->lock);
 	return BLK_EH_RESET_TIMER;
 }
 
@@ -260,8 +279,12 @@ void ubd_queue_abort_requests(struct ubd_queue *queue)
 			llist_add(&io->pending, &queue->aborted);
 			break;
 		case UBD_IO_QUEUED:
+			if (!ubd_io_keep(queue, io->rq, io->notice != UBD_IO_RES_OK))
+				ubd_io_end(io->rq, BLK_STS_IOERR);
+			break;
 		case UBD_IO_SERVER:
-			ubd_io_end(io->rq, BLK_STS_IOERR);
+			if (!ubd_io_keep(queue, io->rq, true))
+				ubd_io_end(io->rq, BLK_STS_IOERR);
 			break;
 		default: /* nothing to take, or it was taken before */
 			break;
@@ -289,6 +312,7 @@ void ubd_queue_abort_commands(struct ubd_queue *queue)
 
 void ubd_queue_reset(struct ubd_queue *queue)
 {
+	struct task_struct *task;
 	int i;
 
 	for (i = 0; i < queue->depth; i++) {
@@ -296,12 +320,19 @@ void ubd_queue_reset(struct ubd_queue *queue)
 		queue->ios[i].rq = NULL;
 		atomic_set(&queue->ios[i].state, UBD_IO_EMPTY);
 	}
+	/* The next server may be another program. */
+	memset(queue->descs, 0, ubd_desc_length(queue->depth, PAGE_SIZE));
+	if (queue->slots)
+		memset(queue->slots, 0, ubd_plan_length(queue->depth, PAGE_SIZE));
 	queue->notified = 0;
 	queue->nr_fetched = 0;
 	queue->ring = NULL;
-	if (queue->task)
-		put_task_struct(queue->task);
+	spin_lock(&queue->lock); /* against ubd_timeout() */
+	task = queue->task;
 	queue->task = NULL;
+	spin_unlock(&queue->lock);
+	if (task)
+		put_task_struct(task);
 }
 
 struct ubd_queue *ubd_queue_create(struct ubd_device *device, u16 id)

@@ -36,7 +36,8 @@ static void random_info(struct chance *chance, struct ubd_dev_info *info)
 	info->block_size = 512 << below(chance, 4);
 	info->rq_max_blocks = (4096 << below(chance, 8)) / info->block_size;
 	info->dev_blocks = one_in(chance, 8) ? odd_number(chance) : 1 + below(chance, 1 << 15);
-	info->flags[0] = draw(chance) & (UBD_F_PARAMS | UBD_F_PLANS);
+	info->flags[0] = draw(chance) &
+		(UBD_F_PARAMS | UBD_F_PLANS | UBD_F_RECOVERY | UBD_F_RESIZE);
 }
 
 static void random_params(struct chance *chance, struct ubd_params *params)
@@ -57,6 +58,10 @@ static void random_params(struct chance *chance, struct ubd_params *params)
 		params->io_opt = 4096 << below(chance, 18);
 	if (one_in(chance, 2))
 		params->timeout_ms = 1000;
+	if (one_in(chance, 2))
+		params->recovery_ms = 100 << below(chance, 6);
+	else
+		params->flags &= ~UBD_PARAM_REISSUE;
 	if (one_in(chance, 8))
 		((uint32_t *)params)[below(chance, sizeof(*params) / 4)] = odd_number(chance);
 }
@@ -108,7 +113,14 @@ static void control_send(
 		command.len = 4 * (1 + below(chance, LEGS));
 		break;
 	case UBD_CMD_START_DEV:
+	case UBD_CMD_RESUME_DEV:
 		command.data[0] = getpid();
+		break;
+	case UBD_CMD_HAND_OVER_DEV:
+		command.data[0] = 1 + below(chance, 500);
+		break;
+	case UBD_CMD_UPDATE_SIZE:
+		command.data[0] = 1 + below(chance, 1 << 15);
 		break;
 	}
 	if (wild(server, chance)) {
@@ -142,7 +154,7 @@ static void ring_drain(struct ring *ring)
 static void *control_wildly(void *argument)
 {
 	static const uint32_t codes[] = { 1, 1, 2, 2, 2, 4, 4, 5, 6, 7, 0x10, 0x11, 0x12, 0x12,
-		0x13, 0x13, 0x14, 0, 0x20 };
+		0x13, 0x13, 0x14, 0x15, 0x15, 0x16, 0x17, 0, 0x20 };
 	struct server *server = argument;
 	struct chance chance = { server->chance.state ^ 0xc0 };
 	struct ring *ring = &rings[2 * THREADS];
@@ -160,7 +172,8 @@ static void *control_wildly(void *argument)
 					codes[below(&chance, sizeof(codes) / sizeof(*codes))];
 
 				/* What ends a session is rare, or none would ever get far. */
-				if ((code == UBD_CMD_DEL_DEV || code == UBD_CMD_STOP_DEV) &&
+				if ((code == UBD_CMD_DEL_DEV || code == UBD_CMD_STOP_DEV ||
+					    code == UBD_CMD_HAND_OVER_DEV) &&
 					!one_in(&chance, 12))
 					code = UBD_CMD_GET_DEV_INFO;
 				control_send(server, &chance, ring, code);

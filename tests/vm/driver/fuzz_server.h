@@ -117,12 +117,18 @@ static void server_main(struct chance chance, unsigned int number)
 			if (pthread_create(&threads[i].id, NULL, serve, &threads[i]))
 				_exit(1);
 		}
-		(void)control_wait(&server, ring, UBD_CMD_START_DEV, NULL, 0, 10000);
+		(void)control_wait(&server, ring,
+			server.info.state == UBD_DEV_WAITING ? UBD_CMD_RESUME_DEV : UBD_CMD_START_DEV,
+			NULL, 0, 10000);
 		for (ms = below(&chance, life_ms); ms > 0 && server.refused < ENOUGH; ms -= 10) {
 			usleep(10000);
 			if (wild(&server, &chance))
 				control_send(&server, &chance, ring, UBD_CMD_GET_DEV_INFO);
 		}
+		if (one_in(&chance, 4))
+			(void)control_wait(&server, ring, UBD_CMD_HAND_OVER_DEV, NULL, 0, 20000);
+		if (one_in(&chance, 4))
+			_exit(0);
 		if (one_in(&chance, 2))
 			(void)control_wait(&server, ring, UBD_CMD_STOP_DEV, NULL, 0, 20000);
 		if (one_in(&chance, 4))
