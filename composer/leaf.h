@@ -22,11 +22,13 @@ struct sub_io;
 struct leaf_record {
 	struct sub_io *waiting; /* IO_RECORD ops that the next write will answer */
 	struct sub_io *writing; /* those that the running write answers; the first one carries it */
+	unsigned copies; /* of the label that it has begun to write */
 };
 
 /* What assembly has decided about the label, for assemble_start() to do. */
 enum leaf_todo {
 	LEAF_KEEP, /* it says what is so */
+	LEAF_GIVE_UP, /* it is to say that the user has decided against it */
 	LEAF_REFRESH, /* its texts or both copies are to be written anew */
 	LEAF_FORMAT, /* it is to be made */
 	LEAF_WIPE_FORMAT, /* likewise, over what was there */
@@ -41,6 +43,7 @@ struct leaf {
 	bool direct; /* O_DIRECT */
 	bool labelled; /* carries a label of ours */
 	bool exists; /* was there before us */
+	bool not_given; /* assembled from leaves, and this one is not among them */
 	bool made; /* by this run; or was empty, and has got its size from this run */
 	char *problem; /* degraded: why it isn't open; owned */
 	int fd; /* -1: not open */

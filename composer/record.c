@@ -4,9 +4,10 @@
  * write. One write per leaf at a time; ops that come meanwhile share the next one, whose content is
  * what the tree knows when it begins. It knows labels, and no target.
  *
- * A crash during the write leaves the other copy, one generation older, whole. After a failed write
- * the generation is taken back, so that the next try goes to the same, possibly torn, copy and the
- * whole one is not touched.
+ * Both copies of the label are written, one after the other, before an op ends: what a leaf alone
+ * knows, that another one is stale, must not be lost with one rotten copy. A crash during a write
+ * leaves the other copy, one generation older, whole. After a failed write the generation is taken
+ * back, so that the next try goes to the same, possibly torn, copy and the whole one is not touched.
  */
 #include "engine_internal.h"
 
@@ -37,18 +38,16 @@ static void label_refresh(struct label *label, const struct tree *tree)
 			peer->generation = durable_generation(tree->leaves[place]);
 		}
 	}
-	label->generation++;
 }
 
 static void record_written(struct event *event, int result);
 
-static void record_write(struct engine *engine, struct leaf *leaf)
+/* The copy whose turn it is. */
+static void copy_write(struct engine *engine, struct leaf *leaf)
 {
-	struct sub_io *sub = leaf->record.waiting;
+	struct sub_io *sub = leaf->record.writing;
 
-	label_refresh(&leaf->label, engine->config.tree);
-	leaf->record.writing = sub;
-	leaf->record.waiting = NULL;
+	leaf->label.generation++;
 	leaf->label.updated = (uint64_t)time(NULL);
 	sub->event.end = record_written;
 	sub->kind = IO_WRITE;
@@ -58,7 +57,18 @@ static void record_write(struct engine *engine, struct leaf *leaf)
 	sub->vector = (struct iovec){ leaf->label_memory, sub->length };
 	sub->vectors = &sub->vector;
 	sub->vector_count = 1;
+	sub->retries = 0;
+	leaf->record.copies++;
 	engine->config.backend->submit(engine->config.context, sub);
+}
+
+static void record_write(struct engine *engine, struct leaf *leaf)
+{
+	label_refresh(&leaf->label, engine->config.tree);
+	leaf->record.writing = leaf->record.waiting;
+	leaf->record.waiting = NULL;
+	leaf->record.copies = 0;
+	copy_write(engine, leaf);
 }
 
 static void record_written(struct event *event, int result)
@@ -69,7 +79,11 @@ static void record_written(struct event *event, int result)
 	struct sub_io *next;
 
 	engine_enter(engine);
-	if (!sub_io_again(sub, &result)) {
+	if (sub_io_again(sub, &result)) {
+		; /* what was left of it is on its way */
+	} else if (result == 0 && leaf->record.copies < LABEL_COPIES) {
+		copy_write(engine, leaf);
+	} else {
 		if (result < 0) {
 			leaf->label.generation--;
 			engine_count(&leaf->errors, 1);

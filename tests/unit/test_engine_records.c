@@ -109,17 +109,65 @@ static void records_of_one_leaf_are_shared(void **state)
 		memory_end(&memory, 0, MEMORY_FULL);
 		memory_end(&memory, 0, -EIO);
 	}
-	/* The first writes the label; the others came meanwhile and share what follows it. */
+	/* The first writes both copies; the others came meanwhile and share what follows it. */
 	assert_int_equal(memory.pending_count, 1);
+	memory_end(&memory, 0, MEMORY_FULL);
 	memory_end(&memory, 0, MEMORY_FULL);
 	assert_int_equal(memory.commits[0], 1);
 	assert_int_equal(memory.commits[1] + memory.commits[2] + memory.commits[3], 0);
 	assert_int_equal(memory.pending_count, 1);
 	memory_end(&memory, 0, MEMORY_FULL);
+	memory_end(&memory, 0, MEMORY_FULL);
 	assert_int_equal(memory.pending_count, 0);
 	for (tag = 0; tag < 4; tag++)
 		assert_int_equal(memory.results[tag], 512);
-	assert_int_equal(memory.tree->leaves[0]->label.generation, 4);
+	assert_int_equal(memory.tree->leaves[0]->label.generation, 6);
+	memory_close(&memory);
+}
+
+/* Else the rot of one copy would make a stale leg a good one. */
+static void a_record_is_in_both_copies_before_it_counts(void **state)
+{
+	struct memory memory;
+	struct label label;
+	unsigned copy;
+
+	memory_open(&memory, "", "{'type':'mirror','children':[@65536,@65536]}");
+	memory_start(&memory, 0, asks(IO_WRITE, 0, 512), data);
+	memory_end(&memory, 0, -EIO);
+	memory_end(&memory, 0, MEMORY_FULL);
+	memory_end(&memory, 0, MEMORY_FULL);
+	assert_int_equal(memory.commits[0], 0);
+	assert_int_equal(memory.pending_count, 1);
+	assert_int_equal(memory.pending[0].sub->flags, IO_FUA);
+	memory_end(&memory, 0, MEMORY_FULL);
+	assert_int_equal(memory.commits[0], 1);
+	for (copy = 0; copy < LABEL_COPIES; copy++) {
+		assert_int_equal(decode(&memory, 1, copy, &label), LABEL_FOUND);
+		assert_int_equal(label.peers[0].state, LABEL_PEER_STALE);
+		assert_int_equal(label.generation, copy ? 3 : 4);
+		label_finish(&label);
+	}
+	memory_close(&memory);
+}
+
+/* The first copy stays, with what it says; the leaf has failed. */
+static void a_second_copy_that_fails_is_a_failed_record(void **state)
+{
+	struct memory memory;
+
+	memory_open(&memory, "", "{'type':'mirror','children':[@65536,@65536,@65536]}");
+	memory_start(&memory, 0, asks(IO_WRITE, 0, 512), data);
+	memory_end(&memory, 0, -EIO);
+	memory_end(&memory, 0, MEMORY_FULL);
+	memory_end(&memory, 0, MEMORY_FULL);
+	memory_end(&memory, 0, MEMORY_FULL); /* leaf 1's first copy; leaf 2's record is next */
+	memory_end(&memory, 1, -EIO);
+	assert_int_equal(memory.tree->leaves[1]->label.generation, 3);
+	memory_end_all(&memory);
+	assert_int_equal(memory.results[0], 512);
+	assert_true(memory.tree->leaves[1]->node->failed);
+	assert_false(memory.tree->leaves[2]->node->failed);
 	memory_close(&memory);
 }
 
@@ -136,6 +184,7 @@ static void a_record_that_failed_leaves_the_whole_copy_alone(void **state)
 	assert_int_equal(memory.pending[0].sub->offset, LABEL_COPY_STRIDE);
 	memory_end(&memory, 0, -EIO);
 	assert_int_equal(memory.tree->leaves[1]->label.generation, 2);
+	memory_end(&memory, 0, MEMORY_FULL);
 	memory_end(&memory, 0, MEMORY_FULL);
 	assert_int_equal(memory.pending_count, 1); /* leaf 1 is stale by now, leaf 2 says so */
 	assert_int_equal(memory.pending[0].sub->leaf->place, 2);
@@ -155,6 +204,9 @@ static void a_short_record_is_finished(void **state)
 	memory_end(&memory, 0, -EIO);
 	memory_end(&memory, 0, MEMORY_FULL);
 	memory_end(&memory, 0, 512);
+	assert_int_equal(memory.commits[0], 0);
+	memory_end(&memory, 0, MEMORY_FULL);
+	memory_end(&memory, 0, 4096);
 	assert_int_equal(memory.commits[0], 0);
 	memory_end(&memory, 0, MEMORY_FULL);
 	assert_int_equal(memory.results[0], 512);
@@ -183,6 +235,8 @@ int main(void)
 		cmocka_unit_test(a_record_names_no_generation_that_is_still_being_written),
 		cmocka_unit_test(a_mirror_goes_on_without_a_leg_that_fails_everything),
 		cmocka_unit_test(records_of_one_leaf_are_shared),
+		cmocka_unit_test(a_record_is_in_both_copies_before_it_counts),
+		cmocka_unit_test(a_second_copy_that_fails_is_a_failed_record),
 		cmocka_unit_test(a_record_that_failed_leaves_the_whole_copy_alone),
 		cmocka_unit_test(a_short_record_is_finished),
 		cmocka_unit_test(a_leaf_without_a_label_cannot_record),
