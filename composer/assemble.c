@@ -274,6 +274,8 @@ static int decide(struct assembly *assembly)
 		return -1;
 	if (assembly->ours > 0)
 		return decide_ours(assembly);
+	if (assembly->options->known_only)
+		return err_add(assembly->err, "none of the leaves has a label that was ever served");
 	return decide_format(assembly);
 }
 
@@ -286,6 +288,7 @@ int assemble(struct tree *tree, const struct assemble_options *options, struct e
 		.err = err,
 		.notes = notes,
 		.members = calloc(tree->leaf_count + 1, sizeof(*assembly.members)),
+		.decided = calloc(tree->node_count + 1, sizeof(*assembly.decided)),
 		.geometry = tree_geometry(tree),
 	};
 	int result = -1;
@@ -298,7 +301,7 @@ int assemble(struct tree *tree, const struct assemble_options *options, struct e
 		label_finish(&tree->leaves[i]->label);
 		tree->leaves[i]->todo = LEAF_KEEP;
 	}
-	if (!assembly.members || !assembly.geometry)
+	if (!assembly.members || !assembly.decided || !assembly.geometry)
 		err_add(err, "out of memory");
 	else if (strlen(assembly.geometry) > LABEL_GEOMETRY_MAX)
 		err_add(err,
@@ -307,6 +310,7 @@ int assemble(struct tree *tree, const struct assemble_options *options, struct e
 	else
 		result = decide(&assembly);
 	free(assembly.members);
+	free(assembly.decided);
 	free(assembly.geometry);
 	return result;
 }

@@ -14,7 +14,14 @@
 struct assemble_options {
 	bool force; /* overwrite what is found on the leaves */
 	bool degraded; /* go on without missing legs where a redundant node can */
+	bool known_only; /* format nothing, not even blank leaves */
 	bool dry; /* for `check`: says what would be done */
+	/*
+	 * Ids or paths of leaves whose legs are used where labels can't tell which one has all
+	 * writes: legs that have diverged, or a leg that nobody vouches for after an unclean stop.
+	 */
+	const char *const *prefer;
+	unsigned prefer_count;
 };
 
 /*

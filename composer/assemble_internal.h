@@ -2,6 +2,7 @@
 /*
  * Assembly's parts among themselves: assemble.c decides, assemble_look.c sees what each leaf is,
  * assemble_fit.c compares labels with the document, assemble_legs.c tells who missed what,
+ * assemble_prefer.c takes the user's word where labels can't tell, assemble_say.c says it all,
  * assemble_write.c carries it out when the device goes live.
  */
 #ifndef COMPOSER_ASSEMBLE_INTERNAL_H
@@ -29,7 +30,10 @@ struct member {
 	char what[IDENTIFY_MAX]; /* a noun or clause, as the kind wants */
 	bool stale; /* OURS: missed a write, or … */
 	bool older; /* … holds an older state: it was put back from a copy */
-	unsigned accuser; /* stale: the place whose label says so */
+	unsigned accuser; /* stale: the place whose label says so; its own: it was given up */
+	bool preferred; /* by the user */
+	bool given_up; /* by that decision (assemble_prefer.c) */
+	unsigned vouched; /* likewise: index + 1 of the node for which it is used; 0: none */
 };
 
 struct assembly {
@@ -37,6 +41,7 @@ struct assembly {
 	const struct assemble_options *options;
 	struct err *err, *notes;
 	struct member *members; /* by place */
+	bool *decided; /* by node->index: the user has said which of its legs to use */
 	char *geometry; /* of the document */
 	unsigned ours, labelled;
 };
@@ -65,6 +70,26 @@ int assemble_sizes(struct assembly *assembly);
  * notes them. 0, or -1 with messages.
  */
 int assemble_legs(struct assembly *assembly, struct err *err);
+/* Fills stale, older and accuser of every member, by the labels and what the user has decided. */
+void assemble_accuse(struct assembly *assembly);
+/* Nothing of it can be used. */
+bool node_is_lost(const struct assembly *assembly, const struct node *node);
+/* It may have missed writes that nobody tells of, if the last stop was no clean one. */
+bool node_is_unsure(const struct assembly *assembly, const struct node *node);
+/* A leaf that has all writes was left open: the last stop was no clean one. */
+bool assemble_was_open(const struct assembly *assembly);
+
+/* Takes the user's word for what labels can't tell. 0, or -1 with messages. */
+int assemble_prefer(struct assembly *assembly, struct err *err);
+
+/* Why the node is lost, or unsure, at the leaves that are the reason. */
+void assemble_explain(const struct assembly *assembly, const struct node *node, struct err *err);
+void assemble_explain_unsure(
+	const struct assembly *assembly, const struct node *node, struct err *err);
+/* Notes that a leg of the node is not used. */
+void assemble_note_leg(const struct assembly *assembly, const struct node *node,
+	const struct node *leg, unsigned in_sync);
+
 bool tree_is_redundant(const struct tree *tree);
 /* Carries a label, is open, and neither its node nor one above has failed. */
 bool leaf_is_used(const struct leaf *leaf);

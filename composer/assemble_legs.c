@@ -8,8 +8,9 @@
  * each other have both been written without the other, and no one can tell which is right.
  *
  * What a leg missed is recorded on its fellows below the same node alone. When one of them is not
- * there after an unclean stop, the others may have missed writes that nobody tells of: they are used
- * only where no other leg further up is surely in sync.
+ * there after an unclean stop, the others may have missed writes that nobody tells of: a leg further
+ * up that is surely in sync is used in their place; where there is none, they are refused. Only the
+ * user can vouch for them, or decide between legs that accuse each other (assemble_prefer.c).
  *
  * A leaf is lost when it is accused or isn't there; a redundant node when all its children are; any
  * other node when one is. It knows no type of target but `redundant`.
@@ -18,8 +19,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-
-#define TEXT_MAX (2 * IDENTIFY_MAX)
 
 bool tree_is_redundant(const struct tree *tree)
 {
@@ -41,6 +40,15 @@ bool leaf_is_used(const struct leaf *leaf)
 	return leaf->labelled && leaf->fd >= 0 && !leaf_has_failed(leaf);
 }
 
+/* The user has decided against it, now or in an earlier life: what it says doesn't count. */
+static bool is_given_up(const struct assembly *assembly, unsigned place)
+{
+	const struct member *member = &assembly->members[place];
+
+	return member->given_up || (assembly->tree->leaves[place]->label.flags & LABEL_GIVEN_UP &&
+					   !member->vouched);
+}
+
 static void accuse(struct assembly *assembly, unsigned place, unsigned accuser)
 {
 	const struct leaf *leaf = assembly->tree->leaves[place];
@@ -48,6 +56,9 @@ static void accuse(struct assembly *assembly, unsigned place, unsigned accuser)
 	const struct label_peer *peer = &label->peers[place];
 	struct member *member = &assembly->members[place];
 
+	if (member->vouched &&
+		(accuser == place || assembly->members[accuser].vouched != member->vouched))
+		return;
 	if (peer->state != LABEL_PEER_IN_SYNC) {
 		member->older &= member->stale; /* the stronger reason */
 		member->stale = true;
@@ -59,7 +70,26 @@ static void accuse(struct assembly *assembly, unsigned place, unsigned accuser)
 	}
 }
 
-static bool is_lost(const struct assembly *assembly, const struct node *node)
+void assemble_accuse(struct assembly *assembly)
+{
+	const struct tree *tree = assembly->tree;
+	unsigned i, j;
+
+	for (i = 0; i < tree->leaf_count; i++) {
+		struct member *member = &assembly->members[i];
+
+		member->stale = member->kind == MEMBER_OURS && is_given_up(assembly, i);
+		member->older = false;
+		member->accuser = i;
+		for (j = 0; j < tree->leaf_count; j++)
+			if (member->kind == MEMBER_OURS && !is_given_up(assembly, i) &&
+				!is_given_up(assembly, j) &&
+				assembly->members[j].kind == MEMBER_OURS)
+				accuse(assembly, i, j);
+	}
+}
+
+bool node_is_lost(const struct assembly *assembly, const struct node *node)
 {
 	unsigned i, lost = 0;
 
@@ -69,120 +99,23 @@ static bool is_lost(const struct assembly *assembly, const struct node *node)
 		return member->kind != MEMBER_RAW && (member->kind != MEMBER_OURS || member->stale);
 	}
 	for (i = 0; i < node->child_count; i++)
-		lost += is_lost(assembly, node->children[i]);
+		lost += node_is_lost(assembly, node->children[i]);
 	return node->type->redundant ? lost == node->child_count : lost > 0;
 }
 
-/* The first leaf because of which the node is lost. */
-static const struct leaf *cause(const struct assembly *assembly, const struct node *node)
+/*
+ * Whether somebody who missed nothing himself says that the leaf has. From then on it was told
+ * nothing, so that there is nothing that it alone could tell.
+ */
+static bool is_known_stale(const struct assembly *assembly, unsigned place)
 {
 	unsigned i;
 
-	while (!node->leaf) {
-		for (i = 0; !is_lost(assembly, node->children[i]); i++)
-			;
-		node = node->children[i];
-	}
-	return node->leaf;
-}
-
-/* "missed writes", "is not there": why a leaf is not used. */
-static const char *reason(const struct assembly *assembly, const struct leaf *leaf, char *text)
-{
-	const struct member *member = &assembly->members[leaf->place];
-
-	if (member->kind == MEMBER_OURS)
-		return member->older ? "holds an older state than it had" : "missed writes";
-	return member_says(member, text, TEXT_MAX);
-}
-
-/* "d0 (/a.img) says that d1 (/b.img) missed writes; …" for the leaves below a node. */
-static bool accusations(const struct assembly *assembly, const struct node *node, FILE *out)
-{
-	bool any = false;
-	unsigned i;
-
-	if (node->leaf) {
-		const struct member *member = &assembly->members[node->leaf->place];
-		const struct leaf *accuser = assembly->tree->leaves[member->accuser];
-
-		if (!member->stale)
-			return false;
-		fprintf(out, "%s%s (%s) says that %s (%s) %s", ftell(out) ? "; " : "",
-			accuser->node->id, accuser->path, node->id, node->leaf->path,
-			member->older ? "holds an older state than it had" : "missed writes");
-		return true;
-	}
-	for (i = 0; i < node->child_count; i++)
-		any |= accusations(assembly, node->children[i], out);
-	return any;
-}
-
-/* All legs of a redundant node are lost. True if that is because of what the labels say. */
-static bool explain_redundant(
-	const struct assembly *assembly, const struct node *node, struct err *err)
-{
-	char *text = NULL;
-	size_t length;
-	FILE *out = open_memstream(&text, &length);
-	bool any;
-
-	if (!out)
-		abort(); /* nothing is live yet that could be harmed */
-	any = accusations(assembly, node, out);
-	fclose(out);
-	if (any)
-		json_err(node->json, err,
-			"%s %s: its legs have diverged, none is known to have all writes: %s. Make "
-			"blank those that are to be given up, and use --degraded",
-			node->type->name, node->id, text);
-	free(text);
-	return any;
-}
-
-/* Why a node is lost, at the leaves that are the reason. */
-static void explain(const struct assembly *assembly, const struct node *node, struct err *err)
-{
-	char text[TEXT_MAX];
-	unsigned i;
-
-	if (!is_lost(assembly, node))
-		return;
-	if (node->type->redundant && explain_redundant(assembly, node, err))
-		return;
-	if (node->leaf && node->leaf->problem) {
-		err_add(err, "%s", node->leaf->problem);
-		return;
-	}
-	if (node->leaf) {
-		const struct member *member = &assembly->members[node->leaf->place];
-
-		leaf_err(node->leaf, err, "%s %s%s%s, and there is no other leg to go on with",
-			node->leaf->path, reason(assembly, node->leaf, text),
-			member->stale ? ", says " : "",
-			member->stale ? assembly->tree->leaves[member->accuser]->node->id : "");
-		return;
-	}
-	for (i = 0; i < node->child_count; i++)
-		explain(assembly, node->children[i], err);
-}
-
-static void note_leg(const struct assembly *assembly, const struct node *node,
-	const struct node *leg, unsigned in_sync)
-{
-	const struct leaf *leaf = cause(assembly, leg);
-	char text[TEXT_MAX];
-
-	if (leg->leaf)
-		err_add(assembly->notes,
-			"%s %s: leg %s (%s) %s and is not used; %u of %u legs in sync",
-			node->type->name, node->id, leg->id, leaf->path,
-			reason(assembly, leaf, text), in_sync, node->child_count);
-	else
-		err_add(assembly->notes,
-			"%s %s: leg %s is not used, as its %s (%s) %s; %u of %u legs in sync",
-			node->type->name, node->id, leg->id, leaf->node->id, leaf->path,
-			reason(assembly, leaf, text), in_sync, node->child_count);
+	for (i = 0; i < assembly->tree->leaf_count; i++)
+		if (assembly->members[i].kind == MEMBER_OURS && !assembly->members[i].stale &&
+			assembly->tree->leaves[i]->label.peers[place].state != LABEL_PEER_IN_SYNC)
+			return true;
+	return false;
 }
 
 /* Whether what a leaf below the node knew when the device stopped is not to be had. */
@@ -193,7 +126,9 @@ static bool is_silent(const struct assembly *assembly, const struct node *node)
 	if (node->leaf) {
 		const struct member *member = &assembly->members[node->leaf->place];
 
-		return member->kind != MEMBER_RAW && (member->kind != MEMBER_OURS || member->older);
+		return member->kind != MEMBER_RAW &&
+		       (member->kind != MEMBER_OURS || member->older) &&
+		       !is_known_stale(assembly, node->leaf->place);
 	}
 	for (i = 0; i < node->child_count; i++)
 		if (is_silent(assembly, node->children[i]))
@@ -205,24 +140,25 @@ static bool is_silent(const struct assembly *assembly, const struct node *node)
  * Whether legs below the node may have missed writes unseen: what a leg missed is recorded on its
  * fellows, of which one is silent. (A clean stop records it on all leaves.)
  */
-static bool is_unsure(const struct assembly *assembly, const struct node *node)
+bool node_is_unsure(const struct assembly *assembly, const struct node *node)
 {
 	unsigned i, sure = 0;
 
 	if (node->leaf)
 		return false;
 	for (i = 0; i < node->child_count; i++) {
-		if (node->type->redundant && is_lost(assembly, node->children[i]) &&
+		if (node->type->redundant && !assembly->decided[node->index] &&
+			node_is_lost(assembly, node->children[i]) &&
 			is_silent(assembly, node->children[i]))
 			return true;
-		sure += !is_lost(assembly, node->children[i]) &&
-			!is_unsure(assembly, node->children[i]);
+		sure += !node_is_lost(assembly, node->children[i]) &&
+			!node_is_unsure(assembly, node->children[i]);
 	}
 	return node->type->redundant ? sure == 0 : sure < node->child_count;
 }
 
 /* The label of a leaf that had failed is open for ever: only the others were told of the stop. */
-static bool was_open(const struct assembly *assembly)
+bool assemble_was_open(const struct assembly *assembly)
 {
 	unsigned i;
 
@@ -236,26 +172,26 @@ static bool was_open(const struct assembly *assembly)
 /* Where there are legs that are surely in sync, only they are used. */
 static void fail_legs(const struct assembly *assembly, const struct node *node)
 {
-	bool open = was_open(assembly);
+	bool open = assemble_was_open(assembly);
 	unsigned i, sure = 0, in_sync = 0;
 
-	if (!node->type->redundant || is_lost(assembly, node))
+	if (!node->type->redundant || node_is_lost(assembly, node))
 		return;
 	for (i = 0; i < node->child_count; i++)
-		sure += !is_lost(assembly, node->children[i]) &&
-			!(open && is_unsure(assembly, node->children[i]));
+		sure += !node_is_lost(assembly, node->children[i]) &&
+			!(open && node_is_unsure(assembly, node->children[i]));
 	for (i = 0; i < node->child_count; i++) {
 		struct node *leg = node->children[i];
 
-		leg->failed = is_lost(assembly, leg) ||
-			(sure && open && is_unsure(assembly, leg));
+		leg->failed = node_is_lost(assembly, leg) ||
+			(sure && open && node_is_unsure(assembly, leg));
 		in_sync += !leg->failed;
 	}
 	for (i = 0; i < node->child_count; i++) {
 		const struct node *leg = node->children[i];
 
-		if (leg->failed && is_lost(assembly, leg))
-			note_leg(assembly, node, leg, in_sync);
+		if (leg->failed && node_is_lost(assembly, leg))
+			assemble_note_leg(assembly, node, leg, in_sync);
 		else if (leg->failed)
 			err_add(assembly->notes,
 				"%s %s: leg %s is not used, as nobody is left to say whether it missed "
@@ -310,20 +246,21 @@ static void stand_in(const struct assembly *assembly)
 int assemble_legs(struct assembly *assembly, struct err *err)
 {
 	const struct tree *tree = assembly->tree;
-	unsigned i, j;
+	unsigned i;
 
-	for (i = 0; i < tree->leaf_count; i++)
-		for (j = 0; j < tree->leaf_count; j++)
-			if (assembly->members[i].kind == MEMBER_OURS &&
-				assembly->members[j].kind == MEMBER_OURS)
-				accuse(assembly, i, j);
-	if (is_lost(assembly, tree->root)) {
-		if (err)
-			explain(assembly, tree->root, err);
+	assemble_accuse(assembly);
+	if (!err)
+		return node_is_lost(assembly, tree->root) ? -1 : 0;
+	if (assemble_prefer(assembly, err) < 0)
+		return -1;
+	if (node_is_lost(assembly, tree->root)) {
+		assemble_explain(assembly, tree->root, err);
 		return -1;
 	}
-	if (!err)
-		return 0;
+	if (assemble_was_open(assembly) && node_is_unsure(assembly, tree->root)) {
+		assemble_explain_unsure(assembly, tree->root, err);
+		return -1;
+	}
 	for (i = 0; i < tree->node_count; i++)
 		fail_legs(assembly, tree->nodes[i]);
 	stand_in(assembly);

@@ -6,6 +6,8 @@
  * - format: labels that say LABEL_FORMATTING;
  * - two rounds that clear it, one for each copy. Until their end no label says LABEL_SERVED, so the
  *   next create finds leaves that nothing was served from and formats them anew;
+ * - both copies of the labels of legs that the user has decided against. A crash among them leaves a
+ *   question that his word has to answer again, or one that it has answered;
  * - two rounds that set LABEL_OPEN and LABEL_SERVED. A crash among them leaves whole labels of one
  *   tree, some open: an unclean stop of a device that nobody has seen yet;
  * - the device is live;
@@ -53,7 +55,7 @@ static int write_round(struct tree *tree, uint32_t set, uint32_t clear, struct e
 
 		if (!leaf_is_used(leaf))
 			continue;
-		leaf->label.flags = (leaf->label.flags & ~clear) | set;
+		leaf->label.flags = (leaf->label.flags & ~clear & ~LABEL_GIVEN_UP) | set;
 		note_peers(&leaf->label, tree, generations);
 		result = leaf->todo == LEAF_REFRESH ? label_update_texts(leaf->fd, &leaf->label)
 						    : label_update(leaf->fd, &leaf->label);
@@ -93,6 +95,26 @@ static int format(struct tree *tree, struct err *err)
 	return 0;
 }
 
+/* Nothing that it knows of the others changes: it may yet be asked. */
+static int give_up(struct tree *tree, struct err *err)
+{
+	unsigned before = err->count, i, copy;
+
+	for (i = 0; i < tree->leaf_count; i++) {
+		struct leaf *leaf = tree->leaves[i];
+		int result = 0;
+
+		if (leaf->todo != LEAF_GIVE_UP)
+			continue;
+		leaf->label.flags |= LABEL_GIVEN_UP;
+		for (copy = 0; copy < LABEL_COPIES && result == 0; copy++)
+			result = label_update_texts(leaf->fd, &leaf->label);
+		if (result < 0)
+			write_failed(leaf, result, err);
+	}
+	return err->count == before ? 0 : -1;
+}
+
 int assemble_start(struct tree *tree, struct err *err)
 {
 	bool formats = false;
@@ -101,6 +123,8 @@ int assemble_start(struct tree *tree, struct err *err)
 	for (i = 0; i < tree->leaf_count; i++)
 		formats |= tree->leaves[i]->todo >= LEAF_FORMAT;
 	if (formats && (format(tree, err) < 0 || write_rounds(tree, 0, LABEL_FORMATTING, err) < 0))
+		return -1;
+	if (give_up(tree, err) < 0)
 		return -1;
 	if (write_rounds(tree, LABEL_OPEN | LABEL_SERVED, 0, err) < 0)
 		return -1;

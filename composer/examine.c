@@ -23,6 +23,7 @@ static const struct {
 	{ LABEL_OPEN, "open" },
 	{ LABEL_UNSYNCED, "unsynced" },
 	{ LABEL_SERVED, "served" },
+	{ LABEL_GIVEN_UP, "given_up" },
 };
 #define FLAG_WORDS (sizeof(flag_words) / sizeof(*flag_words))
 

@@ -38,7 +38,10 @@
 #define LABEL_UNSYNCED                                                                             \
 	4u /* redundant legs may differ where writes were in flight; resync clears it */
 #define LABEL_SERVED 8u /* a daemon has served it once: never again taken for a blank leaf */
-#define LABEL_FLAGS 15u /* those that we know */
+#define LABEL_GIVEN_UP                                                                             \
+	16u /* the user has decided against it (--prefer): it is stale, and what it says of others  \
+	       doesn't count. Cleared when it is used again */
+#define LABEL_FLAGS 31u /* those that we know */
 
 enum label_peer_state {
 	LABEL_PEER_IN_SYNC = 0,

@@ -25,29 +25,64 @@ static void choose_faults(void)
 	};
 }
 
-static bool try_start(bool permute)
+/* 0, or -1 with messages and no tree. */
+static int start_once(const char *text, const struct assemble_options *options, struct err *err)
 {
-	struct assemble_options options = { .degraded = meddle_is_degraded() };
-	struct err err = { 0 }, notes = { 0 };
-	char path[300], *text = document_permuted(&life.document, permute);
+	struct err notes = { 0 };
+	char path[300];
 	int result;
 
 	(void)snprintf(path, sizeof(path), "%s/tree.json", sim_directory);
-	life.tree = tree_parse(path, text, strlen(text), &err);
-	free(text);
+	life.tree = tree_parse(path, text, strlen(text), err);
 	if (!life.tree)
-		sim_fail("the document is refused: %s", err.text);
-	result = lifetime_prepare(life.tree, &options, &err, &notes);
+		sim_fail("the document is refused: %s", err->text);
+	result = lifetime_prepare(life.tree, options, err, &notes);
 	if (notes.text)
 		sim_note("notes: %s", notes.text);
 	if (result == 0)
-		result = lifetime_start(life.tree, &err);
-	if (result < 0 && images_budget != 0)
-		sim_fail("start is refused: %s", err.text);
+		result = lifetime_start(life.tree, err);
+	err_finish(&notes);
 	if (result < 0)
 		tree_destroy(life.tree);
+	return result;
+}
+
+/*
+ * Where nobody is left to say what a leg missed, a user would be asked. He knows: no leg is taken
+ * away that is the last to have everything.
+ */
+static int start_with_a_word(const char *text, struct assemble_options options, struct err *err)
+{
+	char names[IMAGES_MAX][300];
+	const char *prefer[IMAGES_MAX];
+	unsigned place;
+
+	sim_note("asked: %s", err->text);
+	err_finish(err);
+	totals.asked++;
+	options.prefer = prefer;
+	for (place = 0; place < life.document.leaf_count; place++)
+		if (!life.is_hidden[place] && !life.document.is_raw[place]) {
+			meddle_path(place, "", names[options.prefer_count]);
+			prefer[options.prefer_count] = names[options.prefer_count];
+			options.prefer_count++;
+		}
+	return start_once(text, &options, err);
+}
+
+static bool try_start(bool permute)
+{
+	struct assemble_options options = { .degraded = meddle_is_degraded() };
+	char *text = document_permuted(&life.document, permute);
+	struct err err = { 0 };
+	int result = start_once(text, &options, &err);
+
+	if (result < 0 && err.text && strstr(err.text, "nobody is left to say"))
+		result = start_with_a_word(text, options, &err);
+	if (result < 0 && images_budget != 0)
+		sim_fail("start is refused: %s", err.text);
+	free(text);
 	err_finish(&err);
-	err_finish(&notes);
 	return result == 0;
 }
 

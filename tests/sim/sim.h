@@ -31,7 +31,7 @@
 
 struct totals {
 	uint64_t seeds, lives, operations, sub_ios, crashes, cuts, stops;
-	uint64_t restored, hidden, rotten, failed_requests, linked, passed, restarted, resumed,
+	uint64_t restored, hidden, rotten, asked, failed_requests, linked, passed, restarted, resumed,
 		records, held, merged;
 };
 extern struct totals totals;

@@ -165,6 +165,14 @@ void scene_tree(const char *type, const char *names)
 	free(list);
 }
 
+struct assemble_options scene_prefer(const char *leaf)
+{
+	static const char *leaves[1];
+
+	leaves[0] = leaf;
+	return (struct assemble_options){ .degraded = true, .prefer = leaves, .prefer_count = 1 };
+}
+
 bool scene_open(enum leaf_access access)
 {
 	scene_close();
@@ -236,17 +244,33 @@ void scene_two_legs(const char *type)
 	scene_write("b", SCENE_DATA, "of b");
 }
 
-/* The text without the directory, and the document's name without its place. */
+/* "2026-11-22T19:58:48Z" at `text`? */
+static bool is_time(const char *text)
+{
+	static const char form[] = "0000-00-00T00:00:00Z";
+	size_t i;
+
+	for (i = 0; form[i]; i++)
+		if (form[i] == '0' ? text[i] < '0' || text[i] > '9' : text[i] != form[i])
+			return false;
+	return true;
+}
+
+/* The text without the directory, and with TIME for every time. */
 static char *shortened(const struct err *err)
 {
 	const char *from = err->text ? err->text : "";
 	char *text = calloc(1, strlen(from) + 1), *to = text;
 
 	while (*from)
-		if (!strncmp(from, directory, strlen(directory)))
+		if (!strncmp(from, directory, strlen(directory))) {
 			from += strlen(directory) + 1;
-		else
+		} else if (is_time(from)) {
+			to = stpcpy(to, "TIME");
+			from += strlen("0000-00-00T00:00:00Z");
+		} else {
 			*to++ = *from++;
+		}
 	return text;
 }
 

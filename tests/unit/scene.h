@@ -20,6 +20,9 @@ static const struct assemble_options scene_force = { .force = true };
 static const struct assemble_options scene_degraded = { .degraded = true };
 static const struct assemble_options scene_dry = { .dry = true };
 
+/* Degraded, and with that leaf preferred. Valid until the next call. */
+struct assemble_options scene_prefer(const char *leaf);
+
 /* cmocka's setup and teardown for each test. */
 int scene_setup(void **state);
 int scene_teardown(void **state);
@@ -62,7 +65,8 @@ void scene_close(void);
 /* scene_start() and scene_stop(), both without a fault. */
 void scene_run(void);
 
-/* All messages, or notes, of the last call, as one text; the directory's path is left out. */
+/* All messages, or notes, of the last call, as one text; the directory's path is left
+ * out, and times are "TIME". */
 void scene_said(const char *messages);
 void scene_noted(const char *notes);
 

@@ -106,13 +106,14 @@ static void legs_that_accuse_each_other_are_refused(void **state)
 	sum = scene_sum("a b");
 	assert_false(scene_start(scene_plain));
 	scene_said(
-		"mirror r: its legs have diverged, none is known to have all writes: d1 (b) says "
-		"that d0 (a) missed writes; d0 (a) says that d1 (b) missed writes. Make blank "
-		"those "
-		"that are to be given up, and use --degraded (tree.json:1, /root)\n");
+		"mirror r: its legs have diverged, none is known to have all writes: d1 (b; "
+		"generation 12, written TIME) says that d0 (a) missed writes, and last saw it at "
+		"generation 7; d0 (a; generation 12, written TIME) says that d1 (b) missed writes, "
+		"and last saw it at generation 7. --prefer=LEAF goes on with one of them and gives "
+		"the others up (tree.json:1, /root)\n");
 	assert_false(scene_start(scene_degraded));
 	assert_int_equal(scene_sum("a b"), sum);
-	scene_file("b", SCENE_LEAF_BYTES); /* the way out that the message tells */
+	scene_file("b", SCENE_LEAF_BYTES); /* one way out */
 	assert_true(scene_start(scene_degraded));
 	scene_stop();
 }
@@ -181,6 +182,7 @@ static void an_older_copy_of_a_stripes_leg_is_refused(void **state)
 		   "go on with (tree.json:1, /root/children/1/path)\n");
 }
 
+/* What the leg knew of its fellow before it was put back is lost: nobody vouches for that one. */
 static void an_older_copy_from_before_the_last_start_is_noticed_after_a_crash(void **state)
 {
 	scene_two_legs("'mirror'");
@@ -188,9 +190,13 @@ static void an_older_copy_from_before_the_last_start_is_noticed_after_a_crash(vo
 	assert_true(scene_start(scene_plain));
 	scene_close();
 	scene_rename("copy", "b");
-	assert_true(scene_start(scene_plain));
-	scene_noted("mirror r: leg d1 (b) holds an older state than it had and is not used; 1 of 2 "
-		    "legs in sync\nt was not stopped cleanly\n");
+	assert_false(scene_start(scene_plain));
+	scene_said("mirror r: t was not stopped cleanly, and nobody is left to say whether d0 (a) "
+		   "missed writes before: d1 (b), which would know, holds an older state than it had. "
+		   "--prefer=d0 goes on with it as it is (tree.json:1, /root)\n");
+	assert_true(scene_start(scene_prefer("d0")));
+	scene_noted("mirror r: leg d1 (b) is given up and is not used; 1 of 2 legs in sync\nt was not "
+		    "stopped cleanly\n");
 	scene_stop();
 }
 
@@ -403,9 +409,10 @@ static void a_stripe_of_mirrors_goes_on_without_one_leg_of_each(void **state)
 	scene_rename("away", "d");
 	assert_false(scene_start(scene_degraded)); /* b knows that d missed writes */
 	scene_said(
-		"mirror y: its legs have diverged, none is known to have all writes: d1 (b) says "
-		"that d3 (d) missed writes. Make blank those that are to be given up, and use "
-		"--degraded (tree.json:1, /root/children/1)\n");
+		"mirror y: its legs have diverged, none is known to have all writes: d1 (b; "
+		"generation 12, written TIME) says that d3 (d) missed writes, and last saw it at "
+		"generation 7. --prefer=LEAF goes on with one of them and gives the others up "
+		"(tree.json:1, /root/children/1)\n");
 }
 
 static void a_mirror_of_mirrors_loses_a_leg_when_all_of_that_are_lost(void **state)

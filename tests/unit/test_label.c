@@ -411,7 +411,7 @@ static void what_a_newer_program_wrote_is_left_alone(void **state)
 		{ 48, 8, 6,
 			"its label has features 0x6 unknown to this program, which allow "
 			"reading only" },
-		{ 120, 4, 16, "its label has flags 0x10 unknown to this program" },
+		{ 120, 4, 32, "its label has flags 0x20 unknown to this program" },
 	};
 	uint64_t any = UINT64_MAX - 1; /* all but the one that we know */
 	char why[WHY];
