@@ -155,26 +155,33 @@ static int read_long(
 	const char *name = argv[*at] + 2;
 	size_t length = strcspn(name, "=");
 	int index = option_find(command, name, length);
+	const struct command_option *option;
+	const char *value;
 
 	if (index < 0)
 		return -1;
+	option = &command->options[index];
 	arguments->options[index] = "";
-	if (name[length] == '=' && !command->options[index].value) {
+	if (name[length] == '=' && !option->value) {
 		(void)command_misused(command, "--%.*s takes no value", (int)length, name);
 		return -1;
 	}
-	if (!command->options[index].value)
+	if (!option->value)
 		return 0;
-	if (name[length] == '=') {
-		arguments->options[index] = name + length + 1;
-		return 0;
-	}
-	if (*at + 1 >= argc) {
-		(void)command_misused(
-			command, "--%s wants a value: %s", name, command->options[index].value);
+	if (name[length] != '=' && *at + 1 >= argc) {
+		(void)command_misused(command, "--%s wants a value: %s", name, option->value);
 		return -1;
 	}
-	arguments->options[index] = argv[++*at];
+	value = name[length] == '=' ? name + length + 1 : argv[++*at];
+	arguments->options[index] = value;
+	if (!option->many)
+		return 0;
+	if (arguments->value_count == COMMAND_VALUES_MAX) {
+		(void)command_misused(command, "--%.*s is given more than %d times", (int)length,
+			name, COMMAND_VALUES_MAX);
+		return -1;
+	}
+	arguments->values[arguments->value_count++] = value;
 	return 0;
 }
 

@@ -20,6 +20,7 @@
 #define PROGRAM_VERSION "0.1"
 
 #define COMMAND_OPTIONS_MAX 8
+#define COMMAND_VALUES_MAX 64
 #define COMMAND_LEAVES_MAX 1024 /* operands of verbs that take leaves: a tree has no more */
 
 #define STATUS_DONE 0
@@ -31,12 +32,16 @@ struct command_option {
 	char letter; /* 0: has none */
 	const char *value; /* what its value is called; NULL: takes none */
 	const char *help; /* lines; those after the first are indented by command_help() */
+	bool many; /* may be given again and again; at most one option of a command */
 };
 
 /* What was given. Pointers into argv. */
 struct arguments {
 	/* By index in command->options: NULL: not given; "" for an option without a value. */
 	const char *options[COMMAND_OPTIONS_MAX];
+	/* What was given to the option that is marked `many`, in order. */
+	const char *values[COMMAND_VALUES_MAX];
+	unsigned value_count;
 	char **operands;
 	unsigned operand_count;
 };

@@ -2,7 +2,7 @@
 /* check: what create would do. */
 #include "command.h"
 
-#include "assemble.h"
+#include "check.h"
 #include "frontend.h"
 #include "run_directory.h"
 #include "status.h"
@@ -11,11 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FORCE, DEGRADED, JSON };
+enum { FORCE, DEGRADED, PREFER, JSON };
 
 static const struct command_option options[] = {
 	[FORCE] = { "force", 0, NULL, "As if create were given --force." },
 	[DEGRADED] = { "degraded", 0, NULL, "As if create were given --degraded." },
+	[PREFER] = { "prefer", 0, "LEAF", "As if create were given --prefer=LEAF.", .many = true },
 	[JSON] = { "json", 0, NULL, "An object that mirrors the tree, for programs." },
 	{ 0 },
 };
@@ -62,27 +63,35 @@ static void note_driver(const struct tree *tree, struct err *notes)
 		err_add(notes, "the tree is good, but create would fail here until that is mended");
 }
 
-static int check(const struct arguments *arguments)
+int check_tree(struct tree *tree, const struct assemble_options *assembly, bool as_json)
 {
-	const struct assemble_options assembly = {
-		.force = arguments->options[FORCE] != NULL,
-		.degraded = arguments->options[DEGRADED] != NULL,
-		.dry = true,
-	};
 	struct err err = { 0 }, notes = { 0 };
-	struct tree *tree = tree_read(arguments->operands[0], &err);
-	int result = -1;
+	int result = probe(tree, assembly, &err, &notes);
 
-	if (tree)
-		result = probe(tree, &assembly, &err, &notes);
 	if (result == 0)
-		result = print(tree, arguments->options[JSON] != NULL, &err);
+		result = print(tree, as_json, &err);
 	if (result == 0)
 		note_driver(tree, &notes);
 	(void)fflush(stdout); /* the result first, then the notes; main looks for errors */
 	command_note(&notes);
 	tree_destroy(tree);
 	return result < 0 ? command_fail(&err) : STATUS_DONE;
+}
+
+static int check(const struct arguments *arguments)
+{
+	const struct assemble_options assembly = {
+		.force = arguments->options[FORCE] != NULL,
+		.degraded = arguments->options[DEGRADED] != NULL,
+		.dry = true,
+		.prefer = arguments->values,
+		.prefer_count = arguments->value_count,
+	};
+	struct err err = { 0 };
+	struct tree *tree = tree_read(arguments->operands[0], &err);
+
+	return tree ? check_tree(tree, &assembly, arguments->options[JSON] != NULL)
+		    : command_fail(&err);
 }
 
 extern const struct command check_command;

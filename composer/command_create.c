@@ -2,14 +2,11 @@
 /* create: a tree becomes a device. */
 #include "command.h"
 
-#include "daemon.h"
-#include "detach.h"
 #include "frontend.h"
 #include "log.h"
+#include "serve.h"
 
-#include <stdlib.h>
-
-enum { FOREGROUND, FORCE, DEGRADED, DEBUG };
+enum { FOREGROUND, FORCE, DEGRADED, PREFER, DEBUG };
 
 static const struct command_option options[] = {
 	[FOREGROUND] = { "foreground", 'f', NULL,
@@ -18,75 +15,25 @@ static const struct command_option options[] = {
 		"Overwrite what is found on the leaves. What was there is lost." },
 	[DEGRADED] = { "degraded", 0, NULL,
 		"Go on without legs that are missing, where a mirror can." },
+	[PREFER] = { "prefer", 0, "LEAF",
+		"Where the labels can't tell which leg of a mirror has all writes, use that of\n"
+		"LEAF, an id or a path, and give up those that are in conflict with it.",
+		.many = true },
 	[DEBUG] = { "debug", 0, "WORDS",
 		"Trace to stderr: request, op, control, or several with commas." },
 	{ 0 },
 };
-
-static int ready_here(void *context, const char *path, struct err *notes)
-{
-	(void)context;
-	command_note(notes);
-	printf("%s\n", path);
-	return fflush(stdout) == 0 ? 0 : -1;
-}
-
-/* Traces go on to the caller's stderr; otherwise the daemon holds none of the caller's files. */
-static int ready_detached(void *context, const char *path, struct err *notes)
-{
-	const int *report = context;
-
-	return detach_report(*report, true, path, notes->text, debug_mask == 0);
-}
-
-static int run_foreground(struct tree *tree, struct daemon_config *config)
-{
-	struct err err = { 0 };
-
-	config->ready = ready_here;
-	if (daemon_run(tree, config, &err) == 0)
-		return STATUS_DONE;
-	return command_fail(&err);
-}
-
-/* In the child. */
-static int run_detached(struct tree *tree, struct daemon_config *config, int report)
-{
-	struct err err = { 0 };
-	int result;
-
-	config->detached = true;
-	config->ready = ready_detached;
-	config->context = &report;
-	result = daemon_run(tree, config, &err);
-	if (err.count)
-		(void)detach_report(report, false, "", err.text, false); /* nobody else to tell */
-	err_finish(&err);
-	return result == 0 ? STATUS_DONE : STATUS_FAILED;
-}
-
-static int wait_for_daemon(int report, int pid)
-{
-	struct err err = { 0 }, notes = { 0 };
-	char *path = NULL;
-
-	if (detach_wait(report, pid, &path, &err, &notes) < 0)
-		return command_fail(&err);
-	command_note(&notes);
-	printf("%s\n", path);
-	free(path);
-	return STATUS_DONE;
-}
 
 static int create(const struct arguments *arguments)
 {
 	struct daemon_config config = {
 		.assemble.force = arguments->options[FORCE] != NULL,
 		.assemble.degraded = arguments->options[DEGRADED] != NULL,
+		.assemble.prefer = arguments->values,
+		.assemble.prefer_count = arguments->value_count,
 	};
 	struct err err = { 0 };
 	struct tree *tree;
-	int status, report = -1, pid;
 
 	if (arguments->options[DEBUG] &&
 		debug_parse(arguments->options[DEBUG], &debug_mask, &err) < 0) {
@@ -98,19 +45,7 @@ static int create(const struct arguments *arguments)
 		tree_destroy(tree);
 		return command_fail(&err);
 	}
-	if (arguments->options[FOREGROUND]) {
-		status = run_foreground(tree, &config);
-	} else {
-		pid = detach(&report, &err);
-		if (pid < 0)
-			status = command_fail(&err);
-		else if (pid > 0)
-			status = wait_for_daemon(report, pid);
-		else
-			status = run_detached(tree, &config, report);
-	}
-	tree_destroy(tree);
-	return status;
+	return serve(tree, &config, arguments->options[FOREGROUND] != NULL);
 }
 
 extern const struct command create_command;

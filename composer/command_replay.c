@@ -9,13 +9,14 @@
 #include <errno.h>
 #include <string.h>
 
-enum { FORCE, DEGRADED, DEBUG };
+enum { FORCE, DEGRADED, PREFER, DEBUG };
 
 static const struct command_option options[] = {
 	[FORCE] = { "force", 0, NULL,
 		"Overwrite what is found on the leaves. What was there is lost." },
 	[DEGRADED] = { "degraded", 0, NULL,
 		"Go on without legs that are missing, where a mirror can." },
+	[PREFER] = { "prefer", 0, "LEAF", "As for create.", .many = true },
 	[DEBUG] = { "debug", 0, "WORDS", "Trace to stderr: request, op." },
 	{ 0 },
 };
@@ -47,6 +48,8 @@ static int replay(const struct arguments *arguments)
 	const struct assemble_options assembly = {
 		.force = arguments->options[FORCE] != NULL,
 		.degraded = arguments->options[DEGRADED] != NULL,
+		.prefer = arguments->values,
+		.prefer_count = arguments->value_count,
 	};
 	const char *name = arguments->operands[1];
 	struct err err = { 0 };

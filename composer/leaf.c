@@ -84,7 +84,7 @@ static int make_absolute(struct leaf *leaf, const struct tree *tree, struct err 
 {
 	char *path;
 
-	if (leaf->path[0] == '/')
+	if (leaf->path[0] == '/' || leaf->not_given)
 		return 0;
 	if (asprintf(&path, "%s/%s", tree->directory, leaf->path) < 0)
 		return leaf_err(leaf, err, "out of memory");

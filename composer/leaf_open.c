@@ -77,6 +77,9 @@ int leaf_find(struct leaf *leaf, const struct leaf_mode *mode, struct err *err)
 	struct stat found;
 
 	leaf->exists = false;
+	if (leaf->not_given)
+		return leaf_err(leaf, err, "it is missing: none of the leaves given is leaf %u of the tree, which was %s",
+			leaf->place, leaf->path);
 	if (stat(leaf->path, &found) < 0) {
 		if (errno == ENOENT)
 			return find_missing(leaf, mode, err);

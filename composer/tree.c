@@ -237,6 +237,21 @@ struct tree *tree_parse(const char *path, const char *text, size_t length, struc
 	return tree_build(tree, err);
 }
 
+struct tree *tree_parse_label(const char *leaf, const char *text, struct err *err)
+{
+	struct tree *tree = tree_begin(leaf, err);
+	char *name;
+
+	if (!tree)
+		return NULL;
+	if (asprintf(&name, "label of %s", leaf) < 0)
+		abort();
+	free(tree->file);
+	tree->file = name;
+	tree->document = json_parse(name, text, strlen(text), err);
+	return tree_build(tree, err);
+}
+
 static void node_destroy(struct node *node)
 {
 	if (node->type && node->type->close && node->state)

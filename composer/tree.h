@@ -46,8 +46,10 @@ struct tree {
 
 /* Reads, checks against the schema and takes apart. NULL with messages, all that can be told. */
 struct tree *tree_read(const char *path, struct err *err);
-/* The same for a document in memory (a label's text); path names it and gives the directory. */
+/* The same for a document in memory; path names it and gives the directory. */
 struct tree *tree_parse(const char *path, const char *text, size_t length, struct err *err);
+/* The same for the document that the label of a leaf carries: "label of LEAF" in messages. */
+struct tree *tree_parse_label(const char *leaf, const char *text, struct err *err);
 /* Closes nodes, closes leaves, frees all. NULL is fine. */
 void tree_destroy(struct tree *tree);
 

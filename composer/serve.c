@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: MIT
+/* Serving a tree, here or in a daemon of its own. It knows no verb's options. */
+#include "serve.h"
+
+#include "command.h"
+#include "detach.h"
+#include "log.h"
+
+#include <stdlib.h>
+
+static int ready_here(void *context, const char *path, struct err *notes)
+{
+	(void)context;
+	command_note(notes);
+	printf("%s\n", path);
+	return fflush(stdout) == 0 ? 0 : -1;
+}
+
+/* Traces go on to the caller's stderr; otherwise the daemon holds none of the caller's files. */
+static int ready_detached(void *context, const char *path, struct err *notes)
+{
+	const int *report = context;
+
+	return detach_report(*report, true, path, notes->text, debug_mask == 0);
+}
+
+static int run_foreground(struct tree *tree, struct daemon_config *config)
+{
+	struct err err = { 0 };
+
+	config->ready = ready_here;
+	if (daemon_run(tree, config, &err) == 0)
+		return STATUS_DONE;
+	return command_fail(&err);
+}
+
+/* In the child. */
+static int run_detached(struct tree *tree, struct daemon_config *config, int report)
+{
+	struct err err = { 0 };
+	int result;
+
+	config->detached = true;
+	config->ready = ready_detached;
+	config->context = &report;
+	result = daemon_run(tree, config, &err);
+	if (err.count)
+		(void)detach_report(report, false, "", err.text, false); /* nobody else to tell */
+	err_finish(&err);
+	return result == 0 ? STATUS_DONE : STATUS_FAILED;
+}
+
+static int wait_for_daemon(int report, int pid)
+{
+	struct err err = { 0 }, notes = { 0 };
+	char *path = NULL;
+
+	if (detach_wait(report, pid, &path, &err, &notes) < 0)
+		return command_fail(&err);
+	command_note(&notes);
+	printf("%s\n", path);
+	free(path);
+	return STATUS_DONE;
+}
+
+int serve(struct tree *tree, struct daemon_config *config, bool in_foreground)
+{
+	int status, report = -1, pid;
+	struct err err = { 0 };
+
+	if (in_foreground) {
+		status = run_foreground(tree, config);
+	} else {
+		pid = detach(&report, &err);
+		if (pid < 0)
+			status = command_fail(&err);
+		else if (pid > 0)
+			status = wait_for_daemon(report, pid);
+		else
+			status = run_detached(tree, config, report);
+	}
+	tree_destroy(tree);
+	return status;
+}

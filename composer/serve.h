@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From a tree that was read to a daemon that serves it, and what the user sees of that: what create
+ * and assemble share.
+ */
+#ifndef COMPOSER_SERVE_H
+#define COMPOSER_SERVE_H
+
+#include "daemon.h"
+
+/*
+ * Serves the tree here until its end, or in a daemon of its own, of which this returns once the
+ * device can be used; prints the device's path, and messages. The tree is destroyed. Returns the
+ * exit status.
+ */
+int serve(struct tree *tree, struct daemon_config *config, bool in_foreground);
+
+#endif
