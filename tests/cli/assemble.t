@@ -2,6 +2,7 @@
 # `assemble` makes a tree of leaves alone: whatever their order and their paths, but only of what belongs together.
 . "$(dirname "$0")/lib.sh"
 
+# shellcheck disable=SC2086 # no option is no word
 replay() { echo "$1" | ubd-compose replay ${2-} tree.json - >.out 2>.err || fail "replay $*: $(cat .out .err)"; }
 check() { ubd-compose assemble --check "$@" >.out 2>.err || fail "assemble --check $*: $(cat .err)"; }
 steady() { sed -E 's/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/UUID/g; s/[0-9]{4}-[0-9-]{5}T[0-9:]{8}Z/TIME/g' "$1"; }
