@@ -72,6 +72,32 @@ static void print_node(struct document *document, FILE *out, unsigned depth, boo
 	}
 }
 
+/* Now and then the shadow, above all or on each leg. It has half a leaf: too little for a chunk. */
+static void print_root(struct document *document, FILE *out)
+{
+	unsigned legs = 1 + random_below(3), i;
+
+	switch (random_below(8)) {
+	case 0:
+		shadow_print_begin(out);
+		print_node(document, out, 1 + random_below(2), true);
+		shadow_print_end(out);
+		break;
+	case 1:
+		fprintf(out, "{\"type\":\"mirror\",\"children\":[");
+		for (i = 0; i < legs && document->leaf_count < sim_caps.leaves; i++) {
+			fputs(i ? "," : "", out);
+			shadow_print_begin(out);
+			print_leaf(document, out, true);
+			shadow_print_end(out);
+		}
+		fprintf(out, "]}");
+		break;
+	default:
+		print_node(document, out, 1 + random_below(3), false);
+	}
+}
+
 void document_make(struct document *document)
 {
 	size_t length;
@@ -86,7 +112,7 @@ void document_make(struct document *document)
 		"\"max_io_size\":\"%uKiB\",\"fan_out\":\"%s\",\"logical_block_size\":%u},\"root\":",
 		TAGS, 4u << random_below(4), fan_outs[random_below(4)],
 		block_sizes[random_below(sizeof(block_sizes) / sizeof(*block_sizes))]);
-	print_node(document, out, 1 + random_below(3), false);
+	print_root(document, out);
 	fprintf(out, "}");
 	if (fclose(out) != 0)
 		sim_fail("out of memory");

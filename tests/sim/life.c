@@ -36,6 +36,7 @@ static int start_once(const char *text, const struct assemble_options *options, 
 	life.tree = tree_parse(path, text, strlen(text), err);
 	if (!life.tree)
 		sim_fail("the document is refused: %s", err->text);
+	shadow_place(life.tree);
 	result = lifetime_prepare(life.tree, options, err, &notes);
 	if (notes.text)
 		sim_note("notes: %s", notes.text);
@@ -149,6 +150,7 @@ static void begin_life(void)
 	}
 	judge_labels();
 	choose_faults();
+	engine_begin(backend.engine);
 }
 
 static void end_life(bool may_crash)
@@ -164,6 +166,7 @@ static void end_life(bool may_crash)
 	totals.records += stats->requests[IO_RECORD];
 	if (how == 2) {
 		requests_read_all();
+		requests_stop();
 		judge_legs();
 		judge_labels();
 		sim_note("stop");
@@ -173,12 +176,16 @@ static void end_life(bool may_crash)
 		meddle_note_stop();
 		images_budget = random_one_in(6) ? 1 + random_below(60) : FOREVER;
 		if (lifetime_stop(life.tree, &err) < 0) {
-			if (images_budget != 0)
+			bool is_cut = images_budget == 0;
+
+			/* A leaf that has failed a flush fails those of unload() too. */
+			if (!is_cut && !backend.has_lost)
 				sim_fail("stop: %s", err.text);
-			sim_note("power cut while stopping");
-			totals.cuts++;
-			images_cut();
-			model_crash(true);
+			sim_note(is_cut ? "power cut while stopping" : "stopped, but not cleanly");
+			totals.cuts += is_cut;
+			if (is_cut)
+				images_cut();
+			model_crash(is_cut);
 			life.was_stopped = false;
 		}
 		images_budget = FOREVER;

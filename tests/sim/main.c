@@ -131,8 +131,9 @@ static void print_totals(double seconds)
 	printf("sim: %llu seeds, %llu operations (%.0f/s), %llu sub-I/Os, %llu starts (%.0f/s): "
 	       "after "
 	       "%llu kills, %llu power cuts, %llu stops; %llu linked, %llu passed, %llu restarted, "
-	       "%llu merged, %llu held, %llu resumed, %llu leaves taken away, %llu put back, %llu "
-	       "labels rotten, %llu starts that asked whom to prefer, %llu requests failed as they may\n",
+	       "%llu merged, %llu held, %llu resumed, %llu works, %llu ticks, %llu leaves taken away, "
+	       "%llu put back, %llu labels rotten, %llu starts that asked whom to prefer, %llu "
+	       "requests failed as they may\n",
 		(unsigned long long)t->seeds, (unsigned long long)t->operations,
 		(double)t->operations / seconds, (unsigned long long)t->sub_ios,
 		(unsigned long long)restarts, (double)restarts / seconds,
@@ -140,7 +141,8 @@ static void print_totals(double seconds)
 		(unsigned long long)t->stops, (unsigned long long)t->linked,
 		(unsigned long long)t->passed, (unsigned long long)t->restarted,
 		(unsigned long long)t->merged, (unsigned long long)t->held,
-		(unsigned long long)t->resumed, (unsigned long long)t->hidden,
+		(unsigned long long)t->resumed, (unsigned long long)t->works,
+		(unsigned long long)t->ticks, (unsigned long long)t->hidden,
 		(unsigned long long)t->restored, (unsigned long long)t->rotten,
 		(unsigned long long)t->asked,
 		(unsigned long long)t->failed_requests);

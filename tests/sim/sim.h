@@ -6,8 +6,9 @@
  * random.c   the one source of chance
  * image.c    leaves: what reads return, what a power cut would leave; takes leaf_io.c's place
  * document.c random trees as documents
+ * shadow.c   a target that uses all that the engine offers
  * model.c    which values each sector may hold, by what was asked and answered
- * backend.c  sub-I/Os under way: any order, short, failing, hung, linked, handed down
+ * backend.c  sub-I/Os under way: any order, short, failing, hung, linked, handed down; time
  * request.c  the kernel's side: requests and their bytes
  * judge.c    what must be true of legs and labels
  * meddle.c   legs taken away, older copies put back, rot
@@ -32,7 +33,7 @@
 struct totals {
 	uint64_t seeds, lives, operations, sub_ios, crashes, cuts, stops;
 	uint64_t restored, hidden, rotten, asked, failed_requests, linked, passed, restarted, resumed,
-		records, held, merged;
+		records, held, merged, works, ticks;
 };
 extern struct totals totals;
 
@@ -89,6 +90,11 @@ void document_make(struct document *document);
 char *document_permuted(const struct document *document, bool permute);
 void document_finish(struct document *document);
 
+/* shadow.c */
+void shadow_print_begin(FILE *out); /* its child comes next */
+void shadow_print_end(FILE *out);
+void shadow_place(struct tree *tree); /* puts it where the document wants it */
+
 /* model.c */
 void model_open(unsigned sectors);
 void model_close(void);
@@ -143,6 +149,7 @@ unsigned requests_busy(void);
 void request_start(enum io_kind kind, unsigned flags, unsigned first, unsigned count);
 void request_start_random(void);
 void requests_quiesce(void); /* ends all; checks that nothing is left over */
+void requests_stop(void); /* the same, and the work that nodes do by themselves ends too */
 void requests_read_all(void); /* twice, without faults */
 
 /* judge.c */
