@@ -17,14 +17,8 @@ static void trace_request(const struct io *io, const char *what, int result)
 		io->request.length, io->request.flags, result);
 }
 
-void engine_enter(struct engine *engine)
-{
-	if (engine->depth++ == 0 && engine->worker_count)
-		engine->now = engine->config.backend->now(engine->config.context);
-}
-
-/* What is left to do before the engine can be left, but for work. */
-static void engine_settle(struct engine *engine)
+/* Granted frames go on, and what was added is submitted. */
+static void settle(struct engine *engine)
 {
 	while (engine->ready || engine->dirty) {
 		struct frame *frame = engine->ready;
@@ -44,17 +38,13 @@ static void engine_settle(struct engine *engine)
 	}
 }
 
-/* The outermost call leaves: granted frames go on, and what was added is submitted. */
-void engine_leave(struct engine *engine)
+void engine_settle(struct engine *engine)
 {
-	if (engine->depth == 1) {
-		engine_settle(engine);
-		while (engine->work_is_wanted) {
-			work_ask(engine);
-			engine_settle(engine);
-		}
+	settle(engine);
+	while (engine->work_is_wanted) {
+		work_ask(engine);
+		settle(engine);
 	}
-	engine->depth--;
 }
 
 void io_ended(struct io *io, int result)

@@ -122,12 +122,6 @@ static inline void *io_take(struct io *io, size_t size)
 	return memory;
 }
 
-/* Where bytes of the request, or of its scratch, are. */
-static inline void *io_memory(const struct io *io, const struct data *data)
-{
-	return (data->home == DATA_SCRATCH ? io->scratch : (char *)io->data) + data->offset;
-}
-
 /* Asks a node; its result goes to op_ended(frame, op, …). frame NULL: the request's own result. */
 void node_start(struct io *io, struct node *node, const struct request *request,
 	struct frame *frame, struct op *op);
@@ -149,8 +143,20 @@ void sub_io_submit(struct io *io); /* all fresh ones */
 bool sub_io_again(struct sub_io *sub, int *result);
 
 /* Every entry into the engine from outside runs between these two. */
-void engine_enter(struct engine *engine);
-void engine_leave(struct engine *engine);
+static inline void engine_enter(struct engine *engine)
+{
+	if (engine->depth++ == 0 && engine->worker_count)
+		engine->now = engine->config.backend->now(engine->config.context);
+}
+
+void engine_settle(struct engine *engine); /* what is to be done before the outermost call leaves */
+
+static inline void engine_leave(struct engine *engine)
+{
+	if (engine->depth == 1 && (engine->dirty || engine->ready || engine->work_is_wanted))
+		engine_settle(engine);
+	engine->depth--;
+}
 
 /* The label of the sub-I/O's leaf is to be written with what the tree knows now (record.c). */
 void record_start(struct engine *engine, struct sub_io *sub);
@@ -167,10 +173,5 @@ struct arena_need {
 };
 struct arena_need arena_need(const struct node *node, enum frame_rank rank, uint32_t max_io);
 
-/* Whether requests at the node use anything beyond ops. */
-static inline bool node_has_services(const struct node *node)
-{
-	return node->needs.scratch | node->needs.self_fixed | node->needs.work_max;
-}
 
 #endif

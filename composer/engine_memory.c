@@ -51,10 +51,11 @@ static int engine_sum(struct engine *engine, const struct arena_need *need, stru
 			tree->name, need->bytes + need->scratch, ARENAS_MAX / depth, depth);
 	engine->io_count = depth;
 	for (i = 0; i < tree->node_count; i++) {
-		const struct node *node = tree->nodes[i];
+		struct node *node = tree->nodes[i];
 		struct arena_need work;
 
-		engine->fetches_first |= node_has_services(node) && is_below(engine, node);
+		node->served = node->needs.scratch || node->needs.self_fixed || node->needs.work_max;
+		engine->fetches_first |= node->served && is_below(engine, node);
 		if (!has_worker(engine, node))
 			continue;
 		if (tree->device.queues > 1)

@@ -27,6 +27,23 @@ static void frame_settle(struct frame *frame, bool unsettled)
 	frame->io->unsettled += unsettled ? 1 : -1u;
 }
 
+/* Ops that ask no child. */
+static void op_start_own(struct frame *frame, struct op *op)
+{
+	const struct data *data = &op->request.data;
+	struct io *io = frame->io;
+
+	if (op->request.kind == IO_SELF) {
+		engine_count(&io->engine->stats.selfs, 1);
+		node_start(io, frame->node, &op->request, frame, op);
+		return;
+	}
+	io->cleared = true;
+	memset((data->home == DATA_SCRATCH ? io->scratch : (char *)io->data) + data->offset, 0,
+		op->request.length);
+	op_ended(io, frame, op, 0);
+}
+
 static void op_start(struct frame *frame, struct op *op)
 {
 	struct io *io = frame->io;
@@ -34,15 +51,8 @@ static void op_start(struct frame *frame, struct op *op)
 	frame->pending++;
 	if (io->engine->config.trace)
 		trace_op(frame, op);
-	if (op->request.kind == IO_CLEAR) {
-		io->cleared = true;
-		memset(io_memory(io, &op->request.data), 0, op->request.length);
-		op_ended(io, frame, op, 0);
-		return;
-	}
-	if (op->request.kind == IO_SELF) {
-		engine_count(&io->engine->stats.selfs, 1);
-		node_start(io, frame->node, &op->request, frame, op);
+	if (op->request.kind == IO_CLEAR || op->request.kind == IO_SELF) {
+		op_start_own(frame, op);
 		return;
 	}
 	node_start(io, frame->node->children[op->child], &op->request, frame, op);
@@ -97,10 +107,26 @@ static void frame_end(struct frame *frame)
 	op_ended(frame->io, frame->parent, frame->parent_op, frame_result(frame));
 }
 
-static void frame_wake(struct frame *frame)
+/* Calls map() or resume() of a node that has a clock and work. */
+static __attribute__((noinline)) void frame_ask_served(struct frame *frame,
+	void (*ask)(struct node *node, const struct request *request, struct plan *plan))
 {
-	frame->plan.wake = false;
-	work_wake(frame->io->engine, frame->node);
+	struct plan *plan = &frame->plan;
+
+	plan->now = frame->io->engine->now;
+	ask(frame->node, &frame->request, plan);
+	if (plan->wake)
+		work_wake(frame->io->engine, frame->node);
+	plan->wake = false;
+}
+
+static void frame_ask(struct frame *frame,
+	void (*ask)(struct node *node, const struct request *request, struct plan *plan))
+{
+	if (frame->node->served)
+		frame_ask_served(frame, ask);
+	else
+		ask(frame->node, &frame->request, &frame->plan);
 }
 
 /* A wave has ended. True: there are ops to start. False: the frame has ended. */
@@ -123,10 +149,7 @@ static bool frame_next(struct frame *frame)
 		frame->failed = false;
 		plan_then(plan);
 		engine_count(&frame->io->engine->stats.resumed, 1);
-		plan->now = frame->io->engine->now;
-		type->resume(frame->node, &frame->request, plan);
-		if (plan->wake)
-			frame_wake(frame);
+		frame_ask(frame, type->resume);
 		if (plan->result == PLAN_RUNNING && frame->started < plan->count) {
 			frame->wave = plan->ops[frame->started].wave;
 			return true;
@@ -172,10 +195,7 @@ void op_ended(struct io *io, struct frame *frame, struct op *op, int result)
 void frame_go(struct frame *frame)
 {
 	frame_settle(frame, false);
-	frame->plan.now = frame->io->engine->now;
-	frame->node->type->map(frame->node, &frame->request, &frame->plan);
-	if (frame->plan.wake)
-		frame_wake(frame);
+	frame_ask(frame, frame->node->type->map);
 	if (frame->plan.result != PLAN_RUNNING)
 		frame_end(frame);
 	else
@@ -194,7 +214,7 @@ static enum frame_rank frame_rank(
 }
 
 /* Room for what plans have beyond ops. Returns how many ops. */
-static uint32_t frame_serve(struct frame *frame)
+static __attribute__((noinline)) uint32_t frame_serve(struct frame *frame)
 {
 	struct io *io = frame->io;
 	struct plan *plan = &frame->plan;
@@ -229,7 +249,7 @@ static struct frame *frame_init(struct io *io, struct node *node, const struct r
 	frame->io = io;
 	frame->request = *request;
 	frame->plan = (struct plan){ .result = PLAN_RUNNING };
-	if (node_has_services(node))
+	if (node->served)
 		ops = frame_serve(frame);
 	frame->plan.capacity = (uint16_t)ops;
 	frame->started = frame->wave = 0;

@@ -65,9 +65,13 @@ void sub_io_add(struct io *io, struct node *node, const struct request *request,
 	sub->next = sub->merged = NULL;
 	sub->merged_last = sub;
 	sub->retries = 0;
-	if (request->data.home != DATA_NONE)
-		sub->vector = (struct iovec){ io_memory(io, &request->data), request->length };
-	io->cleared |= request->data.home == DATA_SCRATCH;
+	if (request->data.home == DATA_REQUEST) {
+		sub->vector = (struct iovec){ (char *)io->data + request->data.offset,
+			request->length };
+	} else if (request->data.home == DATA_SCRATCH) {
+		sub->vector = (struct iovec){ io->scratch + request->data.offset, request->length };
+		io->cleared = true;
+	}
 	if (sub_io_merge(io, sub))
 		return;
 	io->sub_count++;

@@ -90,6 +90,7 @@ struct node {
 	bool unclean; /* the last stop was no clean one: redundant legs may differ. Set before
 			 open() */
 	bool loaded; /* load() has succeeded, unload() is still to come */
+	bool served; /* its plans have more than ops: the engine's, from needs */
 	uint64_t
 		unused; /* bytes that the children have and this node doesn't use; open() sets it */
 };
