@@ -44,6 +44,10 @@ static void copy_map(struct node *node, const struct request *request, struct pl
 {
 	assert_non_null(plan->scratch);
 	assert_int_equal((uintptr_t)plan->scratch % PAGE, 0);
+	if (request->kind == IO_READ && request->offset >= 32768) {
+		plan_scratch(plan, IO_READ, 0, 0, 0, 0, 512);
+		return;
+	}
 	if (request->kind == IO_READ) {
 		plan_pass(plan, request, 0, request->offset);
 		return;
@@ -141,12 +145,15 @@ static void scratch_is_never_handed_down(void **state)
 		&copy_type, copy_needs));
 	memory_start(&memory, 0, asks(IO_READ, 0, 512), data);
 	assert_string_equal(memory_log(&memory), "pass 0 in 1\n");
+	memory_start(&memory, 2, asks(IO_READ, 32768, 512), data);
+	assert_string_equal(memory_log(&memory), "submit 0 read 0 512 linked\n");
 	memory_start(&memory, 1, asks(IO_WRITE, 0, 512), data);
 	assert_string_equal(memory_log(&memory), "fetch 1\n");
 	engine_restart(memory.engine, 1);
 	assert_string_equal(memory_log(&memory), "submit 0 write 0 1536 in 3\n");
 	memory_end_all(&memory);
 	assert_int_equal(memory.results[1], 512);
+	assert_int_equal(memory.results[2], 512);
 	close_typed(&memory);
 }
 
