@@ -38,12 +38,35 @@ struct control {
 static const char *const command_names[] = {
 	[CONTROL_STATUS] = "status",
 	[CONTROL_DELETE] = "delete",
+	[CONTROL_NODE] = "node",
 };
 #define COMMANDS (sizeof(command_names) / sizeof(*command_names))
 
 const char *control_command_name(enum control_command command)
 {
 	return command_names[command];
+}
+
+static const char *text_of(const struct json *json)
+{
+	return json && json_kind(json) == JSON_STRING ? json_string(json) : NULL;
+}
+
+/* The other members: those of the one command that has any. */
+static const char *members_read(const struct json *root, struct control_request *request)
+{
+	const struct json *arguments = json_get(root, "arguments");
+
+	if (request->command != CONTROL_NODE)
+		return json_count(root) == 1 ? NULL : "unknown_key";
+	request->node = text_of(json_get(root, "node"));
+	request->verb = text_of(json_get(root, "verb"));
+	request->arguments = arguments;
+	if (!request->node || !request->verb)
+		return "no_node_or_verb";
+	if (arguments && json_kind(arguments) != JSON_OBJECT)
+		return "arguments_not_an_object";
+	return json_count(root) == (arguments ? 4 : 3) ? NULL : "unknown_key";
 }
 
 static const char *request_read(const struct json *root, struct control_request *request)
@@ -56,12 +79,10 @@ static const char *request_read(const struct json *root, struct control_request 
 	command = json_get(root, "command");
 	if (!command || json_kind(command) != JSON_STRING)
 		return "no_command";
-	if (json_count(root) != 1)
-		return "unknown_key";
 	for (i = 0; i < COMMANDS; i++)
 		if (!strcmp(json_string(command), command_names[i])) {
 			request->command = (enum control_command)i;
-			return NULL;
+			return members_read(root, request);
 		}
 	return "unknown_command";
 }
@@ -69,16 +90,21 @@ static const char *request_read(const struct json *root, struct control_request 
 const char *control_parse(const char *frame, size_t length, struct control_request *request)
 {
 	struct err err = { 0 };
-	struct json *root;
 	const char *wrong;
 
+	*request = (struct control_request){ 0 };
 	if (length > CONTROL_FRAME_MAX)
 		return "too_long";
-	root = json_parse("request", frame, length, &err);
-	wrong = root ? request_read(root, request) : "not_json";
-	json_destroy(root);
+	request->json = json_parse("request", frame, length, &err);
+	wrong = request->json ? request_read(request->json, request) : "not_json";
 	err_finish(&err); /* where in the frame it is wrong helps nobody */
 	return wrong;
+}
+
+void control_request_finish(struct control_request *request)
+{
+	json_destroy(request->json);
+	request->json = NULL;
 }
 
 static uint64_t now_ms(void)
@@ -183,7 +209,7 @@ static void client_write(struct control *control, struct client *client)
 /* The frame is whole: answers it and starts to write the reply. */
 static void client_answer(struct control *control, struct client *client, const char *wrong)
 {
-	struct control_request request;
+	struct control_request request = { 0 };
 	struct json_object *reply;
 
 	if (!wrong)
@@ -196,6 +222,7 @@ static void client_answer(struct control *control, struct client *client, const 
 	} else {
 		reply = control->answer(control->context, &request);
 	}
+	control_request_finish(&request);
 	client->out = strdup(json_object_to_json_string_ext(
 		reply, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(reply);

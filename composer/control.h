@@ -4,10 +4,12 @@
  *
  *   request  {"command":"status"}                reply  {"status":{…}}
  *            {"command":"delete"}                       {"stopping":true}
+ *            {"command":"node",…}                       node_command.h
  *                                                       {"error":"unknown_command"}
  *
  * A frame is one line: JSON without a raw newline, ended by a newline or the end of the stream, of
- * at most CONTROL_FRAME_MAX bytes. Replies hold no sentences: whoever asks makes them.
+ * at most CONTROL_FRAME_MAX bytes. Replies hold no sentences but a node's own: whoever asks makes
+ * them.
  *
  * Runs in the daemon's main thread and never blocks: a client that is slow, silent or hostile costs
  * one of CONTROL_CLIENTS_MAX places, for CONTROL_TIMEOUT_MS; a new client takes the oldest's place.
@@ -24,16 +26,24 @@
 #define CONTROL_CLIENTS_MAX 8
 #define CONTROL_TIMEOUT_MS 5000
 
+struct json;
 struct json_object; /* json-c's */
 
-enum control_command { CONTROL_STATUS, CONTROL_DELETE };
+enum control_command { CONTROL_STATUS, CONTROL_DELETE, CONTROL_NODE };
 
 struct control_request {
 	enum control_command command;
+	const char *node, *verb; /* CONTROL_NODE */
+	const struct json *arguments; /* likewise; an object, NULL: none */
+	struct json *json; /* what they point into */
 };
 
-/* Reads a frame. NULL, or the word for what is wrong with it. Pure, for any bytes. */
+/*
+ * Reads a frame. NULL, or the word for what is wrong with it. Pure, for any bytes.
+ * control_request_finish() after either.
+ */
 const char *control_parse(const char *frame, size_t length, struct control_request *request);
+void control_request_finish(struct control_request *request);
 
 /* The word of a command, as frames have it. */
 const char *control_command_name(enum control_command command);

@@ -11,6 +11,7 @@
 #include "frontend.h"
 #include "lifetime.h"
 #include "log.h"
+#include "node_command.h"
 #include "process.h"
 #include "run_directory.h"
 #include "status.h"
@@ -62,6 +63,7 @@ static int signals_open(struct err *err)
 static struct json_object *answer(void *context, const struct control_request *request)
 {
 	struct daemon *daemon = context;
+	struct node_command command = { .tree = daemon->tree, .request = request };
 	struct json_object *reply = json_object_new_object();
 	struct status_facts facts = {
 		.path = frontend_path(daemon->frontend),
@@ -79,6 +81,13 @@ static struct json_object *answer(void *context, const struct control_request *r
 		break;
 	case CONTROL_DELETE:
 		daemon->is_stopping = true;
+		json_object_object_add(reply, "stopping", json_object_new_boolean(true));
+		break;
+	case CONTROL_NODE:
+		if (frontend_call(daemon->frontend, node_command_run, &command)) {
+			json_object_put(reply);
+			return command.reply;
+		}
 		json_object_object_add(reply, "stopping", json_object_new_boolean(true));
 		break;
 	}

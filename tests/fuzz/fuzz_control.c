@@ -33,11 +33,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (wrong) {
 		must(control_parse((const char *)data, size, &again) == wrong);
+		control_request_finish(&request);
+		control_request_finish(&again);
+		return 0;
+	}
+	if (request.command == CONTROL_NODE) {
+		must(request.node && request.verb);
+		control_request_finish(&request);
 		return 0;
 	}
 	must(request.command == CONTROL_STATUS || request.command == CONTROL_DELETE);
 	length = snprintf(frame, sizeof(frame), "{\"command\":\"%s\"}",
 		control_command_name(request.command));
 	must(!control_parse(frame, (size_t)length, &again) && again.command == request.command);
+	control_request_finish(&request);
+	control_request_finish(&again);
 	return 0;
 }

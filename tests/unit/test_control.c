@@ -126,6 +126,16 @@ static void frames_are_read_or_named_by_their_fault(void **state)
 		{ "{\"command\":\"\"}", "unknown_command" },
 		{ "{\"command\":\"statu\"}", "unknown_command" },
 		{ "{\"command\":\"status\",\"x\":1}", "unknown_key" },
+		{ "{\"command\":\"node\",\"node\":\"a\",\"verb\":\"b\"}", NULL },
+		{ "{\"command\":\"node\",\"node\":\"a\",\"verb\":\"b\",\"arguments\":{\"c\":1}}",
+			NULL },
+		{ "{\"command\":\"node\",\"node\":\"a\"}", "no_node_or_verb" },
+		{ "{\"command\":\"node\",\"verb\":\"a\",\"node\":1}", "no_node_or_verb" },
+		{ "{\"command\":\"node\",\"node\":\"a\",\"verb\":\"b\",\"arguments\":1}",
+			"arguments_not_an_object" },
+		{ "{\"command\":\"node\",\"node\":\"a\",\"verb\":\"b\",\"x\":{}}",
+			"unknown_key" },
+		{ "{\"command\":\"status\",\"node\":\"a\"}", "unknown_key" },
 	};
 	struct control_request request;
 	unsigned i;
@@ -136,8 +146,10 @@ static void frames_are_read_or_named_by_their_fault(void **state)
 
 		if (!cases[i].wrong != !wrong || (wrong && strcmp(wrong, cases[i].wrong)))
 			fail_msg("%s gave %s", cases[i].frame, wrong ? wrong : "no fault");
+		control_request_finish(&request);
 	}
 	assert_string_equal(control_parse("", CONTROL_FRAME_MAX + 1, &request), "too_long");
+	control_request_finish(&request);
 }
 
 static void one_request_gets_one_reply(void **state)
