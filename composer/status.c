@@ -127,6 +127,8 @@ static struct json_object *counters_make(const struct engine_stats *stats)
 	add_number(out, "merged", stats->merged);
 	add_number(out, "held", stats->held);
 	add_number(out, "resumed", stats->resumed);
+	add_number(out, "self_ops", stats->selfs);
+	add_number(out, "works", stats->works);
 	add_number(out, "errors", stats->errors);
 	return out;
 }

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #define PENDING_MAX 16384
-#define STEP_NS 10000 /* that pass with each event */
 
 struct pending {
 	struct sub_io *sub; /* NULL: a WRITE's bytes are on their way to its buffer */
@@ -28,7 +27,6 @@ static struct passed { /* by tag: a request that is the driver's */
 	bool is_under_way, has_failed, has_ended;
 } passed[TAGS];
 static bool poll_wanted;
-static uint64_t clock_now, timer_at = FOREVER; /* ns */
 
 struct backend backend;
 
@@ -139,23 +137,11 @@ static void sim_poll(void *context)
 	poll_wanted = true;
 }
 
-static uint64_t sim_now(void *context)
-{
-	(void)context;
-	return clock_now;
-}
-
-static void sim_timer(void *context, uint64_t when)
-{
-	(void)context;
-	timer_at = when;
-}
-
 const struct engine_backend sim_backend = {
 	.submit = sim_submit,
 	.commit = sim_commit,
-	.now = sim_now,
-	.timer = sim_timer,
+	.now = clock_time,
+	.timer = clock_timer,
 };
 
 const struct engine_backend sim_passing_backend = {
@@ -164,8 +150,8 @@ const struct engine_backend sim_passing_backend = {
 	.pass = sim_pass,
 	.ended = sim_ended,
 	.poll = sim_poll,
-	.now = sim_now,
-	.timer = sim_timer,
+	.now = clock_time,
+	.timer = clock_timer,
 };
 
 unsigned backend_pending(void)
@@ -177,7 +163,7 @@ void backend_reset(void)
 {
 	pending_count = 0;
 	poll_wanted = false;
-	timer_at = FOREVER;
+	clock_reset();
 	memset(passed, 0, sizeof(passed));
 	memset(backend.dead, 0, sizeof(backend.dead));
 }
@@ -317,26 +303,11 @@ static void end_pending(unsigned n)
 		sub->event.end(&sub->event, result);
 }
 
-/* True: the timer has come, some time after it was wanted, or as nothing else will happen. */
-static bool tick(void)
-{
-	clock_now += STEP_NS;
-	if (timer_at == FOREVER || (pending_count && (clock_now < timer_at || random_below(4))))
-		return false;
-	if (clock_now < timer_at)
-		clock_now = timer_at;
-	timer_at = FOREVER;
-	sim_note("  tick");
-	totals.ticks++;
-	engine_tick(backend.engine);
-	return true;
-}
-
 void backend_end_one(void)
 {
 	unsigned tries;
 
-	if (tick())
+	if (clock_tick(pending_count == 0))
 		return;
 	if (poll_wanted && (pending_count == 0 || random_one_in(4))) {
 		poll_wanted = false;

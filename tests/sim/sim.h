@@ -8,7 +8,8 @@
  * document.c random trees as documents
  * shadow.c   a target that uses all that the engine offers
  * model.c    which values each sector may hold, by what was asked and answered
- * backend.c  sub-I/Os under way: any order, short, failing, hung, linked, handed down; time
+ * backend.c  sub-I/Os under way: any order, short, failing, hung, linked, handed down
+ * clock.c    the engine's time
  * request.c  the kernel's side: requests and their bytes
  * judge.c    what must be true of legs and labels
  * meddle.c   legs taken away, older copies put back, rot
@@ -141,6 +142,12 @@ void backend_release_hung(void);
 void backend_crash(bool is_cut); /* what is under way lands, in part, or not */
 void backend_print(FILE *out); /* what is under way, with its plans */
 void backend_reset(void);
+
+/* clock.c */
+uint64_t clock_time(void *context); /* an engine_backend's now() and timer() */
+void clock_timer(void *context, uint64_t when);
+bool clock_tick(bool is_idle); /* an event; true: it was the timer's */
+void clock_reset(void);
 
 /* request.c */
 void requests_open(void); /* tells the backend where requests end */

@@ -180,7 +180,7 @@ static void a_live_status_is_shown(void **state)
 		"  read                   12 requests       48 KiB\n"
 		"  flush                   3 requests\n"
 		"  linked 5, gathered 0, passed 0, unlinked 0, restarted 0, sub_ios 0, merged 0, "
-		"held 0, resumed 0, "
+		"held 0, resumed 0, self_ops 0, works 0, "
 		"errors 1\n"
 		"\n"
 		"l0  linear  4 MiB\n"

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: MIT
+/* Time: it passes with each event, and jumps to the engine's timer where nothing else will happen. */
+#include "sim.h"
+
+#define STEP_NS 10000
+
+static uint64_t clock_now, timer_at = FOREVER; /* ns */
+
+uint64_t clock_time(void *context)
+{
+	(void)context;
+	return clock_now;
+}
+
+void clock_timer(void *context, uint64_t when)
+{
+	(void)context;
+	timer_at = when;
+}
+
+void clock_reset(void)
+{
+	clock_now = 0;
+	timer_at = FOREVER;
+}
+
+bool clock_tick(bool is_idle)
+{
+	clock_now += STEP_NS;
+	if (timer_at == FOREVER || (!is_idle && (clock_now < timer_at || random_below(4))))
+		return false;
+	if (clock_now < timer_at)
+		clock_now = timer_at;
+	timer_at = FOREVER;
+	sim_note("  tick");
+	totals.ticks++;
+	engine_tick(backend.engine);
+	return true;
+}
