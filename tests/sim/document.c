@@ -72,18 +72,20 @@ static void print_node(struct document *document, FILE *out, unsigned depth, boo
 	}
 }
 
+enum root { ROOT_SHADOW, ROOT_SHADOWS, ROOTS = 8 }; /* the others are any node */
+
 /* Now and then the shadow, above all or on each leg. It has half a leaf: too little for a chunk. */
-static void print_root(struct document *document, FILE *out)
+static void print_root(struct document *document, FILE *out, unsigned root)
 {
 	unsigned legs = 1 + random_below(3), i;
 
-	switch (random_below(8)) {
-	case 0:
+	switch (root) {
+	case ROOT_SHADOW:
 		shadow_print_begin(out);
 		print_node(document, out, 1 + random_below(2), true);
 		shadow_print_end(out);
 		break;
-	case 1:
+	case ROOT_SHADOWS:
 		fprintf(out, "{\"type\":\"mirror\",\"children\":[");
 		for (i = 0; i < legs && document->leaf_count < sim_caps.leaves; i++) {
 			fputs(i ? "," : "", out);
@@ -100,9 +102,13 @@ static void print_root(struct document *document, FILE *out)
 
 void document_make(struct document *document)
 {
+	unsigned root = random_below(ROOTS);
+	unsigned blocks = sizeof(block_sizes) / sizeof(*block_sizes);
 	size_t length;
 	FILE *out;
 
+	if (root <= ROOT_SHADOWS)
+		blocks--; /* the largest may be more than it has */
 	*document = (struct document){ .leaf_count = 0 };
 	out = open_memstream(&document->text, &length);
 	if (!out)
@@ -111,8 +117,8 @@ void document_make(struct document *document)
 		"{\"format\":1,\"name\":\"sim\",\"device\":{\"queue_depth\":%u,"
 		"\"max_io_size\":\"%uKiB\",\"fan_out\":\"%s\",\"logical_block_size\":%u},\"root\":",
 		TAGS, 4u << random_below(4), fan_outs[random_below(4)],
-		block_sizes[random_below(sizeof(block_sizes) / sizeof(*block_sizes))]);
-	print_root(document, out);
+		block_sizes[random_below(blocks)]);
+	print_root(document, out, root);
 	fprintf(out, "}");
 	if (fclose(out) != 0)
 		sim_fail("out of memory");
