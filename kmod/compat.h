@@ -20,6 +20,8 @@
 #include <linux/io_uring.h>
 #endif
 
+#include "ubd_cmd.h"
+
 /* The default since 6.14 */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 14, 0)
 #define UBD_MQ_FLAGS BLK_MQ_F_NO_SCHED_BY_DEFAULT
@@ -93,7 +95,19 @@ static inline void ubd_cmd_done_elsewhere(struct io_uring_cmd *cmd, int result)
 	percpu_ref_put(&ring->refs);
 }
 
-/* queue_rqs() hands over a whole list: take it, and say that none is left. */
+/* From task work, be it the server's or, if that is gone, a worker's; and from a submission. */
+static inline void ubd_cmd_abort(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	if (issue_flags & IO_URING_F_UNLOCKED)
+		ubd_cmd_done_elsewhere(cmd, UBD_IO_RES_ABORT);
+	else
+		io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
+}
+
+/*
+ * queue_rqs() hands over a whole list: take it, and say that none is left. Before there was struct
+ * rq_list, a plug's list began with its newest request.
+ */
 #ifdef UBD_HAVE_RQ_LIST
 #define UBD_RQ_LIST struct rq_list
 
@@ -109,10 +123,14 @@ static inline struct request *ubd_rq_list_take(struct rq_list *list)
 
 static inline struct request *ubd_rq_list_take(struct request **list)
 {
-	struct request *rq = *list;
+	struct request *rq, *first = NULL;
 
-	*list = NULL;
-	return rq;
+	while ((rq = *list)) {
+		*list = rq->rq_next;
+		rq->rq_next = first;
+		first = rq;
+	}
+	return first;
 }
 #endif
 

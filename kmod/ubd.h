@@ -12,6 +12,7 @@
  *   ubd_char.c     /dev/ubdcN: open, mmap, flush, release; who notices that a server is gone
  *   ubd_queue.c    the block layer's side: requests come, the server is notified
  *   ubd_io.c       the server's side: FETCH and COMMIT, requests end
+ *   ubd_batch.c    the same with one command for many tags
  *   ubd_plan.c     plans: sub-I/Os on the legs with a request's own pages
  *   ubd_leg.c      the table of legs
  *   ubd_copy.c     bytes between a request's pages and the server's buffer
@@ -180,7 +181,9 @@
 #include "ubd_cmd.h"
 
 #define UBD_MAX_DEVICES 4096
-#define UBD_FEATURES (UBD_F_PARAMS | UBD_F_PLANS | UBD_F_RECOVERY | UBD_F_RESIZE)
+#define UBD_FEATURES \
+	(UBD_F_PARAMS | UBD_F_PLANS | UBD_F_RECOVERY | UBD_F_RESIZE | UBD_F_BATCHES)
+#define UBD_IO_NO_NOTICE 1 /* beside UBD_IO_RES_*: the server is told nothing */
 #define UBD_PLAN_VECTORS 128 /* most segments of a request on a device with plans */
 #define UBD_LOOK_INTERVAL_MS 5000 /* an unanswered request has its server looked at this often */
 
@@ -240,6 +243,10 @@ struct ubd_queue {
 	struct ubd_plan_slot *slots; /* shared with the server, by tag */
 	struct ubd_plan *plans; /* by tag */
 	struct llist_head buried; /* tags whose command bury_work is to complete */
+
+	/* With UBD_F_BATCHES only */
+	void *batch; /* shared with the server: answers, then events */
+	struct io_uring_cmd *waiter; /* taken by xchg() or cmpxchg() only */
 };
 
 /* Bits of ubd_device.flags */
@@ -302,6 +309,12 @@ static inline void ubd_device_put(struct ubd_device *device)
 	put_device(&device->dev);
 }
 
+/* The longest READ or WRITE, which is also the size of a tag's buffer. */
+static inline u32 ubd_device_request_size(const struct ubd_device *device)
+{
+	return device->info.rq_max_blocks * device->info.block_size;
+}
+
 static inline bool ubd_device_is(const struct ubd_device *device, enum ubd_device_flag flag)
 {
 	return test_bit(flag, &device->flags);
@@ -342,6 +355,10 @@ void ubd_queue_reset(struct ubd_queue *queue); /* no command, no request, no dis
 int ubd_io_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
 void ubd_io_deliver(struct ubd_queue *queue, struct ubd_io *io, bool gone,
 		    unsigned int issue_flags);
+int ubd_io_hand_over(struct ubd_queue *queue, struct ubd_io *io, bool gone);
+int ubd_io_answer(struct ubd_queue *queue, unsigned int tag, s32 result, struct io_uring_cmd *cmd);
+int ubd_queue_bind(struct ubd_queue *queue, struct io_uring_cmd *cmd);
+void ubd_queue_is_fetched(struct ubd_queue *queue);
 void ubd_io_end(struct request *rq, blk_status_t status); /* any context but hardirq */
 /*
  * The caller owns an orphan; any context. True: it has gone back to the block layer, for the next
@@ -353,7 +370,16 @@ struct ubd_plug *ubd_plug_arm(struct ubd_queue *queue, struct io_uring_cmd *cmd)
 void ubd_io_finish(struct request *rq, blk_status_t status, unsigned int done,
 		   struct ubd_plug *plug);
 
+/* ubd_batch.c */
+int ubd_batch_cmd(struct ubd_queue *queue, const struct ubd_io_cmd *payload,
+		  struct io_uring_cmd *cmd, unsigned int issue_flags);
+void ubd_batch_notify(struct ubd_queue *queue);
+void ubd_batch_abort(struct ubd_queue *queue);
+int ubd_batch_create(struct ubd_queue *queue);
+void ubd_batch_destroy(struct ubd_queue *queue);
+
 /* ubd_plan.c */
+int ubd_plan_answer(struct ubd_queue *queue, unsigned int tag, struct io_uring_cmd *cmd);
 int ubd_plan_commit(struct ubd_queue *queue, const struct ubd_io_cmd *payload,
 		    struct io_uring_cmd *cmd, unsigned int issue_flags);
 int ubd_plans_create(struct ubd_queue *queue);
@@ -366,6 +392,9 @@ void ubd_legs_put(struct ubd_device *device);
 
 /* ubd_queue.c, for those that put a tag on pending themselves: inside rcu_read_lock() */
 void ubd_queue_notify(struct ubd_queue *queue);
+bool ubd_queue_server_is_gone(const struct ubd_queue *queue);
+bool ubd_queue_return(struct ubd_queue *queue, struct ubd_io *io, enum ubd_io_state from,
+		      int notice);
 
 /* ubd_copy.c: true if all bytes were copied; may sleep on a fault, current->mm is the server's */
 bool ubd_copy_to_server(struct request *rq, u64 addr);

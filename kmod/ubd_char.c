@@ -100,25 +100,41 @@ static const struct vm_operations_struct ubd_char_vm_ops = {
 	.close = ubd_char_vm_close,
 };
 
-/* What lies at an offset of the file: a queue's descriptors or its slots for plans; or NULL. */
-static void *ubd_char_area(struct ubd_device *device, u64 offset, u64 length, bool *writable)
+/* What can be mapped: one area per queue and kind, each kind from an offset of its own on. */
+struct ubd_char_area {
+	void *memory; /* NULL: there is none */
+	bool is_writable;
+};
+
+static struct ubd_char_area ubd_char_area(struct ubd_device *device, u64 offset, u64 length)
 {
-	u64 stride = ubd_desc_offset(1, PAGE_SIZE);
 	u16 depth = device->info.queue_depth;
+	struct ubd_char_area area = { };
+	struct ubd_queue *queue;
+	u64 base, stride, wanted;
 	u64 id;
 
-	*writable = offset >= ubd_plan_offset(0);
-	if (*writable) {
-		offset -= ubd_plan_offset(0);
-		stride = ubd_plan_offset(1) - ubd_plan_offset(0);
+	area.is_writable = offset >= ubd_plan_offset(0);
+	if (offset >= ubd_batch_offset(0)) {
+		base = ubd_batch_offset(0);
+		stride = ubd_batch_offset(1) - base;
+		wanted = ubd_batch_length(depth, PAGE_SIZE);
+	} else if (offset >= ubd_plan_offset(0)) {
+		base = ubd_plan_offset(0);
+		stride = ubd_plan_offset(1) - base;
+		wanted = ubd_plan_length(depth, PAGE_SIZE);
+	} else {
+		base = 0;
+		stride = ubd_desc_offset(1, PAGE_SIZE);
+		wanted = ubd_desc_length(depth, PAGE_SIZE);
 	}
-	id = div64_u64(offset, stride);
-	if (id >= device->info.nr_hw_queues || offset != id * stride)
-		return NULL;
-	if (*writable)
-		return length == ubd_plan_length(depth, PAGE_SIZE) ? device->queues[id]->slots :
-								     NULL;
-	return length == ubd_desc_length(depth, PAGE_SIZE) ? device->queues[id]->descs : NULL;
+	id = div64_u64(offset - base, stride);
+	if (id >= device->info.nr_hw_queues || offset - base != id * stride || length != wanted)
+		return area;
+	queue = device->queues[id];
+	area.memory = base == 0 ? (void *)queue->descs :
+		      base == ubd_plan_offset(0) ? (void *)queue->slots : queue->batch;
+	return area;
 }
 
 /*
@@ -127,18 +143,16 @@ static void *ubd_char_area(struct ubd_device *device, u64 offset, u64 length, bo
 static int ubd_char_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	struct ubd_device *device = file->private_data;
-	bool writable;
-	void *area;
+	struct ubd_char_area area;
 	int error;
 
-	area = ubd_char_area(device, (u64)vma->vm_pgoff << PAGE_SHIFT, vma->vm_end - vma->vm_start,
-			     &writable);
-	if (!writable && vma->vm_flags & VM_WRITE)
+	area = ubd_char_area(device, (u64)vma->vm_pgoff << PAGE_SHIFT, vma->vm_end - vma->vm_start);
+	if (!area.is_writable && vma->vm_flags & VM_WRITE)
 		return -EPERM;
-	if (!area || !(vma->vm_flags & VM_SHARED))
+	if (!area.memory || !(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
-	ubd_vm_flags_change(vma, VM_DONTCOPY, writable ? 0 : VM_MAYWRITE);
-	error = remap_vmalloc_range(vma, area, 0);
+	ubd_vm_flags_change(vma, VM_DONTCOPY, area.is_writable ? 0 : VM_MAYWRITE);
+	error = remap_vmalloc_range(vma, area.memory, 0);
 	if (error)
 		return error;
 	vma->vm_private_data = device;

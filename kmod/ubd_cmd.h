@@ -197,7 +197,7 @@ UBD_CHECK_SIZE(struct ubd_ctrl_cmd, 32);
 #define UBD_F_PLANS (1ull << 9) /* SET_LEGS and COMMIT_PLAN_AND_FETCH */
 #define UBD_F_RECOVERY (1ull << 10) /* params.recovery_ms, RESUME_DEV and HAND_OVER_DEV */
 #define UBD_F_RESIZE (1ull << 11) /* UPDATE_SIZE */
-/* (1ull << 12) and up: reserved for batches */
+#define UBD_F_BATCHES (1ull << 12) /* ANSWER_AND_WAIT and ANSWER instead of FETCHes: see BATCHES */
 
 struct ubd_dev_info {
 	__u16 nr_hw_queues; /* 1 ... UBD_MAX_NR_QUEUES; more than there are CPUs is lowered */
@@ -277,7 +277,9 @@ UBD_CHECK_SIZE(struct ubd_params, 128);
  */
 #define UBD_IO_COMMIT_REQ 0x22
 #define UBD_IO_COMMIT_PLAN_AND_FETCH 0x23 /* runs the tag's plan, and fetches its next */
-/* 0x24 to 0x2f: reserved for batches */
+#define UBD_IO_ANSWER_AND_WAIT 0x24 /* these two: see BATCHES */
+#define UBD_IO_ANSWER 0x25
+/* 0x26 to 0x2f: reserved */
 
 #define UBD_IO_RES_OK 0
 #define UBD_IO_RES_ABORT (-19) /* -ENODEV */
@@ -415,7 +417,7 @@ struct ubd_plan_slot {
 	__u32 life; /* any number, another each time */
 	__u16 count; /* 0: hand the request back, with its bytes */
 	__u16 flags; /* 0 */
-	__u32 ended; /* out: the last life whose plan succeeded; set before its request ends */
+	__u32 ended; /* out: the last life whose plan ended its request; set before */
 	__u32 reserved[5]; /* zero */
 	struct ubd_plan_entry entries[UBD_PLAN_ENTRIES_MAX];
 };
@@ -431,6 +433,68 @@ static inline __u64 ubd_plan_offset(unsigned int q_id)
 static inline __u64 ubd_plan_length(unsigned int queue_depth, unsigned long page_size)
 {
 	__u64 length = queue_depth * sizeof(struct ubd_plan_slot);
+
+	return (length + page_size - 1) & ~((__u64)page_size - 1);
+}
+
+/*
+ * BATCHES (UBD_F_BATCHES)
+ *
+ * Each queue of such a device is served by one command at a time, instead of one for each tag. All
+ * commands but those named here are refused with EOPNOTSUPP.
+ *
+ *   ANSWER_AND_WAIT  takes a list of answers, then waits. It completes with the number of events
+ *                    that it has listed, 1 at least, or with UBD_IO_RES_ABORT. A queue's first one
+ *                    fetches all its tags; its addr is that of the tags' buffers, which lie side by
+ *                    side, each rq_max_blocks * block_size long. Later ones' addr is not looked at.
+ *   ANSWER           takes a list of answers and completes at once, with 0: for what is ready while
+ *                    an ANSWER_AND_WAIT waits.
+ *   COMMIT_REQ       one answer, completing at once: for the end of a chain of linked SQEs.
+ *
+ * An answered tag is fetched by that: its next request can be among the next events.
+ *
+ * In struct ubd_io_cmd, `tag` is the first answer's place in the list and `result` their number.
+ * The driver reads an answer once, while its command is being submitted; its place is free again
+ * after that. Events stay as they are until the next ANSWER_AND_WAIT is submitted. They come in the
+ * order in which the kernel sent the requests.
+ *
+ * Answers for a tag that is not the server's, or of an unknown kind, are passed over; their command
+ * then completes with EINVAL, having taken the others, and does not wait. A plan that breaks a rule
+ * comes back as an event with the notice -EINVAL, one that is empty or has failed with
+ * UBD_IO_RES_BACK. EBUSY: the answers were taken, but another ANSWER_AND_WAIT waits already.
+ *
+ * mmap() of /dev/ubdcN: PROT_READ | PROT_WRITE, MAP_SHARED, offset ubd_batch_offset(), length
+ * exactly that of ubd_batch_length(): queue_depth answers, and behind them queue_depth events.
+ */
+struct ubd_batch_answer {
+	__u16 tag;
+	__u16 kind; /* UBD_ANSWER_* */
+	__s32 result; /* as in struct ubd_io_cmd; of a plan: 0 */
+};
+UBD_CHECK_SIZE(struct ubd_batch_answer, 8);
+
+#define UBD_ANSWER_RESULT 0
+#define UBD_ANSWER_PLAN 1 /* run the tag's plan, as COMMIT_PLAN_AND_FETCH does */
+
+struct ubd_batch_event {
+	__u16 tag;
+	__u16 reserved; /* zero */
+	__s32 notice; /* UBD_IO_RES_OK: a new request; UBD_IO_RES_BACK, -EINVAL: of its last plan */
+};
+UBD_CHECK_SIZE(struct ubd_batch_event, 8);
+
+static inline __u64 ubd_batch_offset(unsigned int q_id)
+{
+	__u64 stride = UBD_MAX_QUEUE_DEPTH *
+		       (sizeof(struct ubd_batch_answer) + sizeof(struct ubd_batch_event));
+
+	return (1ull << 41) + q_id * stride;
+}
+
+static inline __u64 ubd_batch_length(unsigned int queue_depth, unsigned long page_size)
+{
+	__u64 length = (__u64)queue_depth *
+		       (sizeof(struct ubd_batch_answer) + sizeof(struct ubd_batch_event));
 
 	return (length + page_size - 1) & ~((__u64)page_size - 1);
 }

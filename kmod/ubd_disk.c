@@ -17,11 +17,6 @@ static bool ubd_is_block_size(u32 size)
 	return is_power_of_2(size) && size >= SECTOR_SIZE && size <= PAGE_SIZE;
 }
 
-static u32 ubd_request_size(const struct ubd_device *device)
-{
-	return device->info.rq_max_blocks * device->info.block_size;
-}
-
 /* Fill in what zero stands for. */
 void ubd_disk_effective_params(const struct ubd_device *device, struct ubd_params *params)
 {
@@ -63,7 +58,7 @@ int ubd_disk_check_params(const struct ubd_device *device, const struct ubd_para
 	if (params->flags & UBD_PARAM_FUA && !(params->flags & UBD_PARAM_VOLATILE_CACHE))
 		return -EINVAL;
 	if (!ubd_is_block_size(logical) || capacity & (logical - 1) ||
-	    ubd_request_size(device) & (logical - 1))
+	    ubd_device_request_size(device) & (logical - 1))
 		return -EINVAL;
 	if (params->physical_block_size &&
 	    (!is_power_of_2(params->physical_block_size) || params->physical_block_size < logical))
@@ -102,7 +97,7 @@ static struct gendisk *ubd_disk_alloc(struct ubd_device *device)
 		.physical_block_size = params.physical_block_size,
 		.io_min = params.io_min,
 		.io_opt = params.io_opt,
-		.max_sectors = ubd_request_size(device) >> SECTOR_SHIFT,
+		.max_sectors = ubd_device_request_size(device) >> SECTOR_SHIFT,
 		.chunk_sectors = params.chunk_size >> SECTOR_SHIFT,
 		.max_segments = device->info.flags[0] & UBD_F_PLANS ? UBD_PLAN_VECTORS : USHRT_MAX,
 		.max_discard_sectors = ubd_sectors(params.max_discard),

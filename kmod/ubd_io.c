@@ -53,49 +53,65 @@ static bool ubd_io_is_dying(struct ubd_queue *queue)
 	return true;
 }
 
-/* QUEUED to SERVER: give a tag to the server, or if that is gone, fail it. */
-void ubd_io_deliver(struct ubd_queue *queue, struct ubd_io *io, bool gone, unsigned int issue_flags)
+/* QUEUED to SERVER, with a WRITE's bytes copied on the way. An aborted tag's request may be gone. */
+static int ubd_io_hand_over_bytes(struct ubd_queue *queue, struct ubd_io *io, struct request *rq,
+				  int notice)
 {
-	struct io_uring_cmd *cmd = io->cmd;
+	int told;
+	bool dying;
+
+	if (ubd_io_step(io, UBD_IO_QUEUED, UBD_IO_BUSY) != UBD_IO_QUEUED)
+		return UBD_IO_RES_ABORT;
+	if (likely(ubd_copy_to_server(rq, io->addr))) {
+		if (likely(ubd_io_step(io, UBD_IO_BUSY, UBD_IO_SERVER) == UBD_IO_BUSY))
+			return notice;
+		ubd_io_orphan(queue, rq, notice);
+		return UBD_IO_RES_ABORT;
+	}
+	/* The server never hears of it; the tag waits for the next request. */
+	dying = ubd_io_is_dying(queue);
+	told = ubd_io_step(io, UBD_IO_BUSY, UBD_IO_READY) == UBD_IO_BUSY ? UBD_IO_NO_NOTICE :
+									 UBD_IO_RES_ABORT;
+	if (dying)
+		ubd_io_orphan(queue, rq, notice);
+	else
+		ubd_io_end(rq, BLK_STS_IOERR);
+	return told;
+}
+
+/*
+ * Give a QUEUED tag to the server, or if that is gone, fail it. Returns what the server is to be
+ * told, and then the tag is its own; UBD_IO_NO_NOTICE: nothing, the tag is READY again;
+ * UBD_IO_RES_ABORT: the session is over.
+ */
+int ubd_io_hand_over(struct ubd_queue *queue, struct ubd_io *io, bool gone)
+{
 	struct request *rq = io->rq;
 	int notice = io->notice;
 
 	if (unlikely(gone)) {
 		if (ubd_io_step(io, UBD_IO_QUEUED, UBD_IO_EMPTY) == UBD_IO_QUEUED)
 			ubd_io_orphan(queue, rq, notice);
-		if (issue_flags & IO_URING_F_UNLOCKED)
-			ubd_cmd_done_elsewhere(cmd, UBD_IO_RES_ABORT);
-		else
-			io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
-		return;
+		return UBD_IO_RES_ABORT;
 	}
 	/* An aborted tag's request may be gone: not a look at it before the step. */
-	if (!io->is_write || (queue->plans && notice == UBD_IO_RES_OK)) {
-		if (ubd_io_step(io, UBD_IO_QUEUED, UBD_IO_SERVER) == UBD_IO_QUEUED)
-			io_uring_cmd_done(cmd, notice, 0, issue_flags);
-		else
-			io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
-		return;
-	}
-	if (ubd_io_step(io, UBD_IO_QUEUED, UBD_IO_BUSY) != UBD_IO_QUEUED) {
-		io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
-	} else if (likely(ubd_copy_to_server(rq, io->addr))) {
-		if (likely(ubd_io_step(io, UBD_IO_BUSY, UBD_IO_SERVER) == UBD_IO_BUSY)) {
-			io_uring_cmd_done(cmd, notice, 0, issue_flags);
-		} else {
-			ubd_io_orphan(queue, rq, notice);
-			io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
-		}
-	} else { /* the server never hears of it; its command waits for the next request */
-		bool dying = ubd_io_is_dying(queue);
+	if (io->is_write && (!queue->plans || notice == UBD_IO_RES_BACK))
+		return ubd_io_hand_over_bytes(queue, io, rq, notice);
+	if (ubd_io_step(io, UBD_IO_QUEUED, UBD_IO_SERVER) != UBD_IO_QUEUED)
+		return UBD_IO_RES_ABORT;
+	return notice;
+}
 
-		if (ubd_io_step(io, UBD_IO_BUSY, UBD_IO_READY) != UBD_IO_BUSY)
-			io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
-		if (dying)
-			ubd_io_orphan(queue, rq, notice);
-		else
-			ubd_io_end(rq, BLK_STS_IOERR);
-	}
+/* The same for a tag with a command of its own. */
+void ubd_io_deliver(struct ubd_queue *queue, struct ubd_io *io, bool gone, unsigned int issue_flags)
+{
+	struct io_uring_cmd *cmd = io->cmd;
+	int notice = ubd_io_hand_over(queue, io, gone);
+
+	if (unlikely(gone))
+		ubd_cmd_abort(cmd, issue_flags);
+	else if (likely(notice != UBD_IO_NO_NOTICE))
+		io_uring_cmd_done(cmd, notice, 0, issue_flags);
 }
 
 /*
@@ -247,8 +263,33 @@ static int ubd_io_commit(struct ubd_queue *queue, const struct ubd_io_cmd *paylo
 	return fetch ? -EIOCBQUEUED : UBD_IO_RES_OK;
 }
 
+/* A tag without a command of its own: it is fetched again by being answered. */
+int ubd_io_answer(struct ubd_queue *queue, unsigned int tag, s32 result, struct io_uring_cmd *cmd)
+{
+	struct ubd_io *io = &queue->ios[tag];
+	struct ubd_plug *plug;
+	struct request *rq;
+	blk_status_t status;
+	unsigned int done;
+	int state;
+
+	state = ubd_io_step(io, UBD_IO_SERVER, UBD_IO_BUSY);
+	if (unlikely(state != UBD_IO_SERVER))
+		return state & UBD_IO_ABORT ? UBD_IO_RES_ABORT : -EINVAL;
+	rq = io->rq;
+	status = ubd_io_judge(rq, result, io->addr, &done);
+	if (unlikely(status == BLK_STS_IOERR) && ubd_io_is_dying(queue) &&
+	    ubd_io_keep(queue, rq, true))
+		rq = NULL; /* it is the next server's; ENDING keeps it off this tag */
+	plug = ubd_plug_arm(queue, cmd);
+	ubd_io_step(io, UBD_IO_BUSY, UBD_IO_READY); /* or ABORT has made it nobody's */
+	if (likely(rq))
+		ubd_io_finish(rq, status, done, plug);
+	return UBD_IO_RES_OK;
+}
+
 /* The first FETCH decides which task and which ring serve this queue. */
-static int ubd_queue_bind(struct ubd_queue *queue, struct io_uring_cmd *cmd)
+int ubd_queue_bind(struct ubd_queue *queue, struct io_uring_cmd *cmd)
 {
 	struct task_struct *task = ubd_cmd_task(cmd);
 	struct io_ring_ctx *ring = ubd_cmd_ring(cmd);
@@ -268,16 +309,23 @@ static int ubd_queue_bind(struct ubd_queue *queue, struct io_uring_cmd *cmd)
 	return error;
 }
 
-static void ubd_queue_fetched(struct ubd_queue *queue)
+void ubd_queue_is_fetched(struct ubd_queue *queue)
 {
 	struct ubd_device *device = queue->device;
+
+	if (atomic_inc_return(&device->nr_ready) == device->info.nr_hw_queues)
+		wake_up_all(&device->wait);
+}
+
+static void ubd_queue_fetched(struct ubd_queue *queue)
+{
 	bool ready;
 
 	spin_lock(&queue->lock);
 	ready = ++queue->nr_fetched == queue->depth;
 	spin_unlock(&queue->lock);
-	if (ready && atomic_inc_return(&device->nr_ready) == device->info.nr_hw_queues)
-		wake_up_all(&device->wait);
+	if (ready)
+		ubd_queue_is_fetched(queue);
 }
 
 static int ubd_io_fetch(struct ubd_queue *queue, const struct ubd_io_cmd *payload,
@@ -302,6 +350,22 @@ static int ubd_io_fetch(struct ubd_queue *queue, const struct ubd_io_cmd *payloa
 		ubd_queue_fetched(queue);
 	fput(file);
 	return -EIOCBQUEUED;
+}
+
+static int ubd_io_batched_cmd(struct ubd_queue *queue, const struct ubd_io_cmd *payload,
+			      struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	switch (cmd->cmd_op) {
+	case UBD_IO_ANSWER_AND_WAIT:
+	case UBD_IO_ANSWER:
+		return ubd_batch_cmd(queue, payload, cmd, issue_flags);
+	case UBD_IO_COMMIT_REQ:
+		if (unlikely(ubd_cmd_ring(cmd) != queue->ring || ubd_cmd_task(cmd) != queue->task))
+			return -EINVAL;
+		return ubd_io_answer(queue, payload->tag, payload->result, cmd);
+	default:
+		return -EOPNOTSUPP;
+	}
 }
 
 /*
@@ -331,6 +395,8 @@ int ubd_io_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 	payload.tag = array_index_nospec(payload.tag, device->info.queue_depth);
 	queue = device->queues[payload.q_id];
 
+	if (queue->batch)
+		return ubd_io_batched_cmd(queue, &payload, cmd, issue_flags);
 	switch (cmd->cmd_op) {
 	case UBD_IO_COMMIT_AND_FETCH_REQ:
 		return ubd_io_commit(queue, &payload, cmd, issue_flags, true);

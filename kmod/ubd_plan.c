@@ -34,6 +34,7 @@ struct ubd_plan {
 	struct ubd_plan_slot copy; /* of the server's slot */
 	atomic_t pending;
 	bool failed; /* only ever set while pending */
+	struct file *file; /* with batches: the char device's, as RUNNING has no command to hold it */
 
 	/* The request's bytes: its only bio's own vectors, or those of all its bios in a row */
 	struct bio_vec *table;
@@ -83,20 +84,32 @@ static void ubd_plan_finish(struct ubd_queue *queue, struct request *rq, blk_sta
 			      READ_ONCE(queue->plug.task) == current ? &queue->plug : NULL);
 }
 
+/*
+ * The end of RUNNING, when its request has ended or is somebody else's. What holds the file goes
+ * last: the plan's own reference, or if the session is over, the tag's command.
+ */
+static void ubd_plan_let_go(struct ubd_queue *queue, struct ubd_io *io, struct file *file,
+			    bool is_over)
+{
+	if (file)
+		fput(file);
+	else if (unlikely(is_over))
+		ubd_plan_bury(queue, io);
+}
+
 static void ubd_plan_succeeded(struct ubd_plan *plan)
 {
 	struct ubd_queue *queue = plan->queue;
+	struct file *file = plan->file;
 	struct ubd_io *io = plan->io;
 	struct request *rq = io->rq;
+	bool is_over;
 
 	/* Whoever sees the request's end sees this: the step below is a full barrier. */
 	WRITE_ONCE(ubd_plan_slot(plan)->ended, plan->copy.life);
-	if (unlikely(atomic_cmpxchg(&io->state, UBD_IO_RUNNING, UBD_IO_READY) != UBD_IO_RUNNING)) {
-		ubd_plan_finish(queue, rq, BLK_STS_OK); /* then the command, which holds the file */
-		ubd_plan_bury(queue, io);
-		return;
-	}
+	is_over = atomic_cmpxchg(&io->state, UBD_IO_RUNNING, UBD_IO_READY) != UBD_IO_RUNNING;
 	ubd_plan_finish(queue, rq, BLK_STS_OK);
+	ubd_plan_let_go(queue, io, file, is_over);
 }
 
 /* The request goes back to the server; or nowhere, if that is gone. */
@@ -104,26 +117,22 @@ static void ubd_plan_failed(struct ubd_plan *plan)
 {
 	struct ubd_queue *queue = plan->queue;
 	struct ubd_plan_slot *slot = ubd_plan_slot(plan);
+	struct file *file = plan->file;
 	struct ubd_io *io = plan->io;
 	struct request *rq = io->rq;
 	int i;
 
 	for (i = 0; i < plan->copy.count; i++)
 		WRITE_ONCE(slot->entries[i].result, plan->copy.entries[i].result);
-	io->notice = UBD_IO_RES_BACK;
-	rcu_read_lock(); /* as queue_rq() has it: an abort waits for those who missed ENDING */
-	if (likely(!ubd_device_is(queue->device, UBD_DEVICE_ENDING)) &&
-	    likely(atomic_cmpxchg(&io->state, UBD_IO_RUNNING, UBD_IO_QUEUED) == UBD_IO_RUNNING)) {
-		llist_add(&io->pending, &queue->pending);
-		ubd_queue_notify(queue);
-		rcu_read_unlock();
+	if (likely(ubd_queue_return(queue, io, UBD_IO_RUNNING, UBD_IO_RES_BACK))) {
+		ubd_plan_let_go(queue, io, file, false);
 		return;
 	}
-	rcu_read_unlock();
+	WRITE_ONCE(slot->ended, plan->copy.life);
 	atomic_cmpxchg(&io->state, UBD_IO_RUNNING, UBD_IO_BUSY); /* nothing for an abort to take */
 	if (!ubd_io_keep(queue, rq, true))
 		ubd_plan_finish(queue, rq, BLK_STS_IOERR);
-	ubd_plan_bury(queue, io);
+	ubd_plan_let_go(queue, io, file, true);
 }
 
 static void ubd_plan_drop(struct ubd_plan *plan)
@@ -251,6 +260,18 @@ static void ubd_plan_submit(struct ubd_plan *plan, const struct request *rq, int
 	submit_bio_noacct(bio);
 }
 
+/* RUNNING by now: from here on the tag can be anybody's at any time. */
+static void ubd_plan_start(struct ubd_plan *plan, const struct request *rq)
+{
+	int i, count = plan->copy.count;
+
+	plan->failed = false;
+	atomic_set(&plan->pending, count + 1);
+	for (i = 0; i < count; i++)
+		ubd_plan_submit(plan, rq, i);
+	ubd_plan_drop(plan);
+}
+
 /* BUSY to SERVER, at once: refused, or handed back with its bytes. */
 static int ubd_plan_give_back(struct ubd_queue *queue, struct ubd_io *io, u64 addr, int result)
 {
@@ -278,10 +299,7 @@ static int ubd_plan_run(struct ubd_plan *plan, struct io_uring_cmd *cmd, u64 add
 	struct ubd_io *io = plan->io;
 	struct request *rq = io->rq;
 	struct file *file = get_file(cmd->file);
-	int i, count = plan->copy.count;
 
-	plan->failed = false;
-	atomic_set(&plan->pending, count + 1);
 	ubd_plug_arm(plan->queue, cmd);
 	io->addr = addr;
 	io->cmd = cmd;
@@ -291,9 +309,7 @@ static int ubd_plan_run(struct ubd_plan *plan, struct io_uring_cmd *cmd, u64 add
 			ubd_io_end(rq, BLK_STS_IOERR);
 		io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
 	} else {
-		for (i = 0; i < count; i++)
-			ubd_plan_submit(plan, rq, i);
-		ubd_plan_drop(plan);
+		ubd_plan_start(plan, rq);
 	}
 	fput(file);
 	return -EIOCBQUEUED;
@@ -321,6 +337,38 @@ int ubd_plan_commit(struct ubd_queue *queue, const struct ubd_io_cmd *payload,
 	if (unlikely(!plan->copy.count || !ubd_plan_take_vectors(plan, io->rq)))
 		return ubd_plan_give_back(queue, io, payload->addr, UBD_IO_RES_BACK);
 	return ubd_plan_run(plan, cmd, payload->addr, issue_flags);
+}
+
+int ubd_plan_answer(struct ubd_queue *queue, unsigned int tag, struct io_uring_cmd *cmd)
+{
+	struct ubd_io *io = &queue->ios[tag];
+	int state, notice = UBD_IO_RES_OK;
+	struct ubd_plan *plan;
+
+	if (unlikely(!queue->plans))
+		return -EINVAL;
+	state = atomic_cmpxchg(&io->state, UBD_IO_SERVER, UBD_IO_BUSY);
+	if (unlikely(state != UBD_IO_SERVER))
+		return state & UBD_IO_ABORT ? UBD_IO_RES_ABORT : -EINVAL;
+	plan = &queue->plans[tag];
+	if (unlikely(!ubd_plan_take(plan, io->rq)))
+		notice = -EINVAL;
+	else if (unlikely(!plan->copy.count || !ubd_plan_take_vectors(plan, io->rq)))
+		notice = UBD_IO_RES_BACK;
+	if (unlikely(notice)) {
+		if (likely(ubd_queue_return(queue, io, UBD_IO_BUSY, notice)))
+			return 0;
+	} else {
+		ubd_plug_arm(queue, cmd);
+		if (likely(atomic_cmpxchg(&io->state, UBD_IO_BUSY, UBD_IO_RUNNING) == UBD_IO_BUSY)) {
+			plan->file = get_file(cmd->file);
+			ubd_plan_start(plan, io->rq);
+			return 0;
+		}
+	}
+	if (!ubd_io_keep(queue, io->rq, true))
+		ubd_io_end(io->rq, BLK_STS_IOERR);
+	return 0;
 }
 
 int ubd_plans_create(struct ubd_queue *queue)

@@ -18,7 +18,7 @@ struct ubd_notification {
 	struct ubd_queue *queue;
 };
 
-static bool ubd_queue_server_is_gone(const struct ubd_queue *queue)
+bool ubd_queue_server_is_gone(const struct ubd_queue *queue)
 {
 	return current != queue->task || current->flags & (PF_EXITING | PF_KTHREAD) ||
 	       percpu_ref_is_dying(&queue->ring->refs);
@@ -62,6 +62,10 @@ static void ubd_queue_notification(struct io_uring_cmd *cmd, unsigned int issue_
  */
 void ubd_queue_notify(struct ubd_queue *queue)
 {
+	if (queue->batch) {
+		ubd_batch_notify(queue);
+		return;
+	}
 	while (!llist_empty(&queue->pending) && !test_and_set_bit(UBD_NOTIFIED, &queue->notified)) {
 		struct llist_node *first = READ_ONCE(queue->pending.first);
 
@@ -75,6 +79,27 @@ void ubd_queue_notify(struct ubd_queue *queue)
 		clear_bit(UBD_NOTIFIED, &queue->notified);
 		smp_mb__after_atomic(); /* as in the notification */
 	}
+}
+
+/*
+ * Hand a request, BUSY or RUNNING, (back) to the server. False: the session is over, and the tag
+ * still the caller's. Any context. As in queue_rq(), an abort waits for those who missed ENDING.
+ */
+bool ubd_queue_return(struct ubd_queue *queue, struct ubd_io *io, enum ubd_io_state from,
+		      int notice)
+{
+	bool returned = false;
+
+	io->notice = notice;
+	rcu_read_lock();
+	if (likely(!ubd_device_is(queue->device, UBD_DEVICE_ENDING)) &&
+	    likely(atomic_cmpxchg(&io->state, from, UBD_IO_QUEUED) == (int)from)) {
+		llist_add(&io->pending, &queue->pending);
+		ubd_queue_notify(queue);
+		returned = true;
+	}
+	rcu_read_unlock();
+	return returned;
 }
 
 #define UBD_REQ_FLAGS \
@@ -276,7 +301,8 @@ void ubd_queue_abort_requests(struct ubd_queue *queue)
 
 		switch (atomic_fetch_or(UBD_IO_ABORT, &io->state)) {
 		case UBD_IO_READY:
-			llist_add(&io->pending, &queue->aborted);
+			if (!queue->batch) /* else there is no command of its own */
+				llist_add(&io->pending, &queue->aborted);
 			break;
 		case UBD_IO_QUEUED:
 			if (!ubd_io_keep(queue, io->rq, io->notice != UBD_IO_RES_OK))
@@ -302,6 +328,10 @@ void ubd_queue_abort_commands(struct ubd_queue *queue)
 {
 	struct ubd_io *io, *next;
 
+	if (queue->batch) {
+		ubd_batch_abort(queue);
+		return;
+	}
 	if (!test_and_set_bit(UBD_NOTIFIED, &queue->notified))
 		ubd_queue_deliver(queue, true, IO_URING_F_UNLOCKED);
 	llist_for_each_entry_safe(io, next, llist_del_all(&queue->aborted), pending) {
@@ -322,8 +352,11 @@ void ubd_queue_reset(struct ubd_queue *queue)
 	}
 	/* The next server may be another program. */
 	memset(queue->descs, 0, ubd_desc_length(queue->depth, PAGE_SIZE));
+	if (queue->batch)
+		memset(queue->batch, 0, ubd_batch_length(queue->depth, PAGE_SIZE));
 	if (queue->slots)
 		memset(queue->slots, 0, ubd_plan_length(queue->depth, PAGE_SIZE));
+	init_llist_head(&queue->pending); /* with batches, nobody has emptied it */
 	queue->notified = 0;
 	queue->nr_fetched = 0;
 	queue->ring = NULL;
@@ -350,7 +383,7 @@ struct ubd_queue *ubd_queue_create(struct ubd_device *device, u16 id)
 	init_llist_head(&queue->aborted);
 	queue->ios = kvcalloc(depth, sizeof(*queue->ios), GFP_KERNEL);
 	queue->descs = vmalloc_user(ubd_desc_length(depth, PAGE_SIZE));
-	if (!queue->ios || !queue->descs || ubd_plans_create(queue)) {
+	if (!queue->ios || !queue->descs || ubd_plans_create(queue) || ubd_batch_create(queue)) {
 		ubd_queue_destroy(queue);
 		return NULL;
 	}
@@ -363,6 +396,7 @@ void ubd_queue_destroy(struct ubd_queue *queue)
 		return;
 	if (queue->task)
 		put_task_struct(queue->task);
+	ubd_batch_destroy(queue);
 	ubd_plans_destroy(queue);
 	vfree(queue->descs);
 	kvfree(queue->ios);
