@@ -79,16 +79,24 @@ static bool request_read(struct request *request, const struct driver_descriptor
 	return true;
 }
 
+void driver_tag_start(struct driver_queue *queue, unsigned tag)
+{
+	struct request request;
+
+	if (request_read(&request, &queue->descriptors[tag]))
+		engine_start(queue->queue.engine, tag, &request,
+			queue_buffer(&queue->queue, tag, queue->tree->device.max_io_size));
+	else
+		queue->queue.backend.commit(queue, tag, -EOPNOTSUPP, false);
+}
+
 /* A command has come back: a request waits, or the tag is not served any more. */
 static void tag_ended(struct event *event, int result)
 {
 	struct driver_tag *tag = container_of(event, struct driver_tag, event);
 	struct driver_queue *queue = tag->queue;
-	struct request request;
 
 	if (result == -ECANCELED)
-		return;
-	if (queue->type->answered && queue->type->answered(queue, tag, result))
 		return;
 	if (result < 0) {
 		if (result != UBD_IO_RES_ABORT && queue->trace)
@@ -98,11 +106,7 @@ static void tag_ended(struct event *event, int result)
 		engine_quiesce(queue->queue.engine);
 		return;
 	}
-	if (request_read(&request, &queue->descriptors[tag->number]))
-		engine_start(queue->queue.engine, tag->number, &request,
-			queue_buffer(&queue->queue, tag->number, queue->tree->device.max_io_size));
-	else
-		commit(queue, tag->number, -EOPNOTSUPP, false);
+	driver_tag_start(queue, tag->number);
 }
 
 static int descriptors_map(struct driver_queue *queue)
@@ -119,6 +123,21 @@ static int descriptors_map(struct driver_queue *queue)
 	return 0;
 }
 
+static void tags_fetch(struct driver_queue *queue)
+{
+	unsigned i;
+
+	for (i = 0; i < queue->depth; i++) {
+		queue->tags[i] = (struct driver_tag){
+			.event.end = tag_ended,
+			.queue = queue,
+			.number = (uint16_t)i,
+		};
+		driver_tag_send(&queue->tags[i], queue->type->fetch, 0);
+	}
+	queue->live_tags = queue->depth;
+}
+
 static int queue_setup(struct driver_queue *queue)
 {
 	struct queue_config config = {
@@ -129,7 +148,6 @@ static int queue_setup(struct driver_queue *queue)
 		.backend = { .commit = commit },
 	};
 	const struct driver_queue_type *type = queue->type;
-	unsigned i;
 	int result;
 
 	if ((type->prepare && type->prepare(queue, &config) < 0) ||
@@ -137,19 +155,16 @@ static int queue_setup(struct driver_queue *queue)
 		queue_listen(&queue->queue, &queue->err) < 0 || descriptors_map(queue) < 0 ||
 		(type->open && type->open(queue) < 0))
 		return -1;
-	for (i = 0; i < queue->depth; i++) {
-		queue->tags[i] = (struct driver_tag){
-			.event.end = tag_ended,
-			.queue = queue,
-			.number = (uint16_t)i,
-		};
-		driver_tag_send(&queue->tags[i], type->fetch, 0);
+	if (type->send) {
+		queue->live_tags = 1;
+		type->send(queue);
+	} else {
+		tags_fetch(queue);
 	}
 	result = uring_submit(&queue->queue.uring);
 	if (result < 0)
 		return err_add(
 			&queue->err, "queue %u: io_uring: %s", queue->number, strerror(-result));
-	queue->live_tags = queue->depth;
 	queue->is_ready = true;
 	return 0;
 }
@@ -163,7 +178,8 @@ static void *queue_thread(void *argument)
 	(void)sem_post(&queue->ready); /* can't overflow: posted once */
 	while (is_ready && (queue->live_tags > 0 || engine_is_working(queue->queue.engine)) &&
 		uring_run(&queue->queue.uring) == 0)
-		;
+		if (queue->type->send)
+			queue->type->send(queue);
 	queue_deafen(&queue->queue);
 	uring_close(&queue->queue.uring); /* only this thread may: it is the ring's single issuer */
 	if (is_ready && write(queue->ended_fd, &one, sizeof(one)) < 0)

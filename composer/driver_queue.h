@@ -35,10 +35,11 @@ struct driver_queue_type {
 	/* In the main thread, also after a failed open. Optional. */
 	void (*close)(struct driver_queue *queue);
 	/*
-	 * A command has come back, not by -ECANCELED. True: that was about something else than a
-	 * fresh request, and has been seen to. Optional.
+	 * For a driver that needs no command for each tag, in the queue's thread, before it waits:
+	 * sends what the events of the last wake-up have gathered, and the first time fetches all
+	 * tags. live_tags is the type's own then, from 1 on. NULL: tags are sent one by one.
 	 */
-	bool (*answered)(struct driver_queue *queue, struct driver_tag *tag, int result);
+	void (*send)(struct driver_queue *queue);
 };
 
 struct driver_queue {
@@ -51,7 +52,7 @@ struct driver_queue {
 	int ended_fd; /* an eventfd; written when a queue ends */
 	const struct driver_descriptor *descriptors;
 	struct driver_tag *tags;
-	unsigned live_tags;
+	unsigned live_tags; /* the queue's thread serves while it is not 0 */
 	pthread_t thread;
 	bool is_running; /* the thread is to be joined */
 	bool is_ready; /* its tags are fetched */
@@ -69,6 +70,9 @@ struct driver_descriptor {
 
 /* Sends a command about the tag, with its buffer's address. */
 void driver_tag_send(struct driver_tag *tag, uint32_t code, int result);
+
+/* A fresh request of this tag waits in its descriptor. */
+void driver_tag_start(struct driver_queue *queue, unsigned tag);
 
 /* Starts the thread and waits until all tags are fetched. 0, or -1 with messages. */
 int driver_queue_start(struct driver_queue *queue, struct err *err);

@@ -109,7 +109,7 @@ static int ubd_add(struct frontend *frontend, struct err *err)
 		.rq_max_blocks = tree->device.max_io_size / block,
 		.dev_id = DRIVER_NO_DEVICE,
 		.dev_blocks = tree->root->limits.size / block,
-		.flags = { UBD_F_PARAMS | (has_plans(tree) ? UBD_F_PLANS : 0) },
+		.flags = { UBD_F_PARAMS | UBD_F_BATCHES | (has_plans(tree) ? UBD_F_PLANS : 0) },
 	};
 	int result = driver_control_command(
 		&frontend->control, UBD_CMD_ADD_DEV, DRIVER_NO_DEVICE, &info, sizeof(info), 0);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define CONTROL_PATH "/dev/ubd-control"
+#define FEATURES (UBD_F_PARAMS | UBD_F_BATCHES)
 
 static int control_features(struct driver_control *control, struct err *err)
 {
@@ -15,10 +16,10 @@ static int control_features(struct driver_control *control, struct err *err)
 	if (result < 0)
 		return err_add(err, "%s: the driver doesn't tell its features: %s", CONTROL_PATH,
 			strerror(-result));
-	if (!(features & UBD_F_PARAMS))
+	if ((features & FEATURES) != FEATURES)
 		return err_add(err, "%s: the driver is too old: features 0x%llx, 0x%llx needed",
 			CONTROL_PATH, (unsigned long long)features,
-			(unsigned long long)UBD_F_PARAMS);
+			(unsigned long long)FEATURES);
 	return 0;
 }
 

@@ -48,7 +48,7 @@ bool ubd_plan_pass(void *context, unsigned tag, const struct sub_io *subs)
 			if (!entry_add(queue, slot, tag, part))
 				return false;
 	slot->life = ++queue->lives[tag];
-	driver_tag_send(&queue->queue.tags[tag], UBD_IO_COMMIT_PLAN_AND_FETCH, 0);
+	ubd_queue_answer(queue, tag, UBD_ANSWER_PLAN, 0);
 	return true;
 }
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What a ubd device's queue has beyond a driver_queue: plans that the driver carries out itself. */
+/*
+ * What a ubd device's queue has beyond a driver_queue: one command for many tags (kmod/ubd_cmd.h,
+ * BATCHES), and plans that the driver carries out itself.
+ */
 #ifndef COMPOSER_UBD_QUEUE_H
 #define COMPOSER_UBD_QUEUE_H
 
@@ -8,7 +11,15 @@
 #include <ubd_cmd.h>
 
 struct ubd_queue {
-	struct driver_queue queue; /* first */
+	struct driver_queue queue; /* first; live_tags: those in our hands, and 1 while is_live */
+	struct ubd_batch_answer *answers; /* a list of depth, shared with the driver */
+	const struct ubd_batch_event *events; /* likewise, behind it */
+	unsigned answer_count; /* listed, and not sent */
+	struct event wait, answer, commit;
+	bool is_waiting; /* an ANSWER_AND_WAIT is the driver's */
+	bool is_live; /* the driver serves us still */
+
+	/* With plans only */
 	struct ubd_plan_slot *slots; /* by tag */
 	uint32_t *lives; /* by tag: of the last plan handed down */
 	struct event poll;
@@ -17,6 +28,9 @@ struct ubd_queue {
 
 /* Without plans, and with. */
 extern const struct driver_queue_type ubd_queue_type, ubd_queue_type_plans;
+
+/* Answers a tag: UBD_ANSWER_*. It goes down with all others of this wake-up. */
+void ubd_queue_answer(struct ubd_queue *queue, unsigned tag, uint16_t kind, int result);
 
 /* The backend's half that hands requests down as plans (ubd_plan.c); the context is a ubd_queue. */
 bool ubd_plan_pass(void *context, unsigned tag, const struct sub_io *subs);

@@ -95,6 +95,10 @@ int uring_run(struct uring *uring)
 	unsigned head, count;
 	int result = io_uring_submit_and_wait(&uring->ring, 1);
 
+	/* What commands name may be reused by whoever is told now: all are to be with the kernel. */
+	while (__builtin_expect(io_uring_sq_ready(&uring->ring) > 0, 0))
+		if (uring_submit(uring) < 0)
+			break;
 	if (result < 0 && result != -EINTR && result != -EAGAIN && result != -EBUSY)
 		return result;
 	do {
