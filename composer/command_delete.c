@@ -131,19 +131,39 @@ static int stop(const char *name, const char *path, pid_t pid, struct err *err)
 	return result;
 }
 
+/* A disk that waits for a daemon: not while somebody waits for it. */
+static int clean_waiting(const char *name, const struct run_device *left, struct err *err)
+{
+	char path[FRONTEND_PATH_BYTES];
+	int disk;
+
+	frontend_path_of(left->driver, left->id, path);
+	disk = disk_take(name, path, err);
+	if (disk == -2)
+		return -1;
+	if (disk >= 0)
+		close(disk); /* before it goes: removing it waits for that */
+	frontend_remove_waiting(left->driver, left->id);
+	return 0;
+}
+
 /* What a killed daemon has left: with its name claimed, nobody else can be at it. */
 static int clean(const char *name, struct err *err)
 {
 	int listener = run_claim(name, err);
 	struct run_device left;
+	int result = 0;
 
 	if (listener < 0)
 		return -1;
-	if (run_recorded(name, &left))
+	if (run_recorded(name, &left) && frontend_is_waiting(left.driver, left.id))
+		result = clean_waiting(name, &left, err);
+	else if (run_recorded(name, &left))
 		frontend_remove_dead(left.driver, left.id);
-	run_release(name);
+	if (result == 0)
+		run_release(name);
 	close(listener);
-	return 0;
+	return result;
 }
 
 static int delete_device(const struct arguments *arguments)

@@ -39,6 +39,7 @@ static const char *const command_names[] = {
 	[CONTROL_STATUS] = "status",
 	[CONTROL_DELETE] = "delete",
 	[CONTROL_NODE] = "node",
+	[CONTROL_HAND_OVER] = "hand_over",
 };
 #define COMMANDS (sizeof(command_names) / sizeof(*command_names))
 

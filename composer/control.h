@@ -5,6 +5,8 @@
  *   request  {"command":"status"}                reply  {"status":{…}}
  *            {"command":"delete"}                       {"stopping":true}
  *            {"command":"node",…}                       node_command.h
+ *            {"command":"hand_over"}                    {"handing_over":true}
+ *                                                       {"error":"cant_hand_over"}
  *                                                       {"error":"unknown_command"}
  *
  * A frame is one line: JSON without a raw newline, ended by a newline or the end of the stream, of
@@ -29,7 +31,7 @@
 struct json;
 struct json_object; /* json-c's */
 
-enum control_command { CONTROL_STATUS, CONTROL_DELETE, CONTROL_NODE };
+enum control_command { CONTROL_STATUS, CONTROL_DELETE, CONTROL_NODE, CONTROL_HAND_OVER };
 
 struct control_request {
 	enum control_command command;

@@ -7,6 +7,7 @@
  */
 #include "daemon.h"
 
+#include "command.h"
 #include "control.h"
 #include "frontend.h"
 #include "lifetime.h"
@@ -26,6 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define LEAVES_PATIENCE_MS 3000 /* a dead daemon's files close a little after its session */
 #define LOOK_MS 1000 /* how soon a failed leg is logged */
 
 struct daemon {
@@ -36,7 +38,7 @@ struct daemon {
 	int signals;
 	bool *told; /* by node->index: its failure has been logged */
 	struct timespec started;
-	bool is_stopping;
+	bool is_stopping, is_handing_over;
 };
 
 /*
@@ -58,6 +60,20 @@ static int signals_open(struct err *err)
 		(fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
 		return err_add(err, "signals: %s", strerror(errno));
 	return fd;
+}
+
+/* The driver lets no request in any more, and those that it had have been answered. */
+static void hand_over(struct daemon *daemon, struct json_object *reply)
+{
+	struct err err = { 0 };
+
+	if (frontend_hand_over(daemon->frontend, &err) == 0) {
+		daemon->is_stopping = daemon->is_handing_over = true;
+		json_object_object_add(reply, "handing_over", json_object_new_boolean(true));
+	} else {
+		json_object_object_add(reply, "error", json_object_new_string("cant_hand_over"));
+	}
+	log_err(&err);
 }
 
 static struct json_object *answer(void *context, const struct control_request *request)
@@ -90,6 +106,9 @@ static struct json_object *answer(void *context, const struct control_request *r
 		}
 		json_object_object_add(reply, "stopping", json_object_new_boolean(true));
 		break;
+	case CONTROL_HAND_OVER:
+		hand_over(daemon, reply);
+		break;
 	}
 	return reply;
 }
@@ -108,13 +127,73 @@ static void tell_known(struct daemon *daemon)
 		daemon->told[i] = daemon->tree->nodes[i]->failed;
 }
 
+/*
+ * What the last daemon of that name has left: with `recover` its device is ours now, else it must
+ * not be one that somebody may still want.
+ */
+static int take_over(struct daemon *daemon, const struct daemon_config *config, struct err *err)
+{
+	const char *name = daemon->tree->name;
+	char disk[FRONTEND_PATH_BYTES];
+	struct run_device left;
+	bool is_left = run_recorded(name, &left);
+
+	if (config->recover && !is_left)
+		return err_add(err, "%s: no daemon has left a device of that name", name);
+	if (config->recover) {
+		frontend_path_of(left.driver, left.id, disk);
+		process_leave_mounts(disk);
+		return frontend_take(&daemon->frontend, left.driver, left.id, err);
+	}
+	if (is_left && frontend_is_waiting(left.driver, left.id))
+		return err_add(err,
+			"%s: its daemon has died and its disk waits for another; `" PROGRAM
+			" recover %s` serves it on, `" PROGRAM " delete %s` gives it up", name, name, name);
+	if (is_left)
+		frontend_remove_dead(left.driver, left.id);
+	return 0;
+}
+
+static int keep_document(const struct tree *tree, struct err *err)
+{
+	const char *slash = strrchr(tree->file, '/');
+	size_t length;
+	const char *text = json_text(tree->document, &length);
+	char *path;
+	int result;
+
+	if (asprintf(&path, "%s/%s", tree->directory, slash ? slash + 1 : tree->file) < 0)
+		abort();
+	result = run_keep(tree->name, path, text, length, err);
+	free(path);
+	return result;
+}
+
+/* Leaves, labels, limits; a disk that has users gets no leaf that was not its own. */
+static int prepare(struct daemon *daemon, const struct daemon_config *config, struct err *err,
+	struct err *notes)
+{
+	struct tree *tree = daemon->tree;
+	unsigned i;
+
+	if (config->recover)
+		leaves_await(tree, LEAVES_PATIENCE_MS);
+	if (lifetime_prepare(tree, &config->assemble, err, notes) < 0)
+		return -1;
+	for (i = 0; config->recover && i < tree->leaf_count; i++)
+		if (tree->leaves[i]->todo >= LEAF_FORMAT)
+			return leaf_err(tree->leaves[i], err,
+				"%s carries no label of this tree any more: it is not what %s was "
+				"served from", tree->leaves[i]->path, tree->name);
+	return 0;
+}
+
 /* 0, or -1 with messages and nothing left but what daemon_stop() undoes. */
 static int daemon_start(struct daemon *daemon, const struct daemon_config *config, struct err *err,
 	struct err *notes)
 {
 	struct tree *tree = daemon->tree;
 	bool started = false;
-	struct run_device left;
 
 	daemon->signals = signals_open(err);
 	if (daemon->signals < 0)
@@ -124,11 +203,11 @@ static int daemon_start(struct daemon *daemon, const struct daemon_config *confi
 	daemon->listener = run_claim(tree->name, err);
 	if (daemon->listener < 0 || process_isolate(err) < 0)
 		return -1;
-	if (run_recorded(tree->name, &left))
-		frontend_remove_dead(left.driver, left.id);
-	process_harden(notes);
-	if (lifetime_prepare(tree, &config->assemble, err, notes) < 0)
+	if (take_over(daemon, config, err) < 0)
 		return -1;
+	process_harden(notes);
+	if (prepare(daemon, config, err, notes) < 0)
+		goto undo;
 	daemon->told = calloc(tree->node_count, sizeof(*daemon->told));
 	if (!daemon->told) {
 		err_add(err, "out of memory");
@@ -140,6 +219,7 @@ static int daemon_start(struct daemon *daemon, const struct daemon_config *confi
 			0 ||
 		run_record(tree->name, frontend_driver(daemon->frontend),
 			frontend_id(daemon->frontend), err) < 0 ||
+		keep_document(tree, err) < 0 ||
 		control_open(&daemon->control, dup(daemon->listener), answer, daemon, err) < 0)
 		goto undo;
 	process_protect();
@@ -208,7 +288,7 @@ static void loop(struct daemon *daemon)
 			log_say("stopping: %s", reason);
 			return;
 		}
-		if (fds[1].revents) {
+		if (fds[1].revents && !daemon->is_handing_over) {
 			log_say("stopping: %s was stopped elsewhere",
 				frontend_path(daemon->frontend));
 			return;
@@ -216,7 +296,8 @@ static void loop(struct daemon *daemon)
 		tell_failures(daemon);
 		control_serve(daemon->control);
 	}
-	log_say("stopping: deleted");
+	log_say(daemon->is_handing_over ? "stopping: another daemon takes over"
+					: "stopping: deleted");
 }
 
 static int daemon_serve(
@@ -225,7 +306,8 @@ static int daemon_serve(
 	struct err late = { 0 };
 	int result;
 
-	if (config->ready(config->context, frontend_path(daemon->frontend), notes) < 0) {
+	if (config->ready(config->context, frontend_path(daemon->frontend), notes) < 0 &&
+		!config->recover) {
 		log_say("stopping: who asked for the device is gone");
 	} else {
 		log_open(daemon->tree->name, config->detached);
@@ -241,21 +323,32 @@ static int daemon_serve(
 	return result;
 }
 
+/* A disk without a daemon keeps its name. */
+static bool is_waiting(const char *name)
+{
+	struct run_device left;
+
+	return run_recorded(name, &left) && frontend_is_waiting(left.driver, left.id);
+}
+
 int daemon_run(struct tree *tree, const struct daemon_config *config, struct err *err)
 {
 	struct daemon daemon = { .tree = tree, .listener = -1, .signals = -1 };
 	struct err notes = { 0 };
+	bool is_left;
 	int result;
 
 	log_open(tree->name, false);
 	result = daemon_start(&daemon, config, err, &notes);
+	is_left = result < 0 && config->recover; /* the next create or delete tidies it up */
 	if (result == 0)
 		result = daemon_serve(&daemon, config, &notes);
 	err_finish(&notes);
 	free(daemon.told);
 	control_close(daemon.control);
 	if (daemon.listener >= 0) {
-		run_release(tree->name);
+		if (!is_left && !is_waiting(tree->name))
+			run_release(tree->name);
 		close(daemon.listener);
 	}
 	if (daemon.signals >= 0)

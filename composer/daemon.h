@@ -6,7 +6,8 @@
  * in a child that detach.c has made. A failure before the device is live undoes all that was done,
  * in reverse. Once live it ends by SIGTERM or SIGINT, by `delete`, or when the device has been
  * stopped elsewhere; in each case what the kernel still has is ended first, then the leaves are
- * flushed.
+ * flushed. Or it hands over to the next daemon: then the disk stays, and so do its name and what the
+ * run directory keeps of it, as when a daemon with recovery has died.
  */
 #ifndef COMPOSER_DAEMON_H
 #define COMPOSER_DAEMON_H
@@ -15,10 +16,11 @@
 
 struct daemon_config {
 	struct assemble_options assemble;
+	bool recover; /* takes over the device that the last daemon of that name has left */
 	bool detached; /* messages go to syslog once the device is live */
 	/*
 	 * The device is live: tells who waits. Returns 0, or -1 when nobody is there any more; then
-	 * the device is stopped again.
+	 * the device is stopped again, unless it was recovered, as its users are others.
 	 */
 	int (*ready)(void *context, const char *path, struct err *notes);
 	void *context;

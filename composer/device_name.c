@@ -3,6 +3,7 @@
 #include "device_name.h"
 
 #include "control_client.h"
+#include "frontend.h"
 #include "nearest.h"
 #include "run_directory.h"
 #include "status.h"
@@ -11,6 +12,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* What a device without a daemon is. */
+static const char *dead_state(const char *name)
+{
+	struct run_device left;
+
+	if (run_recorded(name, &left) && frontend_is_waiting(left.driver, left.id))
+		return "waiting";
+	return "dead";
+}
 
 struct device_found *devices_find(unsigned *count, struct err *err)
 {
@@ -38,7 +49,7 @@ struct device_found *devices_find(unsigned *count, struct err *err)
 		if (devices[i].status)
 			devices[i].state = status_state(devices[i].status);
 		else
-			devices[i].state = reason == -ECONNREFUSED ? "dead" : "silent";
+			devices[i].state = reason == -ECONNREFUSED ? dead_state(names[i]) : "silent";
 	}
 	free(names);
 	return devices;

@@ -16,12 +16,21 @@
 #include <time.h>
 #include <unistd.h>
 
-#define OPEN_TRIES 200 /* of OPEN_PAUSE each: the last server's exit may be under way */
 #define OPEN_PAUSE_NS 10000000
 
 static const struct frontend_type *const types[] = { &frontend_ubd };
 
 #define TYPES (sizeof(types) / sizeof(*types))
+
+const struct frontend_type *frontend_type_named(const char *driver)
+{
+	unsigned i;
+
+	for (i = 0; i < TYPES; i++)
+		if (!strcmp(driver_name(types[i]->driver), driver))
+			return types[i];
+	return NULL;
+}
 
 /* NULL with a message. */
 static const struct frontend_type *type_choose(const struct tree *tree, struct err *err)
@@ -50,6 +59,10 @@ int frontend_check(const struct tree *tree, struct err *err)
 	if (!type || type->check(tree, err) < 0 || type->control_open(&control, err) < 0)
 		return -1;
 	driver_control_close(&control);
+	if (tree->device.recovery != RECOVERY_NONE && !type->adopt)
+		return json_err(json_get(json_get(tree->document, "device"), "recovery"), err,
+			"driver \"%s\" can't keep a disk without a daemon",
+			driver_name(type->driver));
 	return 0;
 }
 
@@ -60,18 +73,14 @@ void frontend_added(struct frontend *frontend, uint32_t id)
 	(void)snprintf(frontend->path, sizeof(frontend->path), frontend->type->disk_path, id);
 }
 
-/*
- * A server's session, or -errno. The last server's exit may be under way, and udev with a new node.
- */
-static int session_open(const struct frontend_type *type, uint32_t id, bool is_new)
+int frontend_session(const struct frontend_type *type, uint32_t id, bool is_new, unsigned tries)
 {
 	const struct timespec pause = { 0, OPEN_PAUSE_NS };
 	char path[32];
-	unsigned tries;
 	int fd;
 
 	(void)snprintf(path, sizeof(path), type->char_path, id); /* fits any id */
-	for (tries = 0; tries < OPEN_TRIES; tries++) {
+	while (tries-- > 0) {
 		fd = open(path, O_RDWR | O_CLOEXEC);
 		if (fd >= 0)
 			return fd;
@@ -86,7 +95,7 @@ static int char_open(struct frontend *frontend, struct err *err)
 {
 	char path[32];
 
-	frontend->char_fd = session_open(frontend->type, frontend->id, true);
+	frontend->char_fd = frontend_session(frontend->type, frontend->id, true, FRONTEND_TRIES);
 	if (frontend->char_fd >= 0)
 		return 0;
 	(void)snprintf(path, sizeof(path), frontend->type->char_path, frontend->id);
@@ -119,31 +128,53 @@ static int queues_start(struct frontend *frontend, bool trace, struct err *err)
 	return 0;
 }
 
-int frontend_open(struct frontend **out, struct tree *tree, bool trace, struct err *err)
+struct frontend *frontend_make(const struct frontend_type *type, struct err *err)
 {
-	const struct frontend_type *type = type_choose(tree, err);
-	struct frontend *frontend;
+	struct frontend *frontend = calloc(1, sizeof(*frontend));
 
-	*out = NULL;
-	if (!type)
-		return -1;
-	frontend = calloc(1, sizeof(*frontend));
-	if (!frontend)
-		return err_add(err, "out of memory");
+	if (!frontend) {
+		err_add(err, "out of memory");
+		return NULL;
+	}
 	frontend->type = type;
-	frontend->tree = tree;
 	frontend->char_fd = frontend->control.fd = -1;
 	frontend->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (frontend->ended_fd < 0) {
 		err_add(err, "eventfd: %s", strerror(errno));
-		goto fail;
+		frontend_close(frontend);
+		return NULL;
 	}
-	if (type->control_open(&frontend->control, err) < 0 || type->add(frontend, err) < 0 ||
-		char_open(frontend, err) < 0 || queues_start(frontend, trace, err) < 0)
-		goto fail;
-	*out = frontend;
-	return 0;
-fail:
+	return frontend;
+}
+
+static int device_make(struct frontend *frontend, struct err *err)
+{
+	const struct frontend_type *type = frontend->type;
+
+	if (type->control_open(&frontend->control, err) < 0)
+		return -1;
+	if (frontend->is_taken)
+		return type->adopt(frontend, err);
+	return type->add(frontend, err) < 0 ? -1 : char_open(frontend, err);
+}
+
+int frontend_open(struct frontend **inout, struct tree *tree, bool trace, struct err *err)
+{
+	struct frontend *frontend = *inout;
+
+	*inout = NULL;
+	if (!frontend) {
+		const struct frontend_type *type = type_choose(tree, err);
+
+		frontend = type ? frontend_make(type, err) : NULL;
+	}
+	if (!frontend)
+		return -1;
+	frontend->tree = tree;
+	if (device_make(frontend, err) == 0 && queues_start(frontend, trace, err) == 0) {
+		*inout = frontend;
+		return 0;
+	}
 	frontend_close(frontend);
 	return -1;
 }
@@ -166,10 +197,26 @@ int frontend_start(struct frontend *frontend, struct err *err)
 
 	for (i = 0; i < frontend->queue_count; i++) /* start() notices a queue that has ended */
 		(void)queue_call(&frontend->queues[i]->queue, begin, NULL);
-	result = frontend->type->start(frontend);
+	result = frontend->is_taken ? frontend->type->resume(frontend)
+				    : frontend->type->start(frontend);
 	if (result < 0)
 		return err_add(err, "%s: the driver can't start the disk: %s", frontend->path,
 			strerror(-result));
+	frontend->is_added = true;
+	frontend->is_taken = false;
+	return 0;
+}
+
+int frontend_hand_over(struct frontend *frontend, struct err *err)
+{
+	int result = -EOPNOTSUPP;
+
+	if (frontend->type->hand_over && frontend->tree->device.recovery != RECOVERY_NONE)
+		result = frontend->type->hand_over(&frontend->control, frontend->id);
+	if (result < 0)
+		return err_add(err, "%s: the driver can't leave the disk to another daemon: %s",
+			frontend->path, strerror(-result));
+	frontend->is_added = false;
 	return 0;
 }
 
@@ -228,9 +275,14 @@ void frontend_close(struct frontend *frontend)
 
 	if (!frontend)
 		return;
+	if (frontend->is_added && frontend->type->is_waiting &&
+		frontend->type->is_waiting(&frontend->control, frontend->id))
+		frontend->is_added = false;
 	/* Results aside: whatever they are, what follows has to happen, and remove() stops too. */
 	if (frontend->is_added)
 		(void)frontend->type->stop(&frontend->control, frontend->id);
+	if (frontend->is_taken && frontend->queue_count)
+		(void)frontend->type->hand_over(&frontend->control, frontend->id);
 	for (i = 0; i < frontend->queue_count; i++) {
 		driver_queue_join(frontend->queues[i]);
 		free(frontend->queues[i]);
@@ -244,36 +296,4 @@ void frontend_close(struct frontend *frontend)
 		(void)close(frontend->ended_fd);
 	driver_control_close(&frontend->control);
 	free(frontend);
-}
-
-static const struct frontend_type *type_named(const char *driver)
-{
-	unsigned i;
-
-	for (i = 0; i < TYPES; i++)
-		if (!strcmp(driver_name(types[i]->driver), driver))
-			return types[i];
-	return NULL;
-}
-
-void frontend_remove_dead(const char *driver, unsigned id)
-{
-	const struct frontend_type *type = type_named(driver);
-	struct err ignored = { 0 };
-	struct driver_control control;
-	int session;
-
-	if (!type || type->control_open(&control, &ignored) < 0) {
-		err_finish(&ignored); /* no driver: then it has no device either */
-		return;
-	}
-	if (type->is_dead(&control, id)) {
-		session =
-			session_open(type, id, false); /* else somebody could serve it meanwhile */
-		if (session >= 0 && type->is_dead(&control, id))
-			(void)type->remove(&control, id);
-		if (session >= 0)
-			(void)close(session); /* no data of ours in it */
-	}
-	driver_control_close(&control);
 }

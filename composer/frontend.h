@@ -21,8 +21,18 @@ struct frontend;
 int frontend_check(const struct tree *tree, struct err *err);
 
 /*
- * Makes the device and the queues that will serve it: all that can be refused is refused here.
- * There is no disk yet. 0, or -1 with messages, and nothing is left.
+ * Takes over the device that a daemon has left: driver and number as that one recorded them. Blocks
+ * until its session has ended, for some seconds if need be. From then on nothing of it is under way
+ * any more, neither in the kernel nor on the leaves: so this comes before they are opened. 0, or -1
+ * with a message.
+ */
+int frontend_take(struct frontend **frontend, const char *driver, unsigned id, struct err *err);
+
+/*
+ * Makes the device, unless it was taken, and the queues that will serve it: all that can be refused
+ * is refused here, such as a tree that is not what the device was made of. *frontend is NULL or what
+ * frontend_take() gave. There is no disk yet, or it still waits. 0, or -1 with messages, and nothing
+ * is left but what another daemon had left.
  */
 int frontend_open(struct frontend **frontend, struct tree *tree, bool trace, struct err *err);
 
@@ -35,8 +45,8 @@ typedef void frontend_function(struct engine *engine, void *argument);
 bool frontend_call(struct frontend *frontend, frontend_function *function, void *argument);
 
 /*
- * Makes the disk: when this returns 0 it can be opened, and requests may have come before. -1 with
- * a message; then frontend_close() is next. From here on nodes are asked for work, too.
+ * Makes the disk, or lets it wait no longer: when this returns 0 it can be opened, and requests may
+ * have come before. -1 with a message; then frontend_close() is next. From here on nodes are asked for work, too.
  */
 int frontend_start(struct frontend *frontend, struct err *err);
 
@@ -53,8 +63,16 @@ void frontend_stats(const struct frontend *frontend, struct engine_stats *stats)
 size_t frontend_memory(const struct frontend *frontend);
 
 /*
+ * Leaves the disk to the next daemon: no request comes any more, and those that came are answered.
+ * Blocks until then. 0, and frontend_close() leaves the device as it is. Or -1 with a message, and
+ * it serves on as before: they could not be answered in time, or the device can't wait.
+ */
+int frontend_hand_over(struct frontend *frontend, struct err *err);
+
+/*
  * Stops the disk (what the kernel has is ended first), joins the threads, removes the kernel's
- * device and frees all. Blocks until then. NULL is fine.
+ * device and frees all. Blocks until then. A device that was taken and not started goes on waiting,
+ * as does one whose session has ended by itself. NULL is fine.
  */
 void frontend_close(struct frontend *frontend);
 
@@ -63,5 +81,16 @@ void frontend_close(struct frontend *frontend);
  * that number, unless somebody serves it, as numbers are given out again. Blocks shortly.
  */
 void frontend_remove_dead(const char *driver, unsigned id);
+
+/*
+ * Whether the disk of that device is there and waits for a daemon; and removes it, with what waits.
+ * Both block shortly.
+ */
+bool frontend_is_waiting(const char *driver, unsigned id);
+void frontend_remove_waiting(const char *driver, unsigned id);
+
+/* The path of that device's disk into `path`. */
+#define FRONTEND_PATH_BYTES 32
+void frontend_path_of(const char *driver, unsigned id, char path[FRONTEND_PATH_BYTES]);
 
 #endif

@@ -3,8 +3,9 @@
  * What a kernel's driver has to give to be a front-end, and what all of them have in common.
  *
  * frontend.c does what is the same for all, in this order: control_open, add, the char device, the
- * queues (driver_queue.h), start; back: stop, the queues' end, the char device, remove.
- * frontend_ubd.c is an example. Main thread only.
+ * queues (driver_queue.h), start; back: stop, the queues' end, the char device, remove. Of a device
+ * that was taken over: the char device, control_open, adopt, the queues, resume; back, without
+ * removing it: hand_over, the queues' end, the char device. frontend_ubd.c is an example. Main thread only.
  */
 #ifndef COMPOSER_FRONTEND_TYPE_H
 #define COMPOSER_FRONTEND_TYPE_H
@@ -18,8 +19,9 @@ struct frontend {
 	struct tree *tree;
 	struct driver_control control;
 	bool is_added; /* there is a device with this id, ours to remove */
+	bool is_taken; /* there is one that another daemon has left, not ours yet */
 	uint32_t id;
-	char path[32]; /* the disk's */
+	char path[FRONTEND_PATH_BYTES]; /* the disk's */
 	int char_fd, ended_fd;
 	/* What add() got, which may be less than the document's: */
 	unsigned queues_wanted;
@@ -46,13 +48,36 @@ struct frontend_type {
 	int (*start)(struct frontend *frontend);
 	int (*stop)(struct driver_control *control, uint32_t id);
 	int (*remove)(struct driver_control *control, uint32_t id);
-	/* Whether there is a device of that number that nobody serves. */
+	/* Whether there is a device of that number that nobody serves, nor waits for anybody. */
 	bool (*is_dead)(struct driver_control *control, uint32_t id);
+
+	/*
+	 * Recovery; all NULL where the driver has none.
+	 *
+	 * adopt() is what add() is to a device that was taken: frontend->id is set. It sees that the
+	 * device waits and is one that the tree can serve. resume() is what start() is.
+	 */
+	int (*adopt)(struct frontend *frontend, struct err *err);
+	int (*resume)(struct frontend *frontend);
+	/* Ends our session and leaves the disk waiting: -ETIMEDOUT, and it goes on as before. */
+	int (*hand_over)(struct driver_control *control, uint32_t id);
+	bool (*is_waiting)(struct driver_control *control, uint32_t id);
 };
 
 extern const struct frontend_type frontend_ubd;
 
 /* From then on a failure removes the device. */
 void frontend_added(struct frontend *frontend, uint32_t id);
+
+/* frontend.c's, for frontend_left.c: a front-end without a device, or NULL with a message. */
+struct frontend *frontend_make(const struct frontend_type *type, struct err *err);
+/* NULL: there is no such driver. */
+const struct frontend_type *frontend_type_named(const char *driver);
+/*
+ * A server's session, or -errno. The last server's exit may be under way, for so many tries, and
+ * udev with the node of a new device.
+ */
+int frontend_session(const struct frontend_type *type, uint32_t id, bool is_new, unsigned tries);
+#define FRONTEND_TRIES 200 /* two seconds */
 
 #endif

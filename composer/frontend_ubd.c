@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define HAND_OVER_MS 3000 /* less than who asked for it waits for the daemon's answer */
 #define RANGE_MAX (UINT64_C(1) << 30) /* one DISCARD or WRITE_ZEROES */
 
 /* Whether the driver is to carry plans out itself. */
@@ -57,6 +58,10 @@ static int device_parameters(struct frontend *frontend, struct err *err)
 	};
 	int result;
 
+	if (frontend->tree->device.recovery != RECOVERY_NONE)
+		params.recovery_ms = frontend->tree->device.recovery_timeout * 1000;
+	if (frontend->tree->device.recovery == RECOVERY_REISSUE)
+		params.flags |= UBD_PARAM_REISSUE;
 	if (limits->read_only)
 		params.flags |= UBD_PARAM_READ_ONLY;
 	if (limits->rotational)
@@ -98,9 +103,9 @@ static int device_legs(struct frontend *frontend, struct err *err)
 	return 0;
 }
 
-static int ubd_add(struct frontend *frontend, struct err *err)
+/* The device that the tree wants. */
+static struct ubd_dev_info device_wanted(const struct tree *tree)
 {
-	const struct tree *tree = frontend->tree;
 	uint32_t block = tree->root->limits.logical_block_size;
 	struct ubd_dev_info info = {
 		.nr_hw_queues = (uint16_t)tree->device.queues,
@@ -109,8 +114,27 @@ static int ubd_add(struct frontend *frontend, struct err *err)
 		.rq_max_blocks = tree->device.max_io_size / block,
 		.dev_id = DRIVER_NO_DEVICE,
 		.dev_blocks = tree->root->limits.size / block,
-		.flags = { UBD_F_PARAMS | UBD_F_BATCHES | (has_plans(tree) ? UBD_F_PLANS : 0) },
+		.flags = { UBD_F_PARAMS | UBD_F_BATCHES },
 	};
+
+	if (has_plans(tree))
+		info.flags[0] |= UBD_F_PLANS;
+	if (tree->device.recovery != RECOVERY_NONE)
+		info.flags[0] |= UBD_F_RECOVERY;
+	return info;
+}
+
+static void device_is(struct frontend *frontend, const struct ubd_dev_info *info)
+{
+	frontend->queues_wanted = info->nr_hw_queues;
+	frontend->depth = info->queue_depth;
+	frontend->queue_type = has_plans(frontend->tree) ? &ubd_queue_type_plans : &ubd_queue_type;
+}
+
+static int ubd_add(struct frontend *frontend, struct err *err)
+{
+	const struct tree *tree = frontend->tree;
+	struct ubd_dev_info info = device_wanted(tree);
 	int result = driver_control_command(
 		&frontend->control, UBD_CMD_ADD_DEV, DRIVER_NO_DEVICE, &info, sizeof(info), 0);
 
@@ -118,10 +142,44 @@ static int ubd_add(struct frontend *frontend, struct err *err)
 		return err_add(err, "%s: the driver refuses the device: %s", tree->name,
 			strerror(-result));
 	frontend_added(frontend, info.dev_id);
-	frontend->queues_wanted = info.nr_hw_queues;
-	frontend->depth = info.queue_depth;
-	frontend->queue_type = has_plans(tree) ? &ubd_queue_type_plans : &ubd_queue_type;
+	device_is(frontend, &info);
 	return device_parameters(frontend, err) < 0 ? -1 : device_legs(frontend, err);
+}
+
+/* What its users rely on has to be as it was. */
+static int ubd_adopt(struct frontend *frontend, struct err *err)
+{
+	struct ubd_dev_info wanted = device_wanted(frontend->tree), info;
+	int result = driver_control_command(
+		&frontend->control, UBD_CMD_GET_DEV_INFO, frontend->id, &info, sizeof(info), 0);
+
+	if (result < 0)
+		return err_add(err, "%s: the driver doesn't know it: %s", frontend->path,
+			strerror(-result));
+	if (info.state != UBD_DEV_WAITING)
+		return err_add(err, "%s does not wait for a daemon", frontend->path);
+	if (info.block_size != wanted.block_size || info.dev_blocks != wanted.dev_blocks ||
+		info.rq_max_blocks != wanted.rq_max_blocks || info.flags[0] != wanted.flags[0])
+		return err_add(err,
+			"%s has %llu blocks of %u bytes, requests of %u blocks and features 0x%llx; "
+			"the tree would make %llu of %u, %u and 0x%llx of it",
+			frontend->path, (unsigned long long)info.dev_blocks, info.block_size,
+			info.rq_max_blocks, (unsigned long long)info.flags[0],
+			(unsigned long long)wanted.dev_blocks, wanted.block_size,
+			wanted.rq_max_blocks, (unsigned long long)wanted.flags[0]);
+	device_is(frontend, &info);
+	return device_legs(frontend, err);
+}
+
+static int ubd_resume(struct frontend *frontend)
+{
+	return driver_control_command(
+		&frontend->control, UBD_CMD_RESUME_DEV, frontend->id, NULL, 0, (uint64_t)getpid());
+}
+
+static int ubd_hand_over(struct driver_control *control, uint32_t id)
+{
+	return driver_control_command(control, UBD_CMD_HAND_OVER_DEV, id, NULL, 0, HAND_OVER_MS);
 }
 
 static int ubd_start(struct frontend *frontend)
@@ -140,13 +198,23 @@ static int ubd_remove(struct driver_control *control, uint32_t id)
 	return driver_control_command(control, UBD_CMD_DEL_DEV, id, NULL, 0, 0);
 }
 
-static bool ubd_is_dead(struct driver_control *control, uint32_t id)
+static bool is_in_state(struct driver_control *control, uint32_t id, uint16_t state)
 {
 	struct ubd_dev_info info;
 
 	return driver_control_command(control, UBD_CMD_GET_DEV_INFO, id, &info, sizeof(info), 0) >=
 		       0 &&
-	       info.state == UBD_DEV_DEAD;
+	       info.state == state;
+}
+
+static bool ubd_is_dead(struct driver_control *control, uint32_t id)
+{
+	return is_in_state(control, id, UBD_DEV_DEAD);
+}
+
+static bool ubd_is_waiting(struct driver_control *control, uint32_t id)
+{
+	return is_in_state(control, id, UBD_DEV_WAITING);
 }
 
 const struct frontend_type frontend_ubd = {
@@ -161,4 +229,8 @@ const struct frontend_type frontend_ubd = {
 	.stop = ubd_stop,
 	.remove = ubd_remove,
 	.is_dead = ubd_is_dead,
+	.adopt = ubd_adopt,
+	.resume = ubd_resume,
+	.hand_over = ubd_hand_over,
+	.is_waiting = ubd_is_waiting,
 };

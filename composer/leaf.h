@@ -76,6 +76,9 @@ struct tree;
  * left.
  */
 int leaves_open(struct tree *tree, enum leaf_access access, struct err *err);
+/* Waits until nobody else has any of the closed leaves, or the time is up. Blocks. */
+void leaves_await(const struct tree *tree, unsigned timeout_ms);
+
 /* Closes all; with `undo` the files that this run has made are removed. May be called again. */
 void leaves_close(struct tree *tree, bool undo);
 

@@ -11,10 +11,12 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PATH_TEXT 512
 #define NAME_TEXT 256
+#define PAUSE_MS 10
 
 /* The whole disk that a partition is of; a disk that is none is its own. */
 static dev_t whole_disk(dev_t disk)
@@ -74,6 +76,33 @@ int leaf_locked(const struct leaf *leaf, struct err *err)
 	leaf_err(leaf, err, "%s is locked: another daemon serves it, or a program uses it",
 		leaf->path);
 	return -EBUSY;
+}
+
+static bool is_busy(const struct leaf *leaf)
+{
+	int flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | (leaf->is_block ? O_EXCL : 0);
+	int fd = open(leaf->path, flags);
+	bool busy;
+
+	if (fd < 0)
+		return errno == EBUSY;
+	busy = flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+	close(fd);
+	return busy;
+}
+
+void leaves_await(const struct tree *tree, unsigned timeout_ms)
+{
+	const struct timespec pause = { 0, PAUSE_MS * 1000000 };
+	unsigned waited, i;
+
+	for (waited = 0; waited < timeout_ms; waited += PAUSE_MS) {
+		for (i = 0; i < tree->leaf_count && !is_busy(tree->leaves[i]); i++)
+			;
+		if (i == tree->leaf_count)
+			return;
+		(void)nanosleep(&pause, NULL); /* shorter is fine */
+	}
 }
 
 int leaves_check_free(const struct tree *tree, struct err *err)

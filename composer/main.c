@@ -10,6 +10,7 @@
 extern const struct command create_command, delete_command, list_command, status_command;
 extern const struct command check_command, explain_command, replay_command;
 extern const struct command assemble_command, examine_command, wipe_command;
+extern const struct command recover_command;
 
 /* A new verb adds its line here. */
 static const struct command *const commands[] = {
@@ -21,6 +22,7 @@ static const struct command *const commands[] = {
 	&explain_command,
 	&replay_command,
 	&assemble_command,
+	&recover_command,
 	&examine_command,
 	&wipe_command,
 };

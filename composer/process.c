@@ -5,9 +5,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/capability.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -32,6 +34,7 @@
 #define OOM_FIRST "1000"
 #define LINE_TEXT 256
 #define NOFILE_WANTED 65536
+#define MOUNTS_MAX 256 /* of one disk */
 
 int process_isolate(struct err *err)
 {
@@ -41,6 +44,62 @@ int process_isolate(struct err *err)
 	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0 && errno != EINVAL)
 		return err_add(err, "can't detach the mount namespace: %s", strerror(errno));
 	return 0;
+}
+
+/* "\040" and its like, as the kernel writes them, in place. */
+static void unescape(char *text)
+{
+	char *out = text;
+
+	while (*text) {
+		unsigned code;
+
+		if (*text == '\\' && sscanf(text + 1, "%3o", &code) == 1) {
+			*out++ = (char)code;
+			text += 4;
+		} else {
+			*out++ = *text++;
+		}
+	}
+	*out = '\0';
+}
+
+/* Whether the source of a mount is the disk or its partition. */
+static bool is_of_disk(const char *source, const char *disk)
+{
+	size_t length = strlen(disk);
+
+	return !strncmp(source, disk, length) && (source[length] == '\0' || source[length] == 'p');
+}
+
+void process_leave_mounts(const char *disk)
+{
+	FILE *file = fopen("/proc/self/mountinfo", "re");
+	char *line = NULL, *points[MOUNTS_MAX];
+	unsigned count = 0;
+	size_t size = 0;
+
+	if (!file)
+		return; /* no /proc: then nobody finds our mounts either */
+	/* ID PARENT MAJOR:MINOR ROOT POINT OPTIONS... - TYPE SOURCE OPTIONS */
+	while (count < MOUNTS_MAX && getline(&line, &size, file) > 0) {
+		char *rest = strstr(line, " - "), point[PATH_MAX], source[PATH_MAX];
+
+		if (!rest || sscanf(rest, " - %*s %4095s", source) != 1 ||
+			sscanf(line, "%*s %*s %*s %*s %4095s", point) != 1)
+			continue;
+		unescape(source);
+		unescape(point);
+		if (is_of_disk(source, disk))
+			points[count++] = strdup(point);
+	}
+	free(line);
+	fclose(file);
+	while (count-- > 0) { /* the last mounted first */
+		if (points[count])
+			(void)umount2(points[count], MNT_DETACH); /* one that stays keeps it in use */
+		free(points[count]);
+	}
 }
 
 static void raise_limit(int resource, rlim_t wanted)

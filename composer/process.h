@@ -19,6 +19,13 @@
 int process_isolate(struct err *err);
 
 /*
+ * Drops from our namespace what is mounted from `disk` ("/dev/ubdb0") or a partition of it: for a
+ * daemon that takes over a disk in use. Where mounts are private, others' unmounting would not end
+ * our copies, and we would keep our own disk in use. The users' own mounts stay.
+ */
+void process_leave_mounts(const char *disk);
+
+/*
  * Whether so many bytes of memory are to be had, as asking for them all could end other processes.
  * 0, or -1 with a message.
  */

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,8 @@
 #define RUN_DIRECTORY "/run/ubd-compose"
 #define SUFFIX ".sock"
 #define RECORD_SUFFIX ".device"
+#define DOCUMENT_SUFFIX ".tree" /* the document's path, a newline, its text */
+#define DOCUMENT_MAX (PATH_MAX + 2 * 1024 * 1024)
 #define BACKLOG 16
 
 const char *run_directory(void)
@@ -138,28 +141,33 @@ int run_claim(const char *name, struct err *err)
 	return fd;
 }
 
-static char *record_path(const char *name)
+static char *path_of(const char *name, const char *suffix)
 {
 	char *path;
 
-	if (asprintf(&path, "%s/%s" RECORD_SUFFIX, run_directory(), name) < 0)
+	if (asprintf(&path, "%s/%s%s", run_directory(), name, suffix) < 0)
 		abort();
 	return path;
 }
 
+static void forget(const char *name, const char *suffix)
+{
+	char *path = path_of(name, suffix);
+
+	(void)unlink(path); /* what stays is replaced by the next claim */
+	free(path);
+}
+
 void run_release(const char *name)
 {
-	char *path = run_socket_path(name), *record = record_path(name);
-
-	(void)unlink(record); /* one that stays only makes the next claim look for that device */
-	(void)unlink(path); /* one that stays is replaced by the next claim */
-	free(record);
-	free(path);
+	forget(name, RECORD_SUFFIX);
+	forget(name, DOCUMENT_SUFFIX);
+	forget(name, SUFFIX);
 }
 
 int run_record(const char *name, const char *driver, unsigned id, struct err *err)
 {
-	char *path = record_path(name);
+	char *path = path_of(name, RECORD_SUFFIX);
 	FILE *file = fopen(path, "we");
 	bool good = file && fprintf(file, "%s %u\n", driver, id) > 0;
 
@@ -173,7 +181,7 @@ int run_record(const char *name, const char *driver, unsigned id, struct err *er
 
 bool run_recorded(const char *name, struct run_device *device)
 {
-	char *path = record_path(name);
+	char *path = path_of(name, RECORD_SUFFIX);
 	FILE *file = fopen(path, "re");
 	bool found = file && fscanf(file, "%15s %u", device->driver, &device->id) == 2;
 
@@ -181,6 +189,61 @@ bool run_recorded(const char *name, struct run_device *device)
 		fclose(file);
 	free(path);
 	return found;
+}
+
+int run_keep(const char *name, const char *path, const char *text, size_t length, struct err *err)
+{
+	char *kept = path_of(name, DOCUMENT_SUFFIX);
+	FILE *file = fopen(kept, "we");
+	bool good = file && fprintf(file, "%s\n", path) > 0 &&
+		    fwrite(text, 1, length, file) == length;
+
+	if (file && fclose(file) != 0)
+		good = false;
+	if (!good)
+		err_add(err, "%s: %s", kept, strerror(errno));
+	free(kept);
+	return good ? 0 : -1;
+}
+
+int run_kept(const char *name, char **path, char **text, size_t *length, struct err *err)
+{
+	char *kept = path_of(name, DOCUMENT_SUFFIX), *all = malloc(DOCUMENT_MAX), *end = NULL;
+	FILE *file = fopen(kept, "re");
+	size_t count = 0;
+
+	if (!all)
+		abort();
+	if (file) {
+		count = fread(all, 1, DOCUMENT_MAX, file);
+		end = memchr(all, '\n', count);
+		if (ferror(file) || !end)
+			errno = EIO;
+		fclose(file);
+	}
+	if (end) {
+		*path = strndup(all, (size_t)(end - all));
+		*length = count - (size_t)(end + 1 - all);
+		*text = strndup(end + 1, *length);
+		if (!*path || !*text)
+			abort();
+	} else {
+		err_add(err, "%s: %s", kept, strerror(errno));
+	}
+	free(kept);
+	free(all);
+	return end ? 0 : -1;
+}
+
+int run_check_known(const char *name, struct err *err)
+{
+	char *path = path_of(name, RECORD_SUFFIX);
+	int result = 0;
+
+	if (strchr(name, '/') || access(path, F_OK) < 0)
+		result = err_add(err, "there is no device \"%s\", nor one that its daemon has left", name);
+	free(path);
+	return result;
 }
 
 static int compare(const void *a, const void *b)

@@ -23,13 +23,16 @@ char *run_socket_path(const char *name);
 /* 0, or -1 with a message: a daemon serves a device of that name. */
 int run_check_free(const char *name, struct err *err);
 
+/* 0, or -1 with a message: no daemon of that name, alive or dead, has left anything. */
+int run_check_known(const char *name, struct err *err);
+
 /*
  * Makes NAME's socket and listens: from then on the name is ours. A dead daemon's socket is
  * replaced. Returns the listening fd, or -1 with a message (in use, no permission, …).
  */
 int run_claim(const char *name, struct err *err);
 
-/* Gives the name back: its socket and record go. Only for who has claimed it. */
+/* Gives the name back: its socket and what is kept go. Only for who has claimed it. */
 void run_release(const char *name);
 
 /* Keeps what the device is to the kernel. 0, or -1 with a message. Only for who has the name. */
@@ -43,6 +46,15 @@ struct run_device {
 
 /* The device that a dead daemon of that name has left. False: none. */
 bool run_recorded(const char *name, struct run_device *device);
+
+/*
+ * Keeps the document as it was read, for the next daemon: the file's path and its text. 0, or -1
+ * with a message. Only for who has the name.
+ *
+ * run_kept() gets them back, both to be freed, for who hasn't. -1: with a message.
+ */
+int run_keep(const char *name, const char *path, const char *text, size_t length, struct err *err);
+int run_kept(const char *name, char **path, char **text, size_t *length, struct err *err);
 
 /* The names that have sockets, sorted, alive or dead; ended by NULL. NULL with a message: can't
  * read. */

@@ -10,8 +10,10 @@
 
 #define QUEUE_DEPTH_DEFAULT 128
 #define MAX_IO_DEFAULT (512u << 10)
+#define RECOVERY_TIMEOUT_DEFAULT 60
 
 static const char *const driver_names[] = { "auto", "ubd", "ublk" };
+static const char *const recovery_names[] = { "none", "reissue", "fail" };
 static const char *const fan_out_names[] = { "auto", "linked", "gathered", "passthrough" };
 
 const char *driver_name(enum driver driver)
@@ -47,6 +49,12 @@ static int device_read(struct tree *tree, struct err *err)
 	device->logical_block_size =
 		(uint32_t)json_get_unsigned(json, "logical_block_size", 0);
 	device->read_only = json_get_boolean(json, "read_only", false);
+	device->recovery = name_index(recovery_names, 3, json_get_string(json, "recovery", "none"));
+	device->recovery_timeout = (unsigned)json_get_unsigned(
+		json, "recovery_timeout", RECOVERY_TIMEOUT_DEFAULT);
+	if (device->recovery == RECOVERY_NONE && json_get(json, "recovery_timeout"))
+		json_err(json_get(json, "recovery_timeout"), err,
+			"recovery_timeout needs \"recovery\": \"reissue\" or \"fail\"");
 	max_io = json_get_size(json, "max_io_size", MAX_IO_DEFAULT);
 	if (max_io < 4096 || max_io > 4u << 20 || max_io % 4096)
 		json_err(json_get(json, "max_io_size"), err,

@@ -20,6 +20,13 @@
 
 enum driver { DRIVER_AUTO, DRIVER_UBD, DRIVER_UBLK };
 
+/* What becomes of the disk when its daemon dies, and of the requests that this one had. */
+enum recovery {
+	RECOVERY_NONE, /* it goes, they fail */
+	RECOVERY_REISSUE, /* it waits for the next daemon, which gets them again */
+	RECOVERY_FAIL, /* it waits, they fail */
+};
+
 struct device {
 	enum driver driver;
 	enum fan_out fan_out;
@@ -27,6 +34,8 @@ struct device {
 	uint32_t logical_block_size; /* 0: as the tree needs */
 	uint32_t max_io_size;
 	bool read_only;
+	enum recovery recovery;
+	unsigned recovery_timeout; /* seconds; with RECOVERY_NONE it means nothing */
 };
 
 struct tree {

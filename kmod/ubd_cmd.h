@@ -167,8 +167,9 @@
 
 /*
  * RECOVERY. data[0]: milliseconds, 1 to UBD_HAND_OVER_MAX_MS, that the server has to answer what it
- * was given; ETIMEDOUT if it did not, and it serves on as if nothing had been. EBUSY: it is under
- * way already, or there is no server. ENODEV: no disk, or the server died, or STOP_DEV came.
+ * was given; ETIMEDOUT if it did not, and it serves on as if nothing had been. A server that did not
+ * say RESUME_DEV yet gives up by this. EBUSY: it is under way already, or there is no server.
+ * ENODEV: no disk, or the server died, or STOP_DEV came.
  * EOPNOTSUPP: a disk that dies with its server.
  */
 #define UBD_CMD_HAND_OVER_DEV 0x16

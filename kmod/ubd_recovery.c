@@ -157,21 +157,25 @@ static bool ubd_recovery_is_drained(const struct ubd_device *device)
 	return true;
 }
 
+/* 1: there is nothing to drain. */
 static int ubd_recovery_begin_drain(struct ubd_device *device)
 {
-	int error = 0;
+	int result = 0;
 
 	mutex_lock(&device->abort_lock);
-	if (device->fate == UBD_FATE_DRAIN || device->fate == UBD_FATE_WAIT)
-		error = -EBUSY;
-	else if (device->fate == UBD_FATE_END || ubd_device_is(device, UBD_DEVICE_ENDING))
-		error = -ENODEV;
-	if (!error) {
+	if (device->fate == UBD_FATE_END || ubd_device_is(device, UBD_DEVICE_ENDING)) {
+		result = -ENODEV;
+	} else if (device->fate == UBD_FATE_DRAIN || !ubd_device_is(device, UBD_DEVICE_OPEN)) {
+		result = -EBUSY;
+	} else if (device->fate == UBD_FATE_KEEP) {
 		blk_mq_quiesce_queue_nowait(device->disk->queue);
 		WRITE_ONCE(device->fate, UBD_FATE_DRAIN);
+	} else { /* a server that did not say RESUME gives up */
+		ubd_device_kill(device);
+		result = 1;
 	}
 	mutex_unlock(&device->abort_lock);
-	return error;
+	return result;
 }
 
 /* -EAGAIN: look again. */
@@ -184,6 +188,7 @@ static int ubd_recovery_look(struct ubd_device *device, bool is_late)
 		result = -ENODEV;
 	} else if (ubd_recovery_is_drained(device)) {
 		ubd_recovery_wait(device);
+		ubd_device_kill(device); /* gives the server its commands back */
 		result = 0;
 	} else if (is_late) {
 		WRITE_ONCE(device->fate, UBD_FATE_KEEP);
@@ -200,11 +205,9 @@ int ubd_recovery_hand_over(struct ubd_device *device, int timeout_ms)
 	int result = ubd_recovery_begin_drain(device);
 
 	if (result)
-		return result;
+		return result < 0 ? result : 0;
 	synchronize_rcu_expedited(); /* each queue_rq() that came before is done */
 	while ((result = ubd_recovery_look(device, time_after(jiffies, end))) == -EAGAIN)
 		msleep(UBD_DRAIN_LOOK_MS);
-	if (!result)
-		ubd_device_kill(device); /* gives it its commands back */
 	return result;
 }

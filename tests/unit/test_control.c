@@ -112,6 +112,7 @@ static void frames_are_read_or_named_by_their_fault(void **state)
 	} cases[] = {
 		{ "{\"command\":\"status\"}", NULL },
 		{ " { \"command\" : \"delete\" } ", NULL },
+		{ "{\"command\":\"hand_over\"}", NULL },
 		{ "", "not_json" },
 		{ "x", "not_json" },
 		{ "{\"command\":\"status\"", "not_json" },

@@ -27,8 +27,8 @@ serve -r 0
 expect 'the next server finds the size' 98304 "$(sectors)"
 deletes
 
-v2_server >served &
-within 'a V2 server starts' 10 test -s served
+v2_server >v2.served &
+within 'a V2 server starts' 10 test -s v2.served
 expect "a V2 server's disk keeps its size" -95 "$(update 65536)"
 expect 'there is nothing to resume' -95 "$(ubd_control 0 0x15 1)"
 expect 'nor to hand over' -95 "$(ubd_control 0 0x16 1000)"

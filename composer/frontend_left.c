@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Devices that a daemon has left behind in a kernel's driver: dead ones to be removed, and those
+ * whose disk waits for the next daemon. It knows no tree.
+ */
+#include "frontend_type.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#define TAKE_TRIES 3000 /* half a minute: a dead server's I/O on a slow leaf is part of its exit */
+
+int frontend_take(struct frontend **out, const char *driver, unsigned id, struct err *err)
+{
+	const struct frontend_type *type = frontend_type_named(driver);
+	struct frontend *frontend;
+
+	*out = NULL;
+	if (!type || !type->adopt)
+		return err_add(err, "driver \"%s\" can't keep a disk without a daemon", driver);
+	frontend = frontend_make(type, err);
+	if (!frontend)
+		return -1;
+	frontend->id = id;
+	frontend->is_taken = true;
+	frontend_path_of(driver, id, frontend->path);
+	frontend->char_fd = frontend_session(type, id, false, TAKE_TRIES);
+	if (frontend->char_fd >= 0) {
+		*out = frontend;
+		return 0;
+	}
+	err_add(err, "%s can't be taken over: %s", frontend->path, strerror(-frontend->char_fd));
+	frontend_close(frontend);
+	return -1;
+}
+
+void frontend_path_of(const char *driver, unsigned id, char path[FRONTEND_PATH_BYTES])
+{
+	const struct frontend_type *type = frontend_type_named(driver);
+
+	*path = '\0';
+	if (type)
+		(void)snprintf(path, FRONTEND_PATH_BYTES, type->disk_path, id); /* fits any id */
+}
+
+/* Asks, and if it does wait, with `remove` ends that. */
+static bool waiting(const char *driver, unsigned id, bool remove)
+{
+	const struct frontend_type *type = frontend_type_named(driver);
+	struct err ignored = { 0 };
+	struct driver_control control;
+	bool is_waiting;
+
+	if (!type || !type->is_waiting || type->control_open(&control, &ignored) < 0) {
+		err_finish(&ignored); /* no driver: then it has no device either */
+		return false;
+	}
+	is_waiting = type->is_waiting(&control, id);
+	if (is_waiting && remove)
+		(void)type->remove(&control, id); /* what fails then is gone already */
+	driver_control_close(&control);
+	return is_waiting;
+}
+
+bool frontend_is_waiting(const char *driver, unsigned id)
+{
+	return waiting(driver, id, false);
+}
+
+void frontend_remove_waiting(const char *driver, unsigned id)
+{
+	(void)waiting(driver, id, true);
+}
+
+void frontend_remove_dead(const char *driver, unsigned id)
+{
+	const struct frontend_type *type = frontend_type_named(driver);
+	struct err ignored = { 0 };
+	struct driver_control control;
+	int session;
+
+	if (!type || type->control_open(&control, &ignored) < 0) {
+		err_finish(&ignored); /* no driver: then it has no device either */
+		return;
+	}
+	if (type->is_dead(&control, id)) {
+		/* while we have it nobody else can serve it */
+		session = frontend_session(type, id, false, FRONTEND_TRIES);
+		if (session >= 0 && type->is_dead(&control, id))
+			(void)type->remove(&control, id);
+		if (session >= 0)
+			(void)close(session); /* no data of ours in it */
+	}
+	driver_control_close(&control);
+}
