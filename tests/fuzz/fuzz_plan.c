@@ -7,7 +7,7 @@
  * request exactly once, from its own place in the buffer; a mirror asks for the whole on each leg;
  * a plan stays within the node's needs (an assert in plan_add()) and ends.
  */
-#include "target.h"
+#include "engine_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -131,9 +131,18 @@ static void check_ops(const struct node *node, const struct request *request,
 		const struct op *op = &plan->ops[i];
 		bool has_range = op->request.kind != IO_FLUSH && op->request.kind != IO_RECORD;
 
-		must(op->child < node->child_count && op->result == OP_WAITING);
+		must(op->result == OP_WAITING);
+		if (op->request.kind == IO_SELF)
+			continue; /* its range is the target's own matter */
+		must(op->child < node->child_count);
 		if (!has_range)
 			continue;
+		if (op->request.data.home == DATA_SCRATCH) {
+			must(op->request.data.offset <= plan->scratch_size &&
+				op->request.length <=
+					plan->scratch_size - op->request.data.offset);
+			continue;
+		}
 		must(op->request.kind == request->kind && op->request.flags == request->flags);
 		must(op->request.length > 0);
 		must(op->request.offset <= node->children[op->child]->limits.size);
@@ -179,19 +188,23 @@ static void run_request(struct node *node)
 	uint64_t count =
 		1 + take(0) % (blocks - first < MAX_IO / block ? blocks - first : MAX_IO / block);
 	struct request request = { .kind = kinds[take(6)] };
-	uint32_t ops = node->needs.ops_fixed, rounds, begun = 0;
+	uint32_t rounds, begun = 0;
 	struct plan plan = { .result = PLAN_RUNNING };
+	struct frame_need need;
 
 	if (request.kind < IO_FLUSH) {
 		request.offset = first * block;
 		request.length = count * block;
 	}
-	if (request.kind == IO_READ || request.kind == IO_WRITE) {
+	if (request.kind == IO_READ || request.kind == IO_WRITE)
 		request.data.home = DATA_REQUEST;
-		ops += node->needs.ops_per ? (uint32_t)request.length / node->needs.ops_per : 0;
-	}
-	plan.capacity = (uint16_t)ops;
-	plan.ops = calloc(ops + 1, sizeof(struct op));
+	need = frame_need(node, FRAME_REQUEST,
+		request.data.home != DATA_NONE ? (uint32_t)request.length : 0);
+	plan.capacity = (uint16_t)need.ops;
+	plan.selfs_left = (uint16_t)need.selfs;
+	plan.ops = calloc(need.ops + 1, sizeof(struct op));
+	plan.scratch = calloc(1, need.scratch + 1);
+	plan.scratch_size = need.scratch;
 	plan.io_state = calloc(1, node->type->io_state_size + 1);
 	node->type->map(node, &request, &plan);
 	check_ops(node, &request, &plan, 0);
@@ -211,6 +224,7 @@ static void run_request(struct node *node)
 	}
 	free(plan.ops);
 	free(plan.io_state);
+	free(plan.scratch);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
