@@ -3,7 +3,6 @@
  */
 #include "control.h"
 
-#include "json.h"
 #include "log.h"
 
 #include <errno.h>
@@ -25,6 +24,7 @@ struct client {
 	char *in, *out;
 	size_t in_length, in_size, out_length, out_done;
 	uint64_t deadline_ms, serial; /* serial: by order of arrival */
+	bool follows; /* its connection stays */
 };
 
 struct control {
@@ -34,79 +34,6 @@ struct control {
 	uint64_t arrived;
 	struct client clients[CONTROL_CLIENTS_MAX];
 };
-
-static const char *const command_names[] = {
-	[CONTROL_STATUS] = "status",
-	[CONTROL_DELETE] = "delete",
-	[CONTROL_NODE] = "node",
-	[CONTROL_HAND_OVER] = "hand_over",
-};
-#define COMMANDS (sizeof(command_names) / sizeof(*command_names))
-
-const char *control_command_name(enum control_command command)
-{
-	return command_names[command];
-}
-
-static const char *text_of(const struct json *json)
-{
-	return json && json_kind(json) == JSON_STRING ? json_string(json) : NULL;
-}
-
-/* The other members: those of the one command that has any. */
-static const char *members_read(const struct json *root, struct control_request *request)
-{
-	const struct json *arguments = json_get(root, "arguments");
-
-	if (request->command != CONTROL_NODE)
-		return json_count(root) == 1 ? NULL : "unknown_key";
-	request->node = text_of(json_get(root, "node"));
-	request->verb = text_of(json_get(root, "verb"));
-	request->arguments = arguments;
-	if (!request->node || !request->verb)
-		return "no_node_or_verb";
-	if (arguments && json_kind(arguments) != JSON_OBJECT)
-		return "arguments_not_an_object";
-	return json_count(root) == (arguments ? 4 : 3) ? NULL : "unknown_key";
-}
-
-static const char *request_read(const struct json *root, struct control_request *request)
-{
-	const struct json *command;
-	unsigned i;
-
-	if (json_kind(root) != JSON_OBJECT)
-		return "not_an_object";
-	command = json_get(root, "command");
-	if (!command || json_kind(command) != JSON_STRING)
-		return "no_command";
-	for (i = 0; i < COMMANDS; i++)
-		if (!strcmp(json_string(command), command_names[i])) {
-			request->command = (enum control_command)i;
-			return members_read(root, request);
-		}
-	return "unknown_command";
-}
-
-const char *control_parse(const char *frame, size_t length, struct control_request *request)
-{
-	struct err err = { 0 };
-	const char *wrong;
-
-	*request = (struct control_request){ 0 };
-	if (length > CONTROL_FRAME_MAX)
-		return "too_long";
-	request->json = json_parse("request", frame, length, &err);
-	wrong = request->json ? request_read(request->json, request) : "not_json";
-	err_finish(&err); /* where in the frame it is wrong helps nobody */
-	return wrong;
-}
-
-void control_request_finish(struct control_request *request)
-{
-	json_destroy(request->json);
-	request->json = NULL;
-}
 
 static uint64_t now_ms(void)
 {
@@ -174,7 +101,8 @@ static void client_accept(struct control *control)
 	for (i = 0; i < CONTROL_CLIENTS_MAX && place->fd >= 0; i++) {
 		struct client *client = &control->clients[i];
 
-		if (client->fd < 0 || client->serial < place->serial)
+		if (client->fd < 0 || place->follows ||
+			(client->serial < place->serial && !client->follows))
 			place = client;
 	}
 	client_close(control, place);
@@ -204,7 +132,24 @@ static void client_write(struct control *control, struct client *client)
 			break;
 		client->out_done += (size_t)count;
 	}
-	client_close(control, client);
+	if (!client->follows || client->out_done < client->out_length ||
+		watch(control, client->fd, EPOLLIN, client, EPOLL_CTL_MOD) < 0) {
+		client_close(control, client);
+		return;
+	}
+	free(client->out);
+	client->out = NULL;
+	client->out_length = client->out_done = 0;
+	client->deadline_ms = UINT64_MAX;
+}
+
+static unsigned followers(const struct control *control)
+{
+	unsigned i, count = 0;
+
+	for (i = 0; i < CONTROL_CLIENTS_MAX; i++)
+		count += control->clients[i].follows;
+	return count;
 }
 
 /* The frame is whole: answers it and starts to write the reply. */
@@ -215,8 +160,12 @@ static void client_answer(struct control *control, struct client *client, const 
 
 	if (!wrong)
 		wrong = control_parse(client->in, client->in_length, &request);
+	if (!wrong && request.command == CONTROL_FOLLOW) {
+		client->follows = followers(control) < CONTROL_FOLLOWERS_MAX;
+		wrong = client->follows ? NULL : "too_many_followers";
+	}
 	log_debug(DEBUG_CONTROL, "control: %zu bytes: %s", client->in_length,
-		wrong ? wrong : command_names[request.command]);
+		wrong ? wrong : control_command_name(request.command));
 	if (wrong) {
 		reply = json_object_new_object();
 		json_object_object_add(reply, "error", json_object_new_string(wrong));
@@ -257,6 +206,10 @@ static void client_read(struct control *control, struct client *client)
 	ssize_t count;
 	char *end;
 
+	if (client->follows) { /* it has nothing more to say, or has gone */
+		client_close(control, client);
+		return;
+	}
 	if (!client_grow(client)) {
 		client_close(control, client);
 		return;
@@ -310,6 +263,43 @@ void control_serve(struct control *control)
 	expire(control);
 	if (is_new)
 		client_accept(control);
+}
+
+/* Adds a line to what a follower is to get. */
+static void push_to(struct control *control, struct client *client, const char *line)
+{
+	size_t left = client->out_length - client->out_done, length = strlen(line);
+	char *out = NULL;
+
+	if (left + length < CONTROL_BACKLOG_MAX)
+		out = malloc(left + length + 1);
+	if (!out) {
+		client_close(control, client);
+		return;
+	}
+	if (left)
+		memcpy(out, client->out + client->out_done, left);
+	else
+		client->deadline_ms = now_ms() + CONTROL_TIMEOUT_MS;
+	memcpy(out + left, line, length);
+	out[left + length] = '\n';
+	free(client->out);
+	client->out = out;
+	client->out_done = 0;
+	client->out_length = left + length + 1;
+	if (watch(control, client->fd, EPOLLOUT, client, EPOLL_CTL_MOD) < 0)
+		client_close(control, client);
+	else
+		client_write(control, client);
+}
+
+void control_push(struct control *control, const char *line)
+{
+	unsigned i;
+
+	for (i = 0; i < CONTROL_CLIENTS_MAX; i++)
+		if (control->clients[i].fd >= 0 && control->clients[i].follows)
+			push_to(control, &control->clients[i], line);
 }
 
 int control_fd(const struct control *control)

@@ -7,6 +7,9 @@
  *            {"command":"node",…}                       node_command.h
  *            {"command":"hand_over"}                    {"handing_over":true}
  *                                                       {"error":"cant_hand_over"}
+ *            {"command":"events"}                       {"events":[…]}
+ *            {"command":"follow"}                       {"events":[…]}, and the connection stays: each
+ *                                                       further event is a line of its own
  *                                                       {"error":"unknown_command"}
  *
  * A frame is one line: JSON without a raw newline, ended by a newline or the end of the stream, of
@@ -14,7 +17,8 @@
  * them.
  *
  * Runs in the daemon's main thread and never blocks: a client that is slow, silent or hostile costs
- * one of CONTROL_CLIENTS_MAX places, for CONTROL_TIMEOUT_MS; a new client takes the oldest's place.
+ * one of CONTROL_CLIENTS_MAX places, for CONTROL_TIMEOUT_MS; a new client takes the oldest's place,
+ * though not a follower's.
  * Only root and the daemon's own user are answered.
  */
 #ifndef COMPOSER_CONTROL_H
@@ -25,13 +29,22 @@
 #include <stddef.h>
 
 #define CONTROL_FRAME_MAX ((size_t)1024 * 1024)
-#define CONTROL_CLIENTS_MAX 8
+#define CONTROL_CLIENTS_MAX 16
+#define CONTROL_FOLLOWERS_MAX 8 /* of these */
+#define CONTROL_BACKLOG_MAX ((size_t)1024 * 1024) /* a follower that has not read more is let go */
 #define CONTROL_TIMEOUT_MS 5000
 
 struct json;
 struct json_object; /* json-c's */
 
-enum control_command { CONTROL_STATUS, CONTROL_DELETE, CONTROL_NODE, CONTROL_HAND_OVER };
+enum control_command {
+	CONTROL_STATUS,
+	CONTROL_DELETE,
+	CONTROL_NODE,
+	CONTROL_HAND_OVER,
+	CONTROL_EVENTS,
+	CONTROL_FOLLOW,
+};
 
 struct control_request {
 	enum control_command command;
@@ -62,6 +75,9 @@ int control_open(struct control **control, int listener, control_answer *answer,
 /* Readable when control_serve() has something to do. */
 int control_fd(const struct control *control);
 void control_serve(struct control *control);
+
+/* Sends a line (without its newline) to all who follow. */
+void control_push(struct control *control, const char *line);
 
 /* Ends all connections. NULL is fine. */
 void control_close(struct control *control);

@@ -161,3 +161,20 @@ struct json *control_ask(
 	free(request);
 	return reply;
 }
+
+int control_follow(const char *name, struct err *err)
+{
+	int fd = run_connect(name), result = fd;
+	char *request;
+
+	if (asprintf(&request, "{\"command\":\"%s\"}\n", control_command_name(CONTROL_FOLLOW)) < 0)
+		abort();
+	if (fd >= 0)
+		result = send_all(fd, request, now_ms() + ANSWER_TIMEOUT_MS);
+	if (result < 0)
+		explain_failure(name, fd >= 0 ? peer_pid(fd) : 0, result, err);
+	if (result < 0 && fd >= 0)
+		close(fd);
+	free(request);
+	return result < 0 ? -1 : fd;
+}

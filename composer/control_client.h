@@ -18,4 +18,10 @@
 struct json *control_ask(
 	const char *name, enum control_command command, pid_t *pid, int *reason, struct err *err);
 
+/*
+ * Begins to follow NAME's events: the fd, from which lines come until the daemon ends, or -1 with a
+ * message. Doesn't block for longer than control_ask().
+ */
+int control_follow(const char *name, struct err *err);
+
 #endif

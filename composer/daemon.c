@@ -9,7 +9,9 @@
 
 #include "command.h"
 #include "control.h"
+#include "events.h"
 #include "frontend.h"
+#include "hook.h"
 #include "lifetime.h"
 #include "log.h"
 #include "node_command.h"
@@ -36,7 +38,10 @@ struct daemon {
 	struct control *control;
 	int listener; /* until control has it */
 	int signals;
+	int hook; /* -1: none */
+	struct events *events;
 	bool *told; /* by node->index: its failure has been logged */
+	bool *flush_told; /* by place: likewise that a flush has failed */
 	struct timespec started;
 	bool is_stopping, is_handing_over;
 };
@@ -109,6 +114,10 @@ static struct json_object *answer(void *context, const struct control_request *r
 	case CONTROL_HAND_OVER:
 		hand_over(daemon, reply);
 		break;
+	case CONTROL_EVENTS:
+	case CONTROL_FOLLOW:
+		json_object_object_add(reply, "events", events_json(daemon->events));
+		break;
 	}
 	return reply;
 }
@@ -118,13 +127,19 @@ static uint64_t buffers_of(const struct device *device)
 	return (uint64_t)device->queues * device->queue_depth * device->max_io_size;
 }
 
-/* What assembly has left out, it has said. */
+/* What assembly has left out, it has said; here it is an event. */
 static void tell_known(struct daemon *daemon)
 {
+	const struct tree *tree = daemon->tree;
 	unsigned i;
 
-	for (i = 0; i < daemon->tree->node_count; i++)
-		daemon->told[i] = daemon->tree->nodes[i]->failed;
+	for (i = 0; i < tree->node_count; i++) {
+		daemon->told[i] = tree->nodes[i]->failed;
+		if (tree->nodes[i]->failed)
+			notice_raise(tree->nodes[i], "leg_left_out", NULL, 0);
+	}
+	if (tree->root->unclean)
+		notice_raise(NULL, "was_not_stopped_cleanly", NULL, 0);
 }
 
 /*
@@ -209,7 +224,8 @@ static int daemon_start(struct daemon *daemon, const struct daemon_config *confi
 	if (prepare(daemon, config, err, notes) < 0)
 		goto undo;
 	daemon->told = calloc(tree->node_count, sizeof(*daemon->told));
-	if (!daemon->told) {
+	daemon->flush_told = calloc(tree->leaf_count + 1, sizeof(*daemon->flush_told));
+	if (!daemon->told || !daemon->flush_told) {
 		err_add(err, "out of memory");
 		goto undo;
 	}
@@ -227,6 +243,8 @@ static int daemon_start(struct daemon *daemon, const struct daemon_config *confi
 	if (lifetime_start(tree, err) < 0 || frontend_start(daemon->frontend, err) < 0)
 		goto undo;
 	(void)clock_gettime(CLOCK_MONOTONIC, &daemon->started); /* can't fail with this clock */
+	notice_raise(NULL, config->recover ? "recovered" : "created", "id",
+		frontend_id(daemon->frontend));
 	return 0;
 undo:
 	frontend_close(daemon->frontend);
@@ -264,6 +282,18 @@ static void tell_failures(struct daemon *daemon)
 		log_say("%s %s%s%s has failed a write and is left out of %s", node->type->name,
 			node->id, node->leaf ? ", " : "", node->leaf ? node->leaf->path : "",
 			node->parent ? node->parent->id : tree->name);
+		notice_raise(node, "leg_failed", NULL, 0);
+	}
+	for (i = 0; i < tree->leaf_count; i++) {
+		const struct leaf *leaf = tree->leaves[i];
+
+		if (daemon->flush_told[i] ||
+			!__atomic_load_n(&leaf->flush_failed, __ATOMIC_RELAXED))
+			continue;
+		daemon->flush_told[i] = true;
+		log_say("%s, %s: a flush has failed; no later one is believed", leaf->node->id,
+			leaf->path);
+		notice_raise(leaf->node, "flush_failed", NULL, 0);
 	}
 }
 
@@ -274,6 +304,7 @@ static void loop(struct daemon *daemon)
 		{ .fd = daemon->signals, .events = POLLIN },
 		{ .fd = frontend_ended_fd(daemon->frontend), .events = POLLIN },
 		{ .fd = control_fd(daemon->control), .events = POLLIN },
+		{ .fd = events_fd(daemon->events), .events = POLLIN },
 	};
 
 	while (!daemon->is_stopping) {
@@ -294,6 +325,7 @@ static void loop(struct daemon *daemon)
 			return;
 		}
 		tell_failures(daemon);
+		events_tell(daemon->events, frontend_path(daemon->frontend), daemon->control);
 		control_serve(daemon->control);
 	}
 	log_say(daemon->is_handing_over ? "stopping: another daemon takes over"
@@ -318,8 +350,13 @@ static int daemon_serve(
 	}
 	frontend_close(daemon->frontend);
 	daemon->frontend = NULL;
+	tell_failures(daemon);
 	result = lifetime_stop(daemon->tree, &late);
 	log_err(&late);
+	notice_raise(NULL, result < 0			 ? "stopped_uncleanly"
+			   : daemon->is_handing_over ? "handed_over"
+						     : "deleted", NULL, 0);
+	events_tell(daemon->events, NULL, daemon->control);
 	return result;
 }
 
@@ -336,16 +373,24 @@ int daemon_run(struct tree *tree, const struct daemon_config *config, struct err
 	struct daemon daemon = { .tree = tree, .listener = -1, .signals = -1 };
 	struct err notes = { 0 };
 	bool is_left;
-	int result;
+	int result = -1;
 
 	log_open(tree->name, false);
-	result = daemon_start(&daemon, config, err, &notes);
+	daemon.hook = hook_start(tree->device.hook, err);
+	if (daemon.hook >= -1)
+		result = events_open(&daemon.events, tree, daemon.hook, err);
+	if (result == 0)
+		result = daemon_start(&daemon, config, err, &notes);
 	is_left = result < 0 && config->recover; /* the next create or delete tidies it up */
 	if (result == 0)
 		result = daemon_serve(&daemon, config, &notes);
 	err_finish(&notes);
 	free(daemon.told);
+	free(daemon.flush_told);
 	control_close(daemon.control);
+	events_close(daemon.events);
+	if (daemon.hook >= 0)
+		close(daemon.hook);
 	if (daemon.listener >= 0) {
 		if (!is_left && !is_waiting(tree->name))
 			run_release(tree->name);

@@ -9,7 +9,7 @@
 
 extern const struct command create_command, delete_command, list_command, status_command;
 extern const struct command check_command, explain_command, replay_command;
-extern const struct command assemble_command, examine_command, wipe_command;
+extern const struct command assemble_command, examine_command, wipe_command, events_command;
 extern const struct command recover_command;
 
 /* A new verb adds its line here. */
@@ -18,6 +18,7 @@ static const struct command *const commands[] = {
 	&delete_command,
 	&list_command,
 	&status_command,
+	&events_command,
 	&check_command,
 	&explain_command,
 	&replay_command,

@@ -55,6 +55,7 @@ static int device_read(struct tree *tree, struct err *err)
 	if (device->recovery == RECOVERY_NONE && json_get(json, "recovery_timeout"))
 		json_err(json_get(json, "recovery_timeout"), err,
 			"recovery_timeout needs \"recovery\": \"reissue\" or \"fail\"");
+	device->hook = json_get_string(json, "hook", NULL);
 	max_io = json_get_size(json, "max_io_size", MAX_IO_DEFAULT);
 	if (max_io < 4096 || max_io > 4u << 20 || max_io % 4096)
 		json_err(json_get(json, "max_io_size"), err,

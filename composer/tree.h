@@ -36,6 +36,7 @@ struct device {
 	bool read_only;
 	enum recovery recovery;
 	unsigned recovery_timeout; /* seconds; with RECOVERY_NONE it means nothing */
+	const char *hook; /* the document's; NULL: none */
 };
 
 struct tree {

@@ -19,3 +19,8 @@ answers 'its status' 1 '' 'ubd-compose: vol0: its daemon is dead' ubd-compose st
 answers 'a name that is nearly it' 1 '' 'ubd-compose: there is no device "vo0"; did you mean "vol0"?' ubd-compose status vo0
 answers 'its deletion' 0 '' 'ubd-compose: vol0: its daemon had died; removed what it left' ubd-compose delete vol0
 answers 'nothing is left' 0 '' '' ubd-compose list
+answers 'events of none' 0 '' '' ubd-compose events
+answers 'events of one that is not there' 1 '' 'ubd-compose: there is no device "vol0"; no device is running' ubd-compose events vol0
+dead vol0
+answers 'events of a dead one' 1 '' 'ubd-compose: vol0: its daemon is dead' ubd-compose events vol0
+answers 'which can'\''t be followed' 1 '' 'ubd-compose: vol0: its daemon is dead' ubd-compose events --follow vol0

@@ -256,6 +256,90 @@ static void many_silent_clients_keep_nobody_out(void **state)
 		close(silent[i]);
 }
 
+#define FOLLOW "{\"command\":\"follow\"}\n"
+#define FOLLOWED "{\"command\":\"follow\",\"padding\":\"\"}\n"
+
+static int follower(struct fixture *fixture)
+{
+	int fd = connected();
+
+	assert_int_equal(send(fd, FOLLOW, strlen(FOLLOW), 0), strlen(FOLLOW));
+	serve(fixture);
+	return fd;
+}
+
+static void who_follows_gets_each_line(void **state)
+{
+	struct fixture *fixture = *state;
+	int fd = follower(fixture), other;
+
+	assert_string_equal(received(fd), FOLLOWED);
+	control_push(fixture->control, "one");
+	control_push(fixture->control, "two");
+	other = follower(fixture);
+	control_push(fixture->control, "three");
+	assert_string_equal(received(fd), "one\ntwo\nthree\n");
+	assert_string_equal(received(other), FOLLOWED "three\n");
+	close(other);
+	serve(fixture);
+	control_push(fixture->control, "four");
+	assert_string_equal(received(fd), "four\n");
+	close(fd);
+	control_push(fixture->control, "five"); /* nobody is there */
+	serve(fixture);
+}
+
+static void followers_keep_their_places(void **state)
+{
+	struct fixture *fixture = *state;
+	int followers[CONTROL_FOLLOWERS_MAX], fd;
+	unsigned i;
+
+	for (i = 0; i < CONTROL_FOLLOWERS_MAX; i++)
+		followers[i] = follower(fixture);
+	fd = follower(fixture);
+	assert_string_equal(received(fd), "{\"error\":\"too_many_followers\"}\n");
+	close(fd);
+	for (i = 0; i < CONTROL_CLIENTS_MAX * 2; i++) { /* many who ask for something else */
+		fd = connected();
+		assert_int_equal(send(fd, "{\"command\":\"status\"}\n", 21, 0), 21);
+		serve(fixture);
+		assert_string_equal(received(fd), "{\"command\":\"status\",\"padding\":\"\"}\n");
+		close(fd);
+	}
+	control_push(fixture->control, "line");
+	for (i = 0; i < CONTROL_FOLLOWERS_MAX; i++) {
+		assert_string_equal(received(followers[i]), FOLLOWED "line\n");
+		close(followers[i]);
+	}
+	serve(fixture);
+	fd = follower(fixture); /* there is room again */
+	assert_string_equal(received(fd), FOLLOWED);
+	close(fd);
+}
+
+static void a_follower_that_does_not_read_is_let_go(void **state)
+{
+	struct fixture *fixture = *state;
+	int fd = follower(fixture), other = follower(fixture);
+	static char line[65536];
+	unsigned i;
+
+	memset(line, 'x', sizeof(line) - 1);
+	for (i = 0; i < CONTROL_BACKLOG_MAX / sizeof(line) * 4; i++) {
+		control_push(fixture->control, line);
+		while (*received(other) == 'x')
+			;
+	}
+	control_push(fixture->control, "last");
+	assert_string_equal(received(other), "last\n");
+	for (i = 0; i < CONTROL_BACKLOG_MAX / 1024 && strcmp(received(fd), ""); i++)
+		assert_string_not_equal(received(fd), "(open)");
+	close(fd);
+	close(other);
+	serve(fixture);
+}
+
 static void a_client_that_goes_away_leaves_nothing(void **state)
 {
 	struct fixture *fixture = *state;
@@ -373,6 +457,10 @@ int main(void)
 			a_client_that_does_not_read_blocks_nobody, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			many_silent_clients_keep_nobody_out, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(who_follows_gets_each_line, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(followers_keep_their_places, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_follower_that_does_not_read_is_let_go, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			a_client_that_goes_away_leaves_nothing, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
