@@ -24,6 +24,12 @@ static bool has_worker(const struct engine *engine, const struct node *node)
 		is_below(engine, node);
 }
 
+/* Holds are an engine's own: they keep nothing apart from what another queue does. */
+static bool needs_one_queue(const struct engine *engine, const struct node *node)
+{
+	return has_worker(engine, node) || (node->needs.self_fixed && is_below(engine, node));
+}
+
 /* Counts a run of ios that need that much each into the sum. False: it is too much. */
 static bool sum_add(struct arena_need *sum, unsigned count, const struct arena_need *need)
 {
@@ -56,11 +62,11 @@ static int engine_sum(struct engine *engine, const struct arena_need *need, stru
 
 		node->served = node->needs.scratch || node->needs.self_fixed || node->needs.work_max;
 		engine->fetches_first |= node->served && is_below(engine, node);
-		if (!has_worker(engine, node))
-			continue;
-		if (tree->device.queues > 1)
+		if (tree->device.queues > 1 && needs_one_queue(engine, node))
 			return err_add(err, "queues %u: %s %s works with 1 queue only",
 				tree->device.queues, node->type->name, node->id);
+		if (!has_worker(engine, node))
+			continue;
 		work = arena_need(node, FRAME_WORK, 0);
 		if (!sum_add(sum, node->needs.work_max, &work))
 			return err_add(err,

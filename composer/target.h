@@ -109,7 +109,7 @@ struct target_type {
 	const char *name; /* the JSON "type" */
 	size_t state_size, io_state_size;
 	bool leaf; /* moves bytes itself: no children, no map() */
-	bool single_queue; /* map() and resume() write to the node: one queue only */
+	bool single_queue; /* map() and resume() write to the node, or it has self ops or work() */
 	bool redundant; /* goes on without some of its children */
 
 	/* Reads the node's own keys; the schema has checked their shape. 0, or -1 with messages. */

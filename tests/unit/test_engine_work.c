@@ -308,7 +308,7 @@ static void work_without_end_does_not_starve_requests(void **state)
 	close_copier();
 }
 
-static void work_with_several_queues_is_refused(void **state)
+static void work_and_self_ops_with_several_queues_are_refused(void **state)
 {
 	static const struct engine_backend backend = { .now = queue_now, .timer = queue_timer_set };
 	struct tree *tree = copier_tree(1);
@@ -321,6 +321,12 @@ static void work_with_several_queues_is_refused(void **state)
 	assert_int_equal(engine_open(&engine, &config, &err), -1);
 	assert_string_equal(err.text, "queues 2: copier linear0 works with 1 queue only\n");
 	err_finish(&err);
+	tree->root->needs.work_max = 0; /* its self ops are left */
+	assert_int_equal(engine_open(&engine, &config, &err), -1);
+	err_finish(&err);
+	tree->root->needs.self_fixed = 0;
+	assert_int_equal(engine_open(&engine, &config, &err), 0);
+	engine_close(engine);
 	give_back(tree);
 	tree_destroy(tree);
 }
@@ -339,7 +345,7 @@ int main(void)
 		cmocka_unit_test(work_waits_for_ranges_as_requests_do),
 		cmocka_unit_test(work_may_read_into_scratch),
 		cmocka_unit_test(work_without_end_does_not_starve_requests),
-		cmocka_unit_test(work_with_several_queues_is_refused),
+		cmocka_unit_test(work_and_self_ops_with_several_queues_are_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
