@@ -66,6 +66,9 @@ static int move(const struct sub_io *sub, bool is_blank)
 
 		if (is_blank)
 			memset(piece->iov_base, 0, piece->iov_len);
+		else if (sub->kind == IO_READ && sub->leaf->is_bare)
+			result = leaf_io_read_end(
+				sub->leaf->fd, piece->iov_base, piece->iov_len, offset);
 		else if (sub->kind == IO_READ)
 			result = leaf_io_read(sub->leaf->fd, piece->iov_base, piece->iov_len, offset);
 		else

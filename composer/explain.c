@@ -83,7 +83,7 @@ static void explain_plan(
 
 		indent(depth, out);
 		fprintf(out, "wave %u: ", op->wave);
-		if (op->request.kind == IO_CLEAR || op->request.kind == IO_SELF) {
+		if (op->request.kind == IO_CLEAR || op->request.kind == IO_COPY || op->request.kind == IO_SELF) {
 			print_own(op, out);
 			continue;
 		}

@@ -32,15 +32,19 @@ static void op_start_own(struct frame *frame, struct op *op)
 {
 	const struct data *data = &op->request.data;
 	struct io *io = frame->io;
+	char *bytes;
 
 	if (op->request.kind == IO_SELF) {
 		engine_count(&io->engine->stats.selfs, 1);
 		node_start(io, frame->node, &op->request, frame, op);
 		return;
 	}
+	bytes = (data->home == DATA_SCRATCH ? io->scratch : (char *)io->data) + data->offset;
 	io->cleared = true;
-	memset((data->home == DATA_SCRATCH ? io->scratch : (char *)io->data) + data->offset, 0,
-		op->request.length);
+	if (op->request.kind == IO_COPY)
+		memcpy(bytes, io->scratch + op->request.offset, op->request.length);
+	else
+		memset(bytes, 0, op->request.length);
 	op_ended(io, frame, op, 0);
 }
 
@@ -51,7 +55,8 @@ static void op_start(struct frame *frame, struct op *op)
 	frame->pending++;
 	if (io->engine->config.trace)
 		trace_op(frame, op);
-	if (op->request.kind == IO_CLEAR || op->request.kind == IO_SELF) {
+	if (op->request.kind == IO_CLEAR || op->request.kind == IO_COPY ||
+		op->request.kind == IO_SELF) {
 		op_start_own(frame, op);
 		return;
 	}

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define HAND_OVER_MS 3000 /* less than who asked for it waits for the daemon's answer */
-#define RANGE_MAX (UINT64_C(1) << 30) /* one DISCARD or WRITE_ZEROES */
+#define RANGE_MAX (UINT64_C(1) << 30) /* one DISCARD or WRITE_ZEROES; limits.unmap_max may say less */
 
 /* Whether the driver is to carry plans out itself. */
 static bool has_plans(const struct tree *tree)
@@ -56,22 +56,25 @@ static int device_parameters(struct frontend *frontend, struct err *err)
 		.io_min = limits->io_min,
 		.io_opt = limits->io_opt,
 	};
+	uint64_t range = RANGE_MAX;
 	int result;
 
 	if (frontend->tree->device.recovery != RECOVERY_NONE)
 		params.recovery_ms = frontend->tree->device.recovery_timeout * 1000;
 	if (frontend->tree->device.recovery == RECOVERY_REISSUE)
 		params.flags |= UBD_PARAM_REISSUE;
+	if (limits->unmap_max && limits->unmap_max < range)
+		range = limits->unmap_max;
 	if (limits->read_only)
 		params.flags |= UBD_PARAM_READ_ONLY;
 	if (limits->rotational)
 		params.flags |= UBD_PARAM_ROTATIONAL;
 	if (limits->discard_granularity) {
 		params.discard_granularity = limits->discard_granularity;
-		params.max_discard = round_down(RANGE_MAX, limits->discard_granularity);
+		params.max_discard = round_down(range, limits->discard_granularity);
 	}
 	if (limits->zeroes_granularity)
-		params.max_write_zeroes = round_down(RANGE_MAX, block);
+		params.max_write_zeroes = round_down(range, block);
 	result = driver_control_command(
 		&frontend->control, UBD_CMD_SET_PARAMS, frontend->id, &params, sizeof(params), 0);
 	if (result < 0)

@@ -37,6 +37,14 @@ int leaf_err(const struct leaf *leaf, struct err *err, const char *format, ...)
 	return -1;
 }
 
+static bool is_backing(const struct node *node)
+{
+	for (; node->parent; node = node->parent)
+		if (node->parent->type->roles && node->place > 0)
+			return true;
+	return false;
+}
+
 static int leaf_parse(struct node *node, struct err *err)
 {
 	const struct json *size = json_get(node->json, "size");
@@ -47,7 +55,10 @@ static int leaf_parse(struct node *node, struct err *err)
 		return leaf_err(leaf, err, "out of memory");
 	leaf->listed = leaf->place;
 	leaf->wanted = json_get_size(node->json, "size", 0);
-	leaf->labelled = json_get_boolean(node->json, "label", true);
+	leaf->is_bare = node->parent && node->parent->type->roles;
+	leaf->labelled = json_get_boolean(node->json, "label", !leaf->is_bare);
+	leaf->is_bare &= !leaf->labelled;
+	leaf->is_backing = is_backing(node);
 	leaf->direct = json_get_boolean(node->json, "direct", true);
 	leaf->is_block = !strcmp(node->type->name, "block");
 	if (size && leaf->wanted == 0)

@@ -18,6 +18,11 @@ struct leaf_mode {
  */
 int leaf_find(struct leaf *leaf, const struct leaf_mode *mode, struct err *err);
 
+/* Nothing of it is ever written; it is shared with others who only read. */
+bool leaf_is_read_only(const struct leaf *leaf, const struct leaf_mode *mode);
+/* Its file becomes longer as it is written; "size" is only the most that it may take. */
+bool leaf_grows(const struct leaf *leaf, const struct leaf_mode *mode);
+
 /* Opens what leaf_find() found, locks it, learns its size. 0, -1, or -EBUSY: others have it. */
 int leaf_open(struct leaf *leaf, const struct leaf_mode *mode, struct err *err);
 

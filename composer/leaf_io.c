@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define ZERO_PIECE ((size_t)1 << 20)
+#define SECTOR 512
 
 void *leaf_io_memory(size_t size)
 {
@@ -38,6 +39,28 @@ int leaf_io_read(int fd, void *memory, size_t length, uint64_t offset)
 		bytes += got;
 		offset += (uint64_t)got;
 		length -= (size_t)got;
+	}
+	return 0;
+}
+
+int leaf_io_read_end(int fd, void *memory, size_t length, uint64_t offset)
+{
+	char *bytes = memory;
+
+	while (length) {
+		ssize_t got = pread(fd, bytes, length, (off_t)offset);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -errno;
+		bytes += got;
+		offset += (uint64_t)got;
+		length -= (size_t)got;
+		if (got == 0 || offset % SECTOR) { /* O_DIRECT can't ask again from there */
+			memset(bytes, 0, length);
+			return 0;
+		}
 	}
 	return 0;
 }

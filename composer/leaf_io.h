@@ -20,6 +20,9 @@ int leaf_io_read(int fd, void *memory, size_t length, uint64_t offset);
 int leaf_io_write(int fd, const void *memory, size_t length, uint64_t offset);
 int leaf_io_zero(int fd, uint64_t length, uint64_t offset);
 
+/* The same; what lies behind the file's end reads as zeroes. */
+int leaf_io_read_end(int fd, void *memory, size_t length, uint64_t offset);
+
 /* The range reads as zeroes, its space is given back. -EOPNOTSUPP where files can't. */
 int leaf_io_punch(int fd, uint64_t length, uint64_t offset);
 

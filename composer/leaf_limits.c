@@ -21,6 +21,7 @@
 #define BLOCK_MIN 512u
 #define BLOCK_MAX 4096u /* the largest logical block that the kernel takes everywhere */
 #define PATH_TEXT 128
+#define GROWTH_MAX (UINT64_C(1) << 56) /* of a file without a "size": no format asks for more */
 
 bool sysfs_number(dev_t disk, const char *name, uint64_t *number)
 {
@@ -153,6 +154,20 @@ static int block_limits(struct leaf *leaf, struct err *err)
 	return 0;
 }
 
+/* Another format's file: it may end within a block, and grow. */
+static void bare_limits(struct leaf *leaf, const struct leaf_mode *mode)
+{
+	struct limits *limits = &leaf->node->limits;
+	uint64_t mask = BLOCK_MAX - 1;
+
+	limits->present = leaf->bytes;
+	limits->is_growing = leaf_grows(leaf, mode);
+	limits->size = leaf->bytes;
+	if (limits->is_growing && (leaf->wanted > leaf->bytes || !leaf->wanted))
+		limits->size = leaf->wanted ? leaf->wanted : GROWTH_MAX;
+	limits->size = (limits->size + mask) & ~mask;
+}
+
 int leaf_limits(struct leaf *leaf, const struct leaf_mode *mode, struct err *err)
 {
 	struct limits *limits = &leaf->node->limits;
@@ -161,7 +176,11 @@ int leaf_limits(struct leaf *leaf, const struct leaf_mode *mode, struct err *err
 	*limits = (struct limits){ 0 };
 	if ((leaf->is_block ? block_limits(leaf, err) : file_limits(leaf, mode, err)) < 0)
 		return -1;
-	limits->read_only |= mode->serve && mode->read_only && !leaf->labelled;
+	limits->read_only |= leaf_is_read_only(leaf, mode);
+	if (leaf->is_bare && !leaf->is_block) {
+		bare_limits(leaf, mode);
+		return 0;
+	}
 	limits->size = leaf->wanted ? leaf->wanted : leaf->bytes - around;
 	limits->size -= limits->size % limits->logical_block_size;
 	if (limits->size == 0)

@@ -16,6 +16,16 @@
 
 #define MADE_MODE 0600
 
+bool leaf_is_read_only(const struct leaf *leaf, const struct leaf_mode *mode)
+{
+	return (mode->read_only || leaf->is_backing) && !leaf->labelled;
+}
+
+bool leaf_grows(const struct leaf *leaf, const struct leaf_mode *mode)
+{
+	return leaf->is_bare && !leaf->is_block && !leaf_is_read_only(leaf, mode);
+}
+
 uint64_t leaf_bytes_for(const struct leaf *leaf, uint64_t wanted)
 {
 	uint64_t around = leaf->labelled ? LABEL_FRONT + LABEL_TAIL : 0;
@@ -54,7 +64,7 @@ static int find_missing(struct leaf *leaf, const struct leaf_mode *mode, struct 
 		return leaf_err(leaf, err, "%s is a symbolic link to nothing", leaf->path);
 	if (leaf->is_block || !mode->make)
 		return leaf_err(leaf, err, "%s does not exist", leaf->path);
-	if (!leaf->wanted)
+	if (!leaf->wanted && !leaf_grows(leaf, mode))
 		return leaf_err(leaf, err,
 			"%s does not exist; it is made if the leaf has a \"size\"", leaf->path);
 	directory = strdup(leaf->path);
@@ -68,7 +78,7 @@ static int find_missing(struct leaf *leaf, const struct leaf_mode *mode, struct 
 		return leaf_err(leaf, err, "the directory of %s does not exist", leaf->path);
 	leaf->device = stat_here.st_dev;
 	leaf->inode = stat_here.st_ino;
-	leaf->bytes = leaf_bytes_for(leaf, leaf->wanted);
+	leaf->bytes = leaf_grows(leaf, mode) ? 0 : leaf_bytes_for(leaf, leaf->wanted);
 	return 0;
 }
 
@@ -144,11 +154,13 @@ static int check_room(struct leaf *leaf, const struct leaf_mode *mode, struct er
 {
 	uint64_t around = leaf->labelled ? LABEL_FRONT + LABEL_TAIL : 0;
 
-	if (leaf->bytes == 0 && leaf->wanted && mode->make)
-		return 0; /* an empty file gets its size */
+	if (leaf->bytes == 0 && mode->make && (leaf->wanted || leaf_grows(leaf, mode)))
+		return 0; /* an empty file gets its size, or grows */
 	if (leaf->bytes == 0)
 		return leaf_err(leaf, err, "%s is empty%s", leaf->path,
 			leaf->is_block ? "" : "; it gets its size if the leaf has a \"size\"");
+	if (leaf_grows(leaf, mode))
+		return 0;
 	if (leaf->wanted && !leaf->labelled && leaf->bytes < leaf->wanted)
 		return leaf_err(leaf, err, "%s has %" PRIu64 " bytes, less than the size %" PRIu64,
 			leaf->path, leaf->bytes, leaf->wanted);
@@ -162,7 +174,7 @@ static int check_room(struct leaf *leaf, const struct leaf_mode *mode, struct er
 /* Sees that the open file is the right one, and takes it. */
 static int take(struct leaf *leaf, const struct leaf_mode *mode, struct err *err)
 {
-	bool shared = mode->read_only && !leaf->labelled;
+	bool shared = leaf_is_read_only(leaf, mode);
 	struct stat opened;
 	int flags;
 
@@ -183,7 +195,7 @@ static int take(struct leaf *leaf, const struct leaf_mode *mode, struct err *err
 
 int leaf_open(struct leaf *leaf, const struct leaf_mode *mode, struct err *err)
 {
-	bool writes = mode->serve && !(mode->read_only && !leaf->labelled);
+	bool writes = mode->serve && !leaf_is_read_only(leaf, mode);
 	int flags = O_CLOEXEC | O_NONBLOCK | O_NOCTTY | (writes ? O_RDWR : O_RDONLY);
 
 	if (leaf->direct)
@@ -254,7 +266,7 @@ static int make_locked(struct leaf *leaf, struct err *err)
 
 int leaf_make(struct leaf *leaf, struct err *err)
 {
-	uint64_t bytes = leaf_bytes_for(leaf, leaf->wanted);
+	uint64_t bytes = leaf->is_bare ? 0 : leaf_bytes_for(leaf, leaf->wanted);
 	int result = leaf->exists ? 0 : make_locked(leaf, err);
 
 	if (result < 0)

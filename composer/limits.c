@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /* What a node inherits from its children, and the plan that asks them all. It knows no type. */
-#include "target.h"
+#include "tree.h"
 
 #define BLOCK_MIN 512
+#define CHILD_IO_MAX (1u << 20)
 
 static uint32_t larger(uint32_t a, uint32_t b)
 {
@@ -44,7 +45,17 @@ void limits_join(struct node *node)
 			both(limits->zeroes_granularity, child->zeroes_granularity);
 		limits->rotational |= child->rotational;
 		limits->read_only |= child->read_only;
+		if (!limits->unmap_max || (child->unmap_max && child->unmap_max < limits->unmap_max))
+			limits->unmap_max = child->unmap_max;
 	}
+}
+
+uint32_t limits_max_io(const struct node *node)
+{
+	uint32_t device = node->tree->device.max_io_size;
+
+	/* Who stands on it may have scratch of its own, and child I/O has pieces of that size. */
+	return node->parent ? larger(device, CHILD_IO_MAX) : device;
 }
 
 int limits_open_sized(struct node *node, struct err *err)

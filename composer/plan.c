@@ -13,6 +13,7 @@ static const char *const kind_names[IO_KINDS] = {
 	[IO_DISCARD] = "discard",
 	[IO_FLUSH] = "flush",
 	[IO_CLEAR] = "clear",
+	[IO_COPY] = "copy",
 	[IO_RECORD] = "record",
 	[IO_SELF] = "self",
 };
@@ -79,6 +80,17 @@ struct op *plan_scratch(struct plan *plan, enum io_kind kind, unsigned flags, un
 	});
 }
 
+struct op *plan_from_scratch(struct plan *plan, const struct request *request, uint64_t skip,
+	uint64_t length, uint32_t from)
+{
+	struct op *op = plan_part(plan, request, skip, length, 0, plan->scratch_offset + from);
+
+	assert(from <= plan->scratch_size && length <= plan->scratch_size - from);
+	op->request.kind = IO_COPY;
+	op->request.flags = 0;
+	return op;
+}
+
 struct op *plan_self(struct plan *plan, uint64_t offset, uint64_t length, uint32_t word)
 {
 	assert(plan->selfs_left > 0);
@@ -129,6 +141,9 @@ static int op_print(const struct op *op, char *text, size_t size)
 	case IO_CLEAR:
 		return snprintf(text, size, "clear %" PRIu64 " from %s%" PRIu32, request->length,
 			from, request->data.offset);
+	case IO_COPY:
+		return snprintf(text, size, "copy %" PRIu64 " from scratch %" PRIu64 " to %s%" PRIu32,
+			request->length, request->offset, from, request->data.offset);
 	case IO_SELF:
 		return snprintf(text, size, "self %u %" PRIu64 " %" PRIu64, request->flags,
 			request->offset, request->length);

@@ -83,6 +83,13 @@ struct op *plan_clear(
 struct op *plan_scratch(struct plan *plan, enum io_kind kind, unsigned flags, unsigned child,
 	uint64_t offset, uint32_t skip, uint32_t length);
 
+/*
+ * The request's bytes [skip, skip + length) are to be what the plan's own scratch holds `from` bytes
+ * into it when the op's turn comes.
+ */
+struct op *plan_from_scratch(struct plan *plan, const struct request *request, uint64_t skip,
+	uint64_t length, uint32_t from);
+
 /* A request of kind IO_SELF on the same node; `word` becomes its flags. */
 struct op *plan_self(struct plan *plan, uint64_t offset, uint64_t length, uint32_t word);
 

@@ -19,10 +19,11 @@ enum io_kind {
 	IO_DISCARD, /* a hint; what is read afterwards is undefined */
 	IO_FLUSH, /* all writes that ended before are durable when this ends; no range */
 	IO_CLEAR, /* zero the request's own bytes; asks no child */
+	IO_COPY, /* copy scratch, from `offset` there, to the request's own bytes; asks no child */
 	IO_RECORD, /* make durable which legs have failed, on every leaf below; no range */
 	IO_SELF, /* a node's own, made by plan_self() or work(): range and flags are its own words */
 };
-#define IO_KINDS 8
+#define IO_KINDS 9
 
 #define IO_FUA 1u /* durable when it ends (WRITE, WRITE_ZEROES) */
 #define IO_NOUNMAP 2u /* WRITE_ZEROES must keep the space allocated */

@@ -7,7 +7,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <string.h>
 
+#define BLOCK_MAX 4096u
 #define RETRIES_MAX 100 /* -EAGAIN and -EINTR of one sub-I/O before it is an error */
 
 static bool has_bytes(enum io_kind kind)
@@ -212,6 +214,27 @@ void sub_io_submit(struct io *io)
 	}
 }
 
+/*
+ * Another format's file may end within a block: its bytes up to the block's end are zeroes. Anything
+ * further behind would be a file that was truncated.
+ */
+static bool is_behind_end(const struct sub_io *sub)
+{
+	const struct leaf *leaf = sub->leaf;
+
+	return leaf->is_bare && sub->kind == IO_READ && sub->offset >= leaf->bytes &&
+		sub->offset / BLOCK_MAX == leaf->bytes / BLOCK_MAX &&
+		(sub->offset + sub->length - 1) / BLOCK_MAX == leaf->bytes / BLOCK_MAX;
+}
+
+static void sub_io_zero(struct sub_io *sub)
+{
+	unsigned i;
+
+	for (i = 0; i < sub->vector_count; i++)
+		memset(sub->vectors[i].iov_base, 0, sub->vectors[i].iov_len);
+}
+
 bool sub_io_again(struct sub_io *sub, int *result)
 {
 	struct engine *engine = sub->io->engine;
@@ -233,6 +256,11 @@ bool sub_io_again(struct sub_io *sub, int *result)
 		return false;
 	} else {
 		sub_io_advance(sub, (uint64_t)*result);
+		if (is_behind_end(sub)) {
+			sub_io_zero(sub);
+			*result = 0;
+			return false;
+		}
 	}
 	engine->config.backend->submit(engine->config.context, sub);
 	return true;

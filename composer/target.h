@@ -50,6 +50,13 @@ struct limits {
 	uint32_t discard_granularity; /* 0: no discard */
 	uint32_t zeroes_granularity; /* 0: no write-zeroes */
 	bool rotational, read_only;
+	uint64_t unmap_max; /* the longest DISCARD or WRITE_ZEROES; 0: no bound */
+	/*
+	 * A file that carries no label below a type with roles: `present` bytes are there, and where
+	 * it may grow, what lies behind comes into being when it is written, up to size.
+	 */
+	bool is_growing;
+	uint64_t present;
 };
 
 /*
@@ -111,6 +118,13 @@ struct target_type {
 	bool leaf; /* moves bytes itself: no children, no map() */
 	bool single_queue; /* map() and resume() write to the node, or it has self ops or work() */
 	bool redundant; /* goes on without some of its children */
+	/*
+	 * NULL: its children are the document's "children". Else unlike ones, each under its own key
+	 * and in this order, ended by NULL: the first, which the node writes its own format to, and
+	 * others that it only reads, and that may be left out from the end. A file or disk right
+	 * below carries no label unless the document says so.
+	 */
+	const char *const *roles;
 
 	/* Reads the node's own keys; the schema has checked their shape. 0, or -1 with messages. */
 	int (*parse)(struct node *node, struct err *err);
@@ -178,6 +192,9 @@ extern const struct target_type *const target_types[];
  * all have it, read-only where one is. Sizes are left to the caller. Failed children don't count.
  */
 void limits_join(struct node *node);
+
+/* The longest request with bytes that may come to the node. */
+uint32_t limits_max_io(const struct node *node);
 
 /* The open() of a type that has a "size" and no children, and plans one op at most. */
 int limits_open_sized(struct node *node, struct err *err);

@@ -119,6 +119,20 @@ static const char *node_id(const struct node *node)
 	return id;
 }
 
+/* The document's object for a child, by its place among the "children" or by its role. */
+static const struct json *child_json(const struct node *node, unsigned place)
+{
+	const struct json *children = json_get(node->json, "children");
+	unsigned i;
+
+	if (!node->type->roles)
+		return place < json_count(children) ? json_at(children, place) : NULL;
+	for (i = 0; i < place; i++)
+		if (!node->type->roles[i])
+			return NULL;
+	return node->type->roles[place] ? json_get(node->json, node->type->roles[place]) : NULL;
+}
+
 static struct node *node_make(struct tree *tree, const struct json *json, struct node *parent,
 	unsigned place)
 {
@@ -137,7 +151,8 @@ static struct node *node_make(struct tree *tree, const struct json *json, struct
 		return NULL;
 	node->id = node_id(node);
 	node->state = calloc(1, node->type->state_size + 1);
-	node->child_count = (unsigned)json_count(json_get(json, "children"));
+	while (child_json(node, node->child_count))
+		node->child_count++;
 	node->children = calloc(node->child_count + 1, sizeof(*node->children));
 	if (!node->id || !node->state || !node->children)
 		return NULL;
@@ -169,8 +184,8 @@ static struct node *node_read(struct tree *tree, const struct json *json, struct
 	if (node->type->parse)
 		(void)node->type->parse(node, err); /* counted in err; the others have their say */
 	for (i = 0; i < node->child_count; i++) {
-		node->children[i] = node_read(tree, json_at(json_get(json, "children"), i), node, i,
-			depth + 1, err);
+		node->children[i] =
+			node_read(tree, child_json(node, i), node, i, depth + 1, err);
 		if (!node->children[i])
 			return NULL;
 	}

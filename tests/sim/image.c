@@ -281,6 +281,11 @@ int leaf_io_read(int fd, void *memory, size_t length, uint64_t offset)
 	return 0;
 }
 
+int leaf_io_read_end(int fd, void *memory, size_t length, uint64_t offset)
+{
+	return leaf_io_read(fd, memory, length, offset); /* files have whole blocks here */
+}
+
 int leaf_io_write(int fd, const void *memory, size_t length, uint64_t offset)
 {
 	struct image *image = image_of_fd(fd);

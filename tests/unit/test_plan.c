@@ -41,6 +41,8 @@ static void every_kind_prints_what_it_has(void **state)
 		{ { IO_FLUSH, 0, 0, 0, { DATA_NONE, 0 } }, "wave 0: child 3 flush\n" },
 		{ { IO_RECORD, 0, 0, 0, { DATA_NONE, 0 } }, "wave 0: child 3 record\n" },
 		{ { IO_CLEAR, 0, 7, 8, { DATA_REQUEST, 9 } }, "wave 0: clear 8 from 9\n" },
+		{ { IO_COPY, 0, 7, 8, { DATA_REQUEST, 9 } },
+			"wave 0: copy 8 from scratch 7 to 9\n" },
 		{ { IO_SELF, 4, 7, 8, { DATA_NONE, 0 } }, "wave 0: self 4 7 8\n" },
 		{ { IO_CLEAR, 0, 7, 8, { DATA_SCRATCH, 9 } },
 			"wave 0: clear 8 from scratch 9\n" },
