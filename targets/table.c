@@ -4,7 +4,7 @@
 
 extern const struct target_type file_leaf, block_leaf; /* composer/leaf.c */
 extern const struct target_type linear_target, stripe_target, mirror_target;
-extern const struct target_type zero_target, error_target;
+extern const struct target_type thin_target, zero_target, error_target;
 
 const struct target_type *const target_types[] = {
 	&file_leaf,
@@ -12,6 +12,7 @@ const struct target_type *const target_types[] = {
 	&linear_target,
 	&stripe_target,
 	&mirror_target,
+	&thin_target,
 	&zero_target,
 	&error_target,
 	NULL,

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: MIT
+/*
+ * thin: a qcow2 image on child `data`, over child `backing` if there is one: a volume that takes
+ * room as it is written. How its parts stand to each other, and the crash story: thin.h.
+ */
+#include "thin.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <json-c/json_object.h>
+
+#define UNMAP_PAGES 16u /* of L2 tables that one DISCARD or WRITE_ZEROES covers at most */
+#define SCRATCH_ALIGN 4096u
+
+static uint32_t larger(uint32_t a, uint32_t b)
+{
+	return a > b ? a : b;
+}
+
+static uint32_t aligned(uint64_t bytes)
+{
+	return (uint32_t)((bytes + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN);
+}
+
+static void find_needs(struct node *node)
+{
+	struct thin *thin = thin_of(node);
+	uint64_t cluster = thin_cluster(thin), clusters = limits_max_io(node) / cluster + 2;
+	uint32_t per_page = thin->page >> thin->entry_bits, l1_pages, pieces, pages;
+	/* A grain is an op where its neighbours are of another kind; a compressed cluster is two. */
+	uint64_t grains = qcow2_is_extended(&thin->header) || thin->has_compressed
+		? limits_max_io(node) / qcow2_grain_size(&thin->header) + 4
+		: 0;
+
+	thin->pages_max = larger((uint32_t)(clusters / per_page) + 2, UNMAP_PAGES + 1);
+	thin->tables_max = (uint32_t)((uint64_t)thin->pages_max * thin->page >> thin->cluster_bits) + 2;
+	l1_pages = thin->tables_max * 8 / thin->page + 2;
+	pages = thin->pages_max + THIN_COMMIT_EXTRA;
+	pieces = (uint32_t)(cluster / thin->fill) + 1;
+	node->limits.unmap_max = (uint64_t)UNMAP_PAGES * per_page << thin->cluster_bits;
+	node->needs = (struct needs){
+		.ops_fixed = 8 + thin_fill_ops(thin) + (uint32_t)grains,
+		.ops_per = (uint32_t)cluster, /* no op is longer */
+		.scratch = aligned(2 * thin->fill),
+		.self_fixed = 3,
+	};
+	if (thin->has_compressed)
+		node->needs.scratch = aligned(2 * thin->fill + thin_packed_scratch(node));
+	if (!thin->can_write) { /* reads alone: of a chain of images only the top one costs much */
+		node->needs.ops_fixed = 8 + (uint32_t)grains;
+		node->needs.self_fixed = 0;
+		if (!thin->has_compressed)
+			node->needs.scratch = 0;
+		return;
+	}
+	node->needs.self_ops = larger(2 * pages + 1, thin->tables_max * pieces + l1_pages + 1);
+	node->needs.self_ops = larger(node->needs.self_ops,
+		THIN_RESERVE_ROUNDS * larger(THIN_RESERVE_PAGES + 1, pieces + 4));
+	node->needs.self_scratch = larger(pages * thin->page, l1_pages * thin->page);
+	node->needs.self_scratch = aligned(larger(node->needs.self_scratch,
+		larger(THIN_RESERVE_PAGES * thin->page, thin->page + thin->fill)));
+}
+
+static int thin_open(struct node *node, struct err *err)
+{
+	struct thin *thin = thin_of(node);
+	struct limits *limits = &node->limits;
+
+	(void)err; /* probe() has judged all there is */
+	limits->read_only = !thin->can_write;
+	limits->size = thin->header.size - thin->header.size % limits->logical_block_size;
+	limits->discard_granularity = (uint32_t)thin_cluster(thin);
+	limits->zeroes_granularity = (uint32_t)thin_cluster(thin);
+	limits->io_opt = (uint32_t)thin_cluster(thin);
+	limits->is_growing = false;
+	find_needs(node);
+	return 0;
+}
+
+static void thin_close(struct node *node)
+{
+	thin_free(thin_of(node));
+}
+
+static uint64_t read_number(const uint64_t *number)
+{
+	return __atomic_load_n(number, __ATOMIC_RELAXED);
+}
+
+static void add_number(struct json_object *out, const char *key, uint64_t number)
+{
+	json_object_object_add(out, key, json_object_new_uint64(number));
+}
+
+static void thin_status(const struct node *node, struct json_object *out)
+{
+	const struct thin *thin = thin_of(node);
+	uint64_t cluster = thin_cluster(thin);
+
+	json_object_object_add(out, "format", json_object_new_string("qcow2"));
+	add_number(out, "cluster_size", cluster);
+	add_number(out, "virtual", thin->header.size);
+	add_number(out, "allocated", read_number(&thin->allocated) * cluster);
+	add_number(out, "reserved", read_number(&thin->reserve.count) * cluster);
+	add_number(out, "reclaimable", read_number(&thin->dropped.count) * cluster);
+	add_number(out, "commits", read_number(&thin->committed));
+	add_number(out, "no_space", read_number(&thin->no_space));
+	json_object_object_add(out, "metadata_failed", json_object_new_boolean(thin->failed));
+}
+
+static struct thin_io *parent_of(const struct request *request)
+{
+	return (struct thin_io *)(uintptr_t)request->length;
+}
+
+static enum hold hold_self(const struct request *request, struct range *range)
+{
+	/* One of each kind at a time: pages that two wrote at once could land in the wrong order. */
+	*range = (struct range){ THIN_HOLD_SELF + request->flags, 1 };
+	return HOLD_EXCLUSIVE;
+}
+
+/*
+ * Reads and writes in place share; who changes the map is alone with the clusters. A write that
+ * finds all mapped would be wrong if that were undone before its turn comes: while somebody waits
+ * to unmap, writes are alone too. Called once for each request, when it comes.
+ */
+static enum hold thin_hold(
+	const struct node *node, const struct request *request, struct range *range)
+{
+	struct thin *thin = thin_of(node);
+	uint64_t end = request->offset + request->length;
+
+	*range = (struct range){ request->offset, request->length };
+	switch (request->kind) {
+	case IO_SELF:
+		return hold_self(request, range);
+	case IO_READ:
+		return HOLD_SHARED;
+	case IO_WRITE:
+		if (!thin->unmappers && thin_is_mapped(thin, request->offset, request->length))
+			return HOLD_SHARED;
+		break;
+	case IO_WRITE_ZEROES:
+	case IO_DISCARD:
+		thin->unmappers++;
+		break;
+	default:
+		return HOLD_NONE;
+	}
+	range->offset = thin_down(thin, request->offset);
+	range->length = thin_up(thin, end) - range->offset;
+	return HOLD_EXCLUSIVE;
+}
+
+static void map_self(struct node *node, const struct request *request, struct plan *plan)
+{
+	struct thin_io *io = plan->io_state, *parent = parent_of(request);
+
+	switch (request->flags) {
+	case SELF_RESERVE:
+		thin_reserve_map(node, plan, io, parent);
+		break;
+	case SELF_TABLES:
+		thin_tables_map(node, plan, io, parent);
+		break;
+	default:
+		thin_commit_map(node, plan, io, parent);
+	}
+}
+
+static void thin_map(struct node *node, const struct request *request, struct plan *plan)
+{
+	struct thin *thin = thin_of(node);
+	struct thin_io *io = plan->io_state;
+
+	switch (request->kind) {
+	case IO_READ:
+		thin_read(node, request, plan);
+		break;
+	case IO_WRITE:
+		thin_write(node, request, plan);
+		break;
+	case IO_WRITE_ZEROES:
+	case IO_DISCARD:
+		thin_unmap(node, request, plan);
+		break;
+	case IO_FLUSH:
+		/* All that was acknowledged has its entry written: one flush makes it durable. */
+		thin_flush(thin, plan, io);
+		plan_ask(plan);
+		break;
+	case IO_SELF:
+		map_self(node, request, plan);
+		break;
+	default:
+		plan_add(plan, THIN_DATA, *request);
+	}
+}
+
+static void resume_self(struct node *node, const struct request *request, struct plan *plan)
+{
+	struct thin_io *io = plan->io_state, *parent = parent_of(request);
+
+	switch (request->flags) {
+	case SELF_RESERVE:
+		thin_reserve_resume(node, plan, io, parent);
+		break;
+	case SELF_TABLES:
+		thin_tables_resume(node, plan, io, parent);
+		break;
+	default:
+		thin_commit_resume(node, plan, io, parent);
+	}
+}
+
+static void thin_resume(struct node *node, const struct request *request, struct plan *plan)
+{
+	switch (request->kind) {
+	case IO_READ:
+		thin_read_resume(node, request, plan);
+		break;
+	case IO_WRITE:
+		thin_write_resume(node, request, plan);
+		break;
+	case IO_WRITE_ZEROES:
+	case IO_DISCARD:
+		thin_unmap_resume(node, request, plan);
+		break;
+	case IO_FLUSH:
+		thin_flushed(thin_of(node), plan->io_state, thin_failure(plan));
+		break;
+	case IO_SELF:
+		resume_self(node, request, plan);
+		break;
+	default:
+		break;
+	}
+}
+
+static const char *const thin_roles[] = { "data", "backing", NULL };
+
+const struct target_type thin_target = {
+	.name = "thin",
+	.state_size = sizeof(struct thin),
+	.io_state_size = sizeof(struct thin_io),
+	.single_queue = true,
+	.roles = thin_roles,
+	.probe = thin_probe,
+	.open = thin_open,
+	.load = thin_load,
+	.unload = thin_unload,
+	.close = thin_close,
+	.status = thin_status,
+	.hold = thin_hold,
+	.map = thin_map,
+	.resume = thin_resume,
+};

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * thin's parts among themselves: a qcow2 image on child `data`, over an optional child `backing`.
+ *
+ * thin.c          the type: keys, limits, hold(), and who answers what
+ * thin_map.c      the map in memory: looking up, and what each grain is
+ * thin_read.c     READ, and clusters that are compressed
+ * thin_write.c    WRITE: in place, or by allocating
+ * thin_fill.c     what stands around a small first write: from backing, old cluster, or zeroes
+ * thin_space.c    which host clusters are free, and making them ours
+ * thin_tables.c   new L2 tables
+ * thin_commit.c   making new mappings durable-safe: the one place that writes L2 entries
+ * thin_unmap.c    WRITE_ZEROES and DISCARD
+ * thin_open.c     probe(): reading an image; thin_count.c believes nothing of it
+ * thin_create.c   load() and unload(): making an image, writing what a clean stop leaves
+ *
+ * The crash story, for all of them. On disk these hold at every moment, whatever part of the
+ * writes since the last flush a power cut leaves:
+ * - a cluster that an entry names has a refcount of at least the entries that name it: clusters
+ *   are counted, and the count flushed, before they are used at all (the reserve, thin_space.c);
+ * - an entry names a cluster only when what the device should read there has been flushed
+ *   (thin_commit.c flushes, then writes entries, for all writes that wait, in one go);
+ * - an L1 entry names a table only when that has been flushed (thin_tables.c);
+ * - a cluster that lost its entry is used again only when the entry's end has been flushed.
+ * So a crash leaks clusters that were counted and not used, and nothing else; the next start finds
+ * them by counting, and has its reserve again. A write is acknowledged when its entry has been
+ * written: a daemon's death loses nothing. A flush of the device is one flush of the child.
+ */
+#ifndef TARGETS_THIN_H
+#define TARGETS_THIN_H
+
+#include "qcow2.h"
+#include "target.h"
+
+#define THIN_DATA 0u /* places of the children */
+#define THIN_BACKING 1u
+
+#define THIN_PAGE_MAX 4096u
+#define THIN_FILL_MAX (64u << 10)
+#define THIN_MEMORY_MAX (UINT64_C(1) << 30) /* of tables and refcounts */
+#define THIN_RESERVE_PAGES 4u /* refcount pages that one round of reserving writes */
+#define THIN_RESERVE_ROUNDS 8u
+#define THIN_RESERVE_EXTRA 64u /* clusters beyond what is asked for */
+#define THIN_COMMIT_EXTRA 16u /* L2 pages of other requests that one commit takes along */
+
+/* What a self op is for: request.flags. request.length is its parent's struct thin_io. */
+enum thin_self { SELF_RESERVE = 1, SELF_TABLES, SELF_COMMIT };
+
+#define THIN_HOLD_SELF (UINT64_C(1) << 62) /* where self ops hold their kind: beyond any device */
+
+enum thin_step {
+	STEP_NONE,
+	STEP_PASSED, /* ops of which nothing is wanted but their results */
+	STEP_RESERVED,
+	STEP_TABLES,
+	STEP_UNPACKED, /* a compressed cluster's bytes are in scratch */
+	STEP_FILLED,
+	STEP_WRITTEN,
+	STEP_COMMITTED,
+	STEP_FLUSHED,
+	STEP_PAGES, /* self ops: pages have been written */
+	STEP_READ_BACK, /* COMMIT: they could not be, and have been read */
+	STEP_BLOCK, /* RESERVE: a new refcount block has been written */
+	STEP_LISTED, /* RESERVE: and named by the refcount table */
+};
+
+/* A request that allocates or unmaps, or a self op. */
+struct thin_io {
+	enum thin_step step;
+	struct plan *plan; /* its own; the commit looks at its data ops */
+	struct thin_io *next; /* of those that wait for a commit, or are in it */
+	uint64_t offset, length; /* the clusters' range that it is about, as asked */
+	uint64_t begin, end; /* what is written, with what stands around */
+	uint64_t seen; /* flush: thin->committed when it began */
+	uint64_t at; /* READ: where it goes on; RESERVE: its new block */
+	uint32_t wants, claim; /* clusters that it needs; those promised to it */
+	uint16_t checked; /* ops whose results have been looked at */
+	uint16_t first; /* its first data op: one for each cluster, in order */
+	bool unmaps, keeps; /* entries become zeroes or holes; hosts are kept */
+	bool waits; /* in thin->waiting */
+	bool has_hosts; /* its data ops' clusters are its own to give back */
+	bool is_done; /* the commit has been, with this result: */
+	bool captures; /* its flush makes what was dropped free */
+	int result;
+	unsigned round, page_count;
+	uint64_t pages[THIN_RESERVE_PAGES]; /* RESERVE: by index of all refcount pages */
+	bool tail; /* compressed: the tail's turn */
+};
+
+struct thin_bits {
+	uint64_t *words;
+	uint64_t count; /* bits that are set */
+	uint64_t low, high; /* they lie within [low, high) */
+};
+
+struct thin {
+	struct qcow2_header header;
+	uint8_t header_page[THIN_PAGE_MAX];
+	bool is_blank; /* load() is to make the image */
+	bool can_write, is_dirty;
+	bool has_compressed;
+	bool failed; /* what the map is on disk isn't known: every request fails */
+	unsigned cluster_bits, entry_bits, table_bits; /* log2: cluster, entry, entries of a table */
+	unsigned grain_bits;
+	uint32_t page, fill; /* bytes: of tables, written at once; of scratch for filling */
+	uint64_t present; /* bytes of the child that exist */
+
+	uint8_t *l1; /* whole pages, as on disk */
+	uint8_t *tables; /* by L1 index, a cluster each; memory is there also for tables that are not */
+	uint64_t *table_hosts; /* 0: none yet */
+	uint64_t *table_news; /* where a table that is being made will be */
+	uint64_t table_count;
+
+	uint64_t clusters; /* host clusters that may be used */
+	uint8_t *refcount_table; /* whole pages, as on disk */
+	uint8_t *blocks; /* by index, a cluster each; memory for all, also those not on disk */
+	uint64_t block_count;
+	uint64_t *stale; /* refcount pages that differ from the disk's, by bit */
+	struct thin_bits reserve; /* counted once, durably, and named by nothing */
+	struct thin_bits picked; /* being counted */
+	struct thin_bits dropped, flushing; /* lost their entry; a flush since is under way */
+	bool is_flushing; /* `flushing` is somebody's */
+	uint16_t *less; /* names that shared clusters have lost; NULL: there are no such clusters */
+	bool is_exhausted; /* no cluster is left whose count is 0 */
+	uint64_t cursor; /* where free clusters are looked for */
+	uint32_t claimed; /* of the reserve, promised */
+
+	struct thin_io *waiting; /* for a commit */
+	struct thin_io *batch; /* in the running one */
+	uint64_t *marks; /* L2 pages of the running commit, by bit of all pages */
+	bool is_writing; /* it is writing entries */
+	uint32_t unmappers; /* requests that unmap, waiting or running */
+	uint64_t committed, flushed; /* commits that have ended; those known to be durable */
+	uint64_t allocated; /* host clusters that guest data has */
+	uint32_t pages_max, tables_max; /* one request's */
+	uint64_t first_commits, no_space;
+};
+
+static inline struct thin *thin_of(const struct node *node)
+{
+	return node->state;
+}
+
+static inline uint64_t thin_cluster(const struct thin *thin)
+{
+	return UINT64_C(1) << thin->cluster_bits;
+}
+
+static inline uint64_t thin_down(const struct thin *thin, uint64_t offset)
+{
+	return offset & ~(thin_cluster(thin) - 1);
+}
+
+static inline uint64_t thin_up(const struct thin *thin, uint64_t offset)
+{
+	return thin_down(thin, offset + thin_cluster(thin) - 1);
+}
+
+static inline bool thin_bit(const uint64_t *words, uint64_t bit)
+{
+	return words[bit / 64] >> (bit % 64) & 1;
+}
+
+static inline void thin_bit_set(uint64_t *words, uint64_t bit, bool value)
+{
+	if (value)
+		words[bit / 64] |= UINT64_C(1) << (bit % 64);
+	else
+		words[bit / 64] &= ~(UINT64_C(1) << (bit % 64));
+}
+
+/* thin_map.c: guest clusters by number. */
+uint8_t *thin_entry(const struct thin *thin, uint64_t cluster); /* its bytes in memory */
+struct qcow2_entry thin_lookup(const struct thin *thin, uint64_t cluster);
+void thin_store(struct thin *thin, uint64_t cluster, const struct qcow2_entry *entry);
+bool thin_is_own(const struct thin *thin, const struct qcow2_entry *entry); /* may be written in place */
+bool thin_is_mapped(const struct thin *thin, uint64_t offset, uint64_t length); /* all of it */
+uint64_t thin_page_of(const struct thin *thin, uint64_t cluster); /* among all L2 pages */
+bool thin_table_is_ready(const struct thin *thin, uint64_t index); /* there, and ours alone */
+void thin_page_plan(struct thin *thin, struct plan *plan, uint64_t page, uint32_t skip, bool writes);
+
+/* thin_space.c */
+int thin_bits_make(struct thin_bits *bits, uint64_t count);
+void thin_bits_put(struct thin_bits *bits, uint64_t bit);
+bool thin_bits_take(struct thin_bits *bits, uint64_t bit);
+uint64_t thin_count_of(const struct thin *thin, uint64_t cluster);
+void thin_count_set(struct thin *thin, uint64_t cluster, uint64_t count);
+bool thin_claim(struct thin *thin, struct thin_io *io, uint32_t count);
+uint64_t thin_take(struct thin *thin, struct thin_io *io); /* a claimed one's host offset */
+void thin_give_back(struct thin *thin, uint64_t host); /* nothing ever named it */
+void thin_unclaim(struct thin *thin, struct thin_io *io);
+void thin_drop(struct thin *thin, const struct qcow2_entry *entry); /* what it named */
+void thin_undrop(struct thin *thin, const struct qcow2_entry *entry);
+void thin_flush(struct thin *thin, struct plan *plan, struct thin_io *io); /* plans one */
+void thin_flushed(struct thin *thin, struct thin_io *io, int result); /* it has ended */
+void thin_reserve_map(struct node *node, struct plan *plan, struct thin_io *io, struct thin_io *parent);
+void thin_reserve_resume(
+	struct node *node, struct plan *plan, struct thin_io *io, struct thin_io *parent);
+
+/* thin_tables.c */
+void thin_tables_map(struct node *node, struct plan *plan, struct thin_io *io, struct thin_io *parent);
+void thin_tables_resume(
+	struct node *node, struct plan *plan, struct thin_io *io, struct thin_io *parent);
+
+/* thin_commit.c */
+void thin_commit_wait(struct thin *thin, struct thin_io *io);
+void thin_commit_map(struct node *node, struct plan *plan, struct thin_io *io, struct thin_io *parent);
+void thin_commit_resume(
+	struct node *node, struct plan *plan, struct thin_io *io, struct thin_io *parent);
+
+/* thin_read.c */
+void thin_read(struct node *node, const struct request *request, struct plan *plan);
+void thin_read_resume(struct node *node, const struct request *request, struct plan *plan);
+void thin_read_packed(struct node *node, struct plan *plan, const struct qcow2_entry *entry);
+int thin_unpack(struct node *node, struct plan *plan, const struct qcow2_entry *entry, uint32_t *at);
+uint32_t thin_packed_scratch(const struct node *node);
+
+/* thin_fill.c: plans reading and writing what stands before and behind the request. */
+void thin_fill(struct node *node, struct plan *plan, struct thin_io *io);
+uint32_t thin_fill_ops(const struct thin *thin);
+
+/* thin_write.c */
+void thin_write(struct node *node, const struct request *request, struct plan *plan);
+void thin_write_resume(struct node *node, const struct request *request, struct plan *plan);
+void thin_tell(struct plan *plan, int result); /* ends it, if it failed */
+int thin_failure(const struct plan *plan); /* the first of its ops', 0 if none */
+int thin_failure_from(const struct plan *plan, unsigned first);
+
+/* thin_unmap.c */
+bool thin_can_unmap(const struct node *node, const struct request *request);
+void thin_unmap(struct node *node, const struct request *request, struct plan *plan);
+void thin_unmap_resume(struct node *node, const struct request *request, struct plan *plan);
+
+/* thin_open.c, thin_count.c, thin_create.c */
+int thin_probe(struct node *node, struct err *err);
+int thin_child_read(const struct node *node, uint64_t offset, void *memory, uint64_t length);
+int thin_count(struct node *node, struct err *err);
+int thin_make(struct node *node, struct err *err); /* a new image's tables, in memory */
+void thin_make_cluster(const struct node *node, uint64_t cluster, uint8_t *bytes); /* what it has there */
+int thin_allocate(struct node *node, struct err *err); /* memory for all tables */
+int thin_load(struct node *node, struct err *err);
+int thin_unload(struct node *node, struct err *err);
+void thin_free(struct thin *thin);
+
+#endif

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: MIT
+/*
+ * thin's commit: the one place that writes L2 entries. One runs at a time (its hold), for all
+ * requests that wait by then.
+ *
+ *   flush     what the new entries will name is durable (left out where entries only go)
+ *   entries   set in memory, which requests see at once, and written, whole pages
+ *   done      each request of the batch ends; its own commit finds that when it is its turn
+ *
+ * A crash before the entries are written leaves the old ones; during it, any of the old and the
+ * new, each right by itself; nobody has been told yet. When the writing of entries fails, the disk
+ * has the old or the new: the pages are read back, and what they say is so. Where that fails too,
+ * nobody knows what the device holds: all its requests fail until the next start.
+ */
+#include "thin.h"
+
+#include <assert.h>
+#include <errno.h>
+
+void thin_commit_wait(struct thin *thin, struct thin_io *io)
+{
+	struct thin_io **link = &thin->waiting;
+
+	while (*link)
+		link = &(*link)->next;
+	*link = io;
+	io->next = NULL;
+	io->waits = true;
+}
+
+static uint64_t first_page(const struct thin *thin, const struct thin_io *io)
+{
+	return thin_page_of(thin, io->begin >> thin->cluster_bits);
+}
+
+static uint64_t last_page(const struct thin *thin, const struct thin_io *io)
+{
+	return thin_page_of(thin, (io->end - 1) >> thin->cluster_bits);
+}
+
+/* Takes one into the batch, if there is room for its pages. */
+static bool admit(struct thin *thin, struct thin_io *io, uint32_t *room)
+{
+	uint64_t page;
+	uint32_t more = 0;
+
+	for (page = first_page(thin, io); page <= last_page(thin, io); page++)
+		more += !thin_bit(thin->marks, page);
+	if (more > *room)
+		return false;
+	*room -= more;
+	for (page = first_page(thin, io); page <= last_page(thin, io); page++)
+		thin_bit_set(thin->marks, page, true);
+	io->waits = false;
+	io->next = thin->batch;
+	thin->batch = io;
+	return true;
+}
+
+/* The parent, and who else waits. True: one of them needs the flush. */
+static bool gather(struct thin *thin, struct thin_io *parent)
+{
+	uint32_t room = thin->pages_max + THIN_COMMIT_EXTRA;
+	struct thin_io **link = &thin->waiting, *io;
+	bool flushes = !parent->unmaps, is_admitted;
+
+	while (*link != parent)
+		link = &(*link)->next;
+	*link = parent->next;
+	is_admitted = admit(thin, parent, &room);
+	assert(is_admitted);
+	(void)is_admitted;
+	for (link = &thin->waiting; (io = *link);) {
+		struct thin_io *next = io->next;
+
+		if (admit(thin, io, &room)) {
+			*link = next;
+			flushes |= !io->unmaps;
+		} else {
+			link = &io->next;
+		}
+	}
+	return flushes;
+}
+
+static void apply_grains(const struct thin *thin, const struct thin_io *io, uint64_t base,
+	struct qcow2_entry *entry)
+{
+	uint64_t begin = io->begin > base ? io->begin - base : 0;
+	uint64_t end = io->end - base < thin_cluster(thin) ? io->end - base : thin_cluster(thin);
+	unsigned first = (unsigned)(begin >> thin->grain_bits);
+	unsigned last = (unsigned)((end - 1) >> thin->grain_bits);
+	uint32_t mask = (uint32_t)((UINT64_C(2) << last) - (UINT64_C(1) << first));
+
+	entry->data |= mask;
+	entry->zeroes &= ~mask;
+}
+
+/* The data ops of the request say where each cluster's bytes are. */
+static void apply_write(struct thin *thin, struct thin_io *io)
+{
+	uint64_t base = thin_down(thin, io->begin);
+	unsigned i;
+
+	for (i = 0; base < io->end; i++, base += thin_cluster(thin)) {
+		uint64_t cluster = base >> thin->cluster_bits;
+		uint64_t host = thin_down(thin, io->plan->ops[io->first + i].request.offset);
+		struct qcow2_entry entry = thin_lookup(thin, cluster);
+
+		if (entry.compressed || entry.host != host) {
+			thin_drop(thin, &entry);
+			thin->allocated += !entry.host || entry.compressed;
+			if (entry.host) /* all of it was copied */
+				entry = (struct qcow2_entry){ .host = host };
+			entry.host = host;
+		}
+		entry.copied = true;
+		apply_grains(thin, io, base, &entry);
+		thin_store(thin, cluster, &entry);
+	}
+	io->has_hosts = false;
+}
+
+static void apply_unmap(struct thin *thin, struct thin_io *io, bool has_backing)
+{
+	uint32_t all = qcow2_is_extended(&thin->header) ? UINT32_MAX : 1;
+	uint64_t cluster;
+
+	for (cluster = io->begin >> thin->cluster_bits; cluster < io->end >> thin->cluster_bits;
+		cluster++) {
+		struct qcow2_entry entry = thin_lookup(thin, cluster);
+		struct qcow2_entry none = { .zeroes = has_backing ? all : 0 };
+
+		if (io->keeps && thin_is_own(thin, &entry)) {
+			none = (struct qcow2_entry){ entry.host, .zeroes = all, .copied = true };
+		} else {
+			thin_drop(thin, &entry);
+			thin->allocated -= entry.host && !entry.compressed;
+		}
+		thin_store(thin, cluster, &none);
+	}
+}
+
+static void mark(struct thin *thin, const struct thin_io *io, bool value)
+{
+	uint64_t page;
+
+	for (page = first_page(thin, io); page <= last_page(thin, io); page++)
+		thin_bit_set(thin->marks, page, value);
+}
+
+static void finish(struct thin *thin, struct plan *plan, int result)
+{
+	while (thin->batch) {
+		struct thin_io *io = thin->batch;
+
+		thin->batch = io->next;
+		io->is_done = true;
+		io->result = result;
+	}
+	plan_end(plan, result);
+}
+
+static void unmark(struct thin *thin)
+{
+	struct thin_io *io;
+
+	for (io = thin->batch; io; io = io->next)
+		mark(thin, io, false);
+}
+
+/* The batch's pages once each: written, or read back into the same places. */
+static void plan_pages(struct thin *thin, struct plan *plan, bool writes)
+{
+	struct thin_io *io;
+	uint32_t skip = 0;
+	uint64_t page;
+
+	for (io = thin->batch; io; io = io->next)
+		mark(thin, io, true);
+	for (io = thin->batch; io; io = io->next)
+		for (page = first_page(thin, io); page <= last_page(thin, io); page++) {
+			if (!thin_bit(thin->marks, page))
+				continue;
+			thin_bit_set(thin->marks, page, false);
+			if (!thin->table_hosts[page * thin->page >> thin->cluster_bits])
+				continue; /* an unmap across a hole */
+			thin_page_plan(thin, plan, page, skip, writes);
+			skip += thin->page;
+		}
+}
+
+/* One entry as the disk has it, in place of ours. */
+static int take_back(struct thin *thin, uint64_t cluster, const uint8_t *bytes)
+{
+	struct qcow2_entry ours = thin_lookup(thin, cluster), old;
+	char why[QCOW2_WHY];
+
+	if (!memcmp(bytes, thin_entry(thin, cluster), (size_t)1 << thin->entry_bits))
+		return 0;
+	if (qcow2_entry_read(&thin->header, bytes, &old, why) < 0)
+		return -EIO;
+	if (old.host != ours.host || old.compressed) {
+		thin_undrop(thin, &old);
+		thin_drop(thin, &ours);
+		thin->allocated += old.host && !old.compressed;
+		thin->allocated -= ours.host && !ours.compressed;
+	}
+	thin_store(thin, cluster, &old);
+	return 0;
+}
+
+/* The pages have been read back, in the order of their ops, which are the plan's last ones. */
+static int take_pages_back(struct thin *thin, struct plan *plan)
+{
+	uint32_t per_page = thin->page >> thin->entry_bits, i;
+	uint32_t skip = 0;
+	struct thin_io *io;
+	uint64_t page;
+
+	for (io = thin->batch; io; io = io->next)
+		mark(thin, io, true);
+	for (io = thin->batch; io; io = io->next)
+		for (page = first_page(thin, io); page <= last_page(thin, io); page++) {
+			const uint8_t *bytes = (uint8_t *)plan->scratch + skip;
+
+			if (!thin_bit(thin->marks, page))
+				continue;
+			thin_bit_set(thin->marks, page, false);
+			if (!thin->table_hosts[page * thin->page >> thin->cluster_bits])
+				continue;
+			for (i = 0; i < per_page; i++)
+				if (take_back(thin, page * per_page + i, bytes + (i << thin->entry_bits)) < 0)
+					return -EIO;
+			skip += thin->page;
+		}
+	return 0;
+}
+
+static void write_entries(struct node *node, struct plan *plan, struct thin_io *self)
+{
+	struct thin *thin = thin_of(node);
+	struct thin_io *io;
+
+	thin->is_writing = true;
+	for (io = thin->batch; io; io = io->next)
+		if (io->unmaps)
+			apply_unmap(thin, io, node->child_count > THIN_BACKING);
+		else
+			apply_write(thin, io);
+	plan_pages(thin, plan, true);
+	plan_ask(plan);
+	self->step = STEP_PAGES;
+	if (plan->count == 0 || plan->ops[plan->count - 1].result != OP_WAITING) {
+		thin->is_writing = false; /* nothing had to be written */
+		finish(thin, plan, 0);
+	}
+}
+
+void thin_commit_map(struct node *node, struct plan *plan, struct thin_io *io, struct thin_io *parent)
+{
+	struct thin *thin = thin_of(node);
+
+	if (parent->is_done) {
+		plan_end(plan, parent->result);
+		return;
+	}
+	if (gather(thin, parent) && !thin->failed) {
+		thin_flush(thin, plan, io);
+		plan_ask(plan);
+		io->step = STEP_FLUSHED;
+	} else if (!thin->failed) {
+		write_entries(node, plan, io);
+	} else {
+		unmark(thin);
+		finish(thin, plan, -EIO);
+	}
+}
+
+void thin_commit_resume(
+	struct node *node, struct plan *plan, struct thin_io *io, struct thin_io *parent)
+{
+	struct thin *thin = thin_of(node);
+	int result = thin_failure(plan);
+
+	(void)parent; /* one of the batch */
+	if (io->step == STEP_FLUSHED) {
+		thin_flushed(thin, io, result);
+		if (result == 0 && !thin->failed) {
+			write_entries(node, plan, io);
+			return;
+		}
+		unmark(thin);
+		finish(thin, plan, result < 0 ? result : -EIO);
+		return;
+	}
+	if (io->step == STEP_PAGES && result < 0) {
+		io->result = result;
+		io->checked = plan->count;
+		plan_pages(thin, plan, false);
+		plan_ask(plan);
+		io->step = STEP_READ_BACK;
+		return;
+	}
+	if (io->step == STEP_READ_BACK) {
+		result = thin_failure_from(plan, io->checked);
+		if (result < 0 || take_pages_back(thin, plan) < 0)
+			thin->failed = true;
+		unmark(thin);
+		result = io->result;
+	}
+	thin->is_writing = false;
+	thin->committed++; /* also where some pages have failed: others are written */
+	finish(thin, plan, result);
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+/*
+ * thin's map: L2 tables in memory, as they are on disk, one after the other in the order of the
+ * device, so that an entry and a page are found by arithmetic. It plans nothing but a page's write.
+ */
+#include "thin.h"
+
+#include <assert.h>
+
+uint8_t *thin_entry(const struct thin *thin, uint64_t cluster)
+{
+	assert(cluster >> thin->table_bits < thin->table_count);
+	return thin->tables + (cluster << thin->entry_bits);
+}
+
+struct qcow2_entry thin_lookup(const struct thin *thin, uint64_t cluster)
+{
+	struct qcow2_entry entry;
+	char why[QCOW2_WHY];
+	int result = qcow2_entry_read(&thin->header, thin_entry(thin, cluster), &entry, why);
+
+	assert(result == 0); /* what was read has been judged, the rest is ours */
+	(void)result;
+	return entry;
+}
+
+void thin_store(struct thin *thin, uint64_t cluster, const struct qcow2_entry *entry)
+{
+	qcow2_entry_write(&thin->header, thin_entry(thin, cluster), entry);
+}
+
+/* The refcount decides, not the entry's own flag: that one is an image's word. */
+bool thin_is_own(const struct thin *thin, const struct qcow2_entry *entry)
+{
+	return entry->host && !entry->compressed &&
+		thin_count_of(thin, entry->host >> thin->cluster_bits) == 1;
+}
+
+/* Bits of the grains that [begin, end) of a cluster touches. */
+static uint32_t grains_of(const struct thin *thin, uint64_t begin, uint64_t end)
+{
+	unsigned first = (unsigned)(begin >> thin->grain_bits);
+	unsigned last = (unsigned)((end - 1) >> thin->grain_bits);
+
+	return (uint32_t)((UINT64_C(2) << last) - (UINT64_C(1) << first));
+}
+
+bool thin_is_mapped(const struct thin *thin, uint64_t offset, uint64_t length)
+{
+	uint64_t end = offset + length;
+
+	while (offset < end) {
+		uint64_t base = thin_down(thin, offset), next = base + thin_cluster(thin);
+		struct qcow2_entry entry = thin_lookup(thin, offset >> thin->cluster_bits);
+		uint32_t wanted;
+
+		if (next > end)
+			next = end;
+		wanted = grains_of(thin, offset - base, next - base);
+		if (!thin_is_own(thin, &entry) || (entry.data & wanted) != wanted ||
+			!thin_table_is_ready(thin, offset >> thin->cluster_bits >> thin->table_bits))
+			return false;
+		offset = next;
+	}
+	return true;
+}
+
+bool thin_table_is_ready(const struct thin *thin, uint64_t index)
+{
+	uint64_t host = thin->table_hosts[index];
+
+	return host && thin_count_of(thin, host >> thin->cluster_bits) == 1;
+}
+
+uint64_t thin_page_of(const struct thin *thin, uint64_t cluster)
+{
+	return (cluster << thin->entry_bits) / thin->page;
+}
+
+void thin_page_plan(struct thin *thin, struct plan *plan, uint64_t page, uint32_t skip, bool writes)
+{
+	uint64_t at = page * thin->page;
+	uint64_t table = thin->table_hosts[at >> thin->cluster_bits];
+
+	if (writes)
+		memcpy((uint8_t *)plan->scratch + skip, thin->tables + at, thin->page);
+	plan_scratch(plan, writes ? IO_WRITE : IO_READ, 0, THIN_DATA, table + (at & (thin_cluster(thin) - 1)), skip,
+		thin->page);
+}

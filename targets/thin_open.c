@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: MIT
+/*
+ * thin's probe(): from a child's bytes to a map in memory, or to the plan of a new image where the
+ * child is blank. It writes nothing, so that `check` may ask it too.
+ */
+#include "thin.h"
+
+#include "child_io.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define READ_MAX (1u << 20)
+#define BLANK_BYTES (UINT64_C(1) << 20) /* that are looked at where an image is made */
+#define SECTOR 512u
+#define BLOCK_MAX 4096u
+#define NAME_MAX_SHOWN 200
+
+/* What is beyond the child's end reads as zeroes: an image may end within a cluster. */
+int thin_child_read(const struct node *node, uint64_t offset, void *memory, uint64_t length)
+{
+	struct node *child = node->children[THIN_DATA];
+	uint64_t block = child->limits.logical_block_size;
+	uint64_t end = thin_of(node)->present;
+	uint8_t *bytes = memory, *bounce;
+	int result = 0;
+
+	end = (end + block - 1) / block * block; /* the last block is filled up with zeroes */
+	memset(memory, 0, length);
+	bounce = calloc(1, READ_MAX + 2 * BLOCK_MAX);
+	if (!bounce)
+		return -ENOMEM;
+	while (length && offset < end && result == 0) {
+		uint64_t from = offset - offset % block, skip = offset - from;
+		uint64_t part = length < READ_MAX ? length : READ_MAX;
+		uint64_t whole = (skip + part + block - 1) / block * block;
+
+		if (whole > end - from)
+			whole = end - from;
+		result = child_read(child, from, bounce, (uint32_t)whole);
+		if (part > whole - skip)
+			part = whole - skip;
+		memcpy(bytes, bounce + skip, part);
+		bytes += part;
+		offset += part;
+		length -= part;
+	}
+	free(bounce);
+	return result;
+}
+
+static unsigned log_of(uint64_t power)
+{
+	return (unsigned)__builtin_ctzll(power);
+}
+
+static const char *base_name(const char *path)
+{
+	const char *slash = path, *at;
+
+	for (at = path; *at; at++)
+		if (*at == '/')
+			slash = at + 1;
+	return *slash ? slash : path;
+}
+
+/* The path at the bottom of the backing child, as the document says it. */
+static const char *backing_path(const struct node *node)
+{
+	const struct json *json = node->children[THIN_BACKING]->json;
+	const struct json *data;
+
+	while ((data = json_get(json, "data")))
+		json = data;
+	return json_get_string(json, "path", NULL);
+}
+
+/* The header's name is only compared: which file is opened, the document alone says. */
+static int check_backing(struct node *node, struct err *err)
+{
+	const struct qcow2_header *header = &thin_of(node)->header;
+	bool has_child = node->child_count > THIN_BACKING;
+	const char *path = has_child ? backing_path(node) : NULL;
+
+	if (*header->backing && !has_child)
+		return json_err(node->json, err,
+			"thin %s: its image stands on the backing file \"%.*s\"; name it as \"backing\"",
+			node->id, NAME_MAX_SHOWN, header->backing);
+	if (!*header->backing && has_child)
+		return json_err(node->json, err,
+			"thin %s: its image stands on no backing file, and the document gives it one",
+			node->id);
+	if (path && strcmp(base_name(path), base_name(header->backing)) != 0)
+		return json_err(node->children[THIN_BACKING]->json, err,
+			"thin %s: its image stands on the backing file \"%.*s\", and the document gives "
+			"it \"%.*s\"; see qemu-img rebase -u",
+			node->id, NAME_MAX_SHOWN, header->backing, NAME_MAX_SHOWN, path);
+	return 0;
+}
+
+/* Whether a backing child of something is, or stands above, this node. */
+static bool is_backing(const struct node *node)
+{
+	for (; node->parent; node = node->parent)
+		if (node->parent->type->roles && node->place == THIN_BACKING)
+			return true;
+	return false;
+}
+
+static int check_writable(struct node *node, struct err *err)
+{
+	struct thin *thin = thin_of(node);
+
+	if (!thin->can_write)
+		return 0;
+	if (thin->header.incompatible & QCOW2_CORRUPT)
+		return json_err(node->json, err,
+			"thin %s: its image is marked corrupt; see qemu-img check -r all, or serve it with "
+			"\"read_only\": true",
+			node->id);
+	if (thin->header.has_bitmaps)
+		return json_err(node->json, err,
+			"thin %s: its image holds dirty bitmaps, which writing here would make wrong; remove "
+			"them (qemu-img bitmap --remove), or serve it with \"read_only\": true",
+			node->id);
+	return 0;
+}
+
+/* Clusters that the image may grow to: all of the device mapped, with tables and counts. */
+static uint64_t clusters_bound(const struct node *node)
+{
+	const struct thin *thin = thin_of(node);
+	uint64_t cluster = thin_cluster(thin);
+	uint64_t there = node->children[THIN_DATA]->limits.size / cluster;
+	uint64_t present = thin_up(thin, thin->present) / cluster;
+	uint64_t guest = thin->table_count << thin->table_bits;
+	uint64_t bound = present + guest + thin->table_count;
+	uint64_t counted = qcow2_block_entries(&thin->header) *
+		(thin->header.refcount_table_clusters * cluster / 8);
+
+	bound += bound / qcow2_block_entries(&thin->header) + THIN_RESERVE_EXTRA;
+	if (bound > there) /* whole ones: what can be written */
+		bound = there;
+	return bound < counted ? bound : counted;
+}
+
+/* The geometry, and memory for all that the device can come to need. */
+int thin_allocate(struct node *node, struct err *err)
+{
+	struct thin *thin = thin_of(node);
+	const struct qcow2_header *header = &thin->header;
+	uint64_t cluster = qcow2_cluster_size(header), bytes, entries, pages;
+
+	thin->cluster_bits = header->cluster_bits;
+	thin->entry_bits = log_of(qcow2_entry_size(header));
+	thin->table_bits = thin->cluster_bits - thin->entry_bits;
+	thin->grain_bits = log_of(qcow2_grain_size(header));
+	thin->page = cluster < THIN_PAGE_MAX ? (uint32_t)cluster : THIN_PAGE_MAX;
+	thin->fill = cluster < THIN_FILL_MAX ? (uint32_t)cluster : THIN_FILL_MAX;
+	thin->table_count = qcow2_l1_needed(header, header->size);
+	thin->clusters = clusters_bound(node);
+	entries = qcow2_block_entries(header);
+	thin->block_count = (thin->clusters + entries - 1) / entries;
+	bytes = (thin->table_count + thin->block_count) * cluster;
+	if (bytes > THIN_MEMORY_MAX || thin_up(thin, thin->present) / cluster > THIN_MEMORY_MAX / 4)
+		return json_err(node->json, err,
+			"thin %s: its tables take %" PRIu64 " bytes of memory, over the limit of %" PRIu64
+			"; a larger cluster_size needs less",
+			node->id, bytes, THIN_MEMORY_MAX);
+	pages = bytes / thin->page + 64;
+	thin->l1 = calloc(1, header->l1_size * UINT64_C(8) + cluster);
+	thin->tables = calloc(1, thin->table_count * cluster + 1);
+	thin->table_hosts = calloc(thin->table_count + 1, sizeof(uint64_t));
+	thin->table_news = calloc(thin->table_count + 1, sizeof(uint64_t));
+	thin->refcount_table = calloc(1, header->refcount_table_clusters * cluster);
+	thin->blocks = calloc(1, thin->block_count * cluster + 1);
+	thin->stale = calloc(pages / 64 + 1, sizeof(uint64_t));
+	thin->marks = calloc(pages / 64 + 1, sizeof(uint64_t));
+	if (!thin->l1 || !thin->tables || !thin->table_hosts || !thin->table_news ||
+		!thin->refcount_table || !thin->blocks || !thin->stale || !thin->marks ||
+		thin_bits_make(&thin->reserve, thin->clusters) < 0 ||
+		thin_bits_make(&thin->picked, thin->clusters) < 0 ||
+		thin_bits_make(&thin->dropped, thin->clusters) < 0 ||
+		thin_bits_make(&thin->flushing, thin->clusters) < 0)
+		return json_err(node->json, err, "thin %s: out of memory for %" PRIu64 " bytes of tables",
+			node->id, bytes);
+	return 0;
+}
+
+static int read_image(struct node *node, const uint8_t *first, uint64_t length, struct err *err)
+{
+	struct thin *thin = thin_of(node);
+	uint32_t block = node->limits.logical_block_size;
+	char why[QCOW2_WHY];
+
+	if (qcow2_header_read(first, length, &thin->header, why) < 0)
+		return json_err(node->json, err, "thin %s: its image: %s", node->id, why);
+	if (qcow2_grain_size(&thin->header) < block)
+		return json_err(node->json, err,
+			"thin %s: its image maps pieces of %" PRIu64 " bytes, less than the logical block "
+			"size %" PRIu32 " of what is below",
+			node->id, qcow2_grain_size(&thin->header), block);
+	memcpy(thin->header_page, first, length < THIN_PAGE_MAX ? length : THIN_PAGE_MAX);
+	thin->is_dirty = thin->header.incompatible & QCOW2_DIRTY;
+	if (check_backing(node, err) < 0 || check_writable(node, err) < 0 ||
+		thin_allocate(node, err) < 0)
+		return -1;
+	if (thin_count(node, err) < 0)
+		return -1;
+	if (thin->can_write && (thin->has_compressed || thin->header.snapshot_count)) {
+		thin->less = calloc(thin->clusters + 1, sizeof(*thin->less));
+		if (!thin->less)
+			return json_err(node->json, err, "thin %s: out of memory", node->id);
+	}
+	return 0;
+}
+
+/*
+ * Nothing is there but, perhaps, what a making that broke off has left: each sector is zeroes, or
+ * what a new image has there.
+ */
+static bool is_blank(const struct node *node, const uint8_t *bytes, uint64_t length)
+{
+	uint64_t cluster = thin_cluster(thin_of(node)), at;
+	uint8_t *expected = calloc(1, cluster);
+	bool result = expected;
+
+	for (at = 0; at < length && result; at += SECTOR) {
+		uint64_t part = length - at < SECTOR ? length - at : SECTOR, i;
+
+		if (at % cluster == 0)
+			thin_make_cluster(node, at / cluster, expected);
+		for (i = 0; i < part && !bytes[at + i]; i++)
+			;
+		result = i == part || !memcmp(bytes + at, expected + at % cluster, part);
+	}
+	free(expected);
+	return result;
+}
+
+static int make_image(struct node *node, const uint8_t *first, uint64_t length, struct err *err)
+{
+	struct thin *thin = thin_of(node);
+
+	thin->is_blank = true;
+	if (thin_make(node, err) < 0)
+		return -1;
+	if (!is_blank(node, first, length))
+		return json_err(node->json, err,
+			"thin %s: what is below is neither blank nor a qcow2 image", node->id);
+	return 0;
+}
+
+int thin_probe(struct node *node, struct err *err)
+{
+	struct thin *thin = thin_of(node);
+	const struct limits *child = &node->children[THIN_DATA]->limits;
+	uint64_t length, cluster;
+	uint8_t *first;
+	int result;
+
+	thin_free(thin);
+	limits_join(node);
+	thin->present = child->is_growing || child->present ? child->present : child->size;
+	thin->can_write = !child->read_only && !is_backing(node);
+	length = thin->present < BLANK_BYTES ? thin->present : BLANK_BYTES;
+	first = calloc(1, BLANK_BYTES * 2); /* the largest cluster */
+	if (!first)
+		return json_err(node->json, err, "thin %s: out of memory", node->id);
+	result = thin_child_read(node, 0, first, length);
+	if (length < THIN_PAGE_MAX)
+		length = THIN_PAGE_MAX; /* zeroes */
+	cluster = qcow2_header_cluster(first, length);
+	if (result == 0 && cluster > length)
+		result = thin_child_read(node, 0, first, cluster);
+	if (result < 0)
+		json_err(node->json, err, "thin %s: reading its image: error %d", node->id, -result);
+	else if (length < 4 || !qcow2_read32(first))
+		result = make_image(node, first, length, err);
+	else
+		result = read_image(node, first, cluster > length ? cluster : BLANK_BYTES, err);
+	free(first);
+	return result;
+}
+
+void thin_free(struct thin *thin)
+{
+	free(thin->l1);
+	free(thin->tables);
+	free(thin->table_hosts);
+	free(thin->table_news);
+	free(thin->refcount_table);
+	free(thin->blocks);
+	free(thin->stale);
+	free(thin->marks);
+	free(thin->reserve.words);
+	free(thin->picked.words);
+	free(thin->dropped.words);
+	free(thin->flushing.words);
+	free(thin->less);
+	*thin = (struct thin){ .cursor = 0 };
+}

@@ -1,0 +1,350 @@
+// SPDX-License-Identifier: MIT
+/*
+ * thin's space: which host clusters are whose.
+ *
+ *   free      refcount 0
+ *   picked    its refcount 1 is on its way to the disk (SELF_RESERVE)
+ *   reserve   its refcount 1 is durable, and nothing names it
+ *   claimed   a part of the reserve, as a number: promised to requests that will take it
+ *   used      an entry in memory or on disk names it
+ *   dropped   its last entry has been cleared in memory; a power cut may bring that back
+ *   flushing  and a flush that began since is under way: then it is reserve again
+ *
+ * A crash at any point leaves clusters that are counted and not named: the next start counts and
+ * takes them as reserve. A clean stop counts the reserve down to 0.
+ */
+#include "thin.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+int thin_bits_make(struct thin_bits *bits, uint64_t count)
+{
+	*bits = (struct thin_bits){ .words = calloc(count / 64 + 1, sizeof(uint64_t)) };
+	return bits->words ? 0 : -1;
+}
+
+void thin_bits_put(struct thin_bits *bits, uint64_t bit)
+{
+	assert(!thin_bit(bits->words, bit));
+	thin_bit_set(bits->words, bit, true);
+	if (bits->count++ == 0) {
+		bits->low = bit;
+		bits->high = bit + 1;
+	}
+	if (bit < bits->low)
+		bits->low = bit;
+	if (bit >= bits->high)
+		bits->high = bit + 1;
+}
+
+bool thin_bits_take(struct thin_bits *bits, uint64_t bit)
+{
+	if (!thin_bit(bits->words, bit))
+		return false;
+	thin_bit_set(bits->words, bit, false);
+	bits->count--;
+	return true;
+}
+
+/* The lowest one is taken out; there is one. */
+static uint64_t bits_first(struct thin_bits *bits)
+{
+	assert(bits->count);
+	while (!thin_bit(bits->words, bits->low))
+		bits->low = bits->words[bits->low / 64] >> (bits->low % 64) ? bits->low + 1
+									     : (bits->low | 63) + 1;
+	thin_bits_take(bits, bits->low);
+	return bits->low++;
+}
+
+static void bits_move(struct thin_bits *to, struct thin_bits *from)
+{
+	while (from->count)
+		thin_bits_put(to, bits_first(from));
+}
+
+uint64_t thin_count_of(const struct thin *thin, uint64_t cluster)
+{
+	assert(cluster < thin->clusters);
+	return qcow2_refcount_read(&thin->header, thin->blocks, cluster);
+}
+
+/* Which page of all refcount blocks holds a cluster's count. */
+static uint64_t count_page(const struct thin *thin, uint64_t cluster)
+{
+	return (cluster << thin->header.refcount_order) / 8 / thin->page;
+}
+
+void thin_count_set(struct thin *thin, uint64_t cluster, uint64_t count)
+{
+	qcow2_refcount_write(&thin->header, thin->blocks, cluster, count);
+	thin_bit_set(thin->stale, count_page(thin, cluster), true);
+}
+
+bool thin_claim(struct thin *thin, struct thin_io *io, uint32_t count)
+{
+	if (thin->reserve.count - thin->claimed < count)
+		return false;
+	thin->claimed += count;
+	io->claim += count;
+	return true;
+}
+
+uint64_t thin_take(struct thin *thin, struct thin_io *io)
+{
+	assert(io->claim && thin->claimed);
+	io->claim--;
+	thin->claimed--;
+	return bits_first(&thin->reserve) << thin->cluster_bits;
+}
+
+void thin_give_back(struct thin *thin, uint64_t host)
+{
+	thin_bits_put(&thin->reserve, host >> thin->cluster_bits);
+}
+
+void thin_unclaim(struct thin *thin, struct thin_io *io)
+{
+	thin->claimed -= io->claim;
+	io->claim = 0;
+}
+
+static void drop_one(struct thin *thin, uint64_t cluster)
+{
+	if (thin_count_of(thin, cluster) == 1)
+		thin_bits_put(&thin->dropped, cluster);
+	else if (thin->less && thin->less[cluster] < UINT16_MAX)
+		thin->less[cluster]++;
+}
+
+static void undrop_one(struct thin *thin, uint64_t cluster)
+{
+	if (thin_count_of(thin, cluster) == 1)
+		(void)thin_bits_take(&thin->dropped, cluster);
+	else if (thin->less && thin->less[cluster])
+		thin->less[cluster]--;
+}
+
+/* Where more than one entry names a cluster, its count stays too high until the clean stop. */
+void thin_drop(struct thin *thin, const struct qcow2_entry *entry)
+{
+	uint64_t cluster = entry->host >> thin->cluster_bits;
+	uint64_t last = cluster;
+
+	if (!entry->host)
+		return;
+	if (entry->compressed)
+		last = (entry->host + entry->packed - 1) >> thin->cluster_bits;
+	for (; cluster <= last && cluster < thin->clusters; cluster++)
+		drop_one(thin, cluster);
+}
+
+/* What thin_drop() did: nothing of it has been captured yet. */
+void thin_undrop(struct thin *thin, const struct qcow2_entry *entry)
+{
+	uint64_t cluster = entry->host >> thin->cluster_bits;
+	uint64_t last = cluster;
+
+	if (!entry->host)
+		return;
+	if (entry->compressed)
+		last = (entry->host + entry->packed - 1) >> thin->cluster_bits;
+	for (; cluster <= last && cluster < thin->clusters; cluster++)
+		undrop_one(thin, cluster);
+}
+
+/* While a commit is writing entries, what it drops isn't gone yet: nothing is captured then. */
+void thin_flush(struct thin *thin, struct plan *plan, struct thin_io *io)
+{
+	io->seen = thin->committed;
+	io->captures = !thin->is_writing && !thin->is_flushing && thin->dropped.count;
+	if (io->captures) {
+		thin->is_flushing = true;
+		bits_move(&thin->flushing, &thin->dropped);
+	}
+	plan_add(plan, THIN_DATA, (struct request){ .kind = IO_FLUSH });
+}
+
+void thin_flushed(struct thin *thin, struct thin_io *io, int result)
+{
+	if (io->captures) {
+		bits_move(result < 0 ? &thin->dropped : &thin->reserve, &thin->flushing);
+		thin->is_flushing = io->captures = false;
+	}
+	if (result == 0 && io->seen > thin->flushed)
+		thin->flushed = io->seen;
+}
+
+static void write_count_page(struct thin *thin, struct plan *plan, uint64_t page, uint32_t skip)
+{
+	uint64_t at = page * thin->page;
+	uint64_t block = qcow2_read64(thin->refcount_table + (at >> thin->cluster_bits) * 8);
+
+	memcpy((uint8_t *)plan->scratch + skip, thin->blocks + at, thin->page);
+	plan_scratch(plan, IO_WRITE, 0, THIN_DATA, block + (at & (thin_cluster(thin) - 1)), skip,
+		thin->page);
+}
+
+/* The page is written by this round, or can be. */
+static bool take_page(struct thin_io *io, uint64_t page)
+{
+	unsigned i;
+
+	for (i = 0; i < io->page_count; i++)
+		if (io->pages[i] == page)
+			return true;
+	if (io->page_count == THIN_RESERVE_PAGES)
+		return false;
+	io->pages[io->page_count++] = page;
+	return true;
+}
+
+static bool has_block(const struct thin *thin, uint64_t cluster)
+{
+	return qcow2_read64(thin->refcount_table + cluster / qcow2_block_entries(&thin->header) * 8);
+}
+
+/* Picks free clusters. False: the cursor stands where a refcount block is to be made first. */
+static bool pick(struct thin *thin, struct thin_io *io, uint64_t wanted)
+{
+	uint64_t seen;
+
+	io->page_count = 0;
+	for (seen = 0; seen < thin->clusters && thin->picked.count < wanted; seen++) {
+		if (thin->cursor >= thin->clusters)
+			thin->cursor = 0;
+		if (!has_block(thin, thin->cursor))
+			return thin->picked.count > 0;
+		if (thin_count_of(thin, thin->cursor) == 0) {
+			if (!take_page(io, count_page(thin, thin->cursor)))
+				return true;
+			thin_count_set(thin, thin->cursor, 1);
+			thin_bits_put(&thin->picked, thin->cursor);
+		}
+		thin->cursor++;
+	}
+	thin->is_exhausted = thin->picked.count == 0;
+	return true;
+}
+
+/* A refcount block in the first of the clusters that it counts, itself among them. */
+static void make_block(struct thin *thin, struct plan *plan, struct thin_io *io)
+{
+	uint64_t entries = qcow2_block_entries(&thin->header);
+	uint64_t first = thin->cursor / entries * entries, host = first << thin->cluster_bits;
+	uint64_t at = thin->page;
+
+	io->at = first;
+	memset(thin->blocks + ((first / entries) << thin->cluster_bits), 0, thin_cluster(thin));
+	thin_count_set(thin, first, 1);
+	memset(plan->scratch, 0, thin->page + thin->fill);
+	memcpy(plan->scratch, thin->blocks + ((first / entries) << thin->cluster_bits), thin->page);
+	plan_scratch(plan, IO_WRITE, 0, THIN_DATA, host, 0, thin->page);
+	for (; at < thin_cluster(thin); at += thin->fill) {
+		uint64_t left = thin_cluster(thin) - at;
+
+		plan_scratch(plan, IO_WRITE, 0, THIN_DATA, host + at, thin->page,
+			(uint32_t)(left < thin->fill ? left : thin->fill));
+	}
+	plan_then(plan);
+	thin_flush(thin, plan, io);
+	plan_ask(plan);
+	io->step = STEP_BLOCK;
+}
+
+/* It is durable: the table may name it. */
+static void list_block(struct thin *thin, struct plan *plan, struct thin_io *io)
+{
+	uint64_t index = io->at / qcow2_block_entries(&thin->header);
+	uint64_t at = index * 8 / thin->page * thin->page;
+
+	qcow2_write64(thin->refcount_table + index * 8, io->at << thin->cluster_bits);
+	memcpy(plan->scratch, thin->refcount_table + at, thin->page);
+	plan_scratch(plan, IO_WRITE, 0, THIN_DATA, thin->header.refcount_table_offset + at, 0,
+		thin->page);
+	plan_then(plan);
+	thin_flush(thin, plan, io);
+	plan_ask(plan);
+	io->step = STEP_LISTED;
+}
+
+/* Clusters for the parent, or a round towards them. */
+static void reserve(struct thin *thin, struct plan *plan, struct thin_io *io, struct thin_io *parent)
+{
+	uint64_t missing;
+	unsigned i;
+
+	if (thin_claim(thin, parent, parent->wants)) {
+		plan_end(plan, 0);
+		return;
+	}
+	missing = parent->wants - (thin->reserve.count - thin->claimed);
+	if (thin->failed || thin->is_exhausted || io->round++ == THIN_RESERVE_ROUNDS) {
+		thin->no_space += !thin->failed;
+		plan_end(plan, thin->failed ? -EIO : -ENOSPC);
+		return;
+	}
+	if (!pick(thin, io, missing + THIN_RESERVE_EXTRA)) {
+		make_block(thin, plan, io);
+		return;
+	}
+	if (thin->is_exhausted) {
+		thin->no_space++;
+		plan_end(plan, -ENOSPC);
+		return;
+	}
+	for (i = 0; i < io->page_count; i++)
+		write_count_page(thin, plan, io->pages[i], i * thin->page);
+	plan_then(plan);
+	thin_flush(thin, plan, io);
+	plan_ask(plan);
+	io->step = STEP_PAGES;
+}
+
+void thin_reserve_map(struct node *node, struct plan *plan, struct thin_io *io, struct thin_io *parent)
+{
+	reserve(thin_of(node), plan, io, parent);
+}
+
+static void unpick(struct thin *thin)
+{
+	while (thin->picked.count)
+		thin_count_set(thin, bits_first(&thin->picked), 0);
+}
+
+/*
+ * A failed write may have reached the disk or not: then the counts there are too high, which does no
+ * harm. In memory the clusters are free again.
+ */
+void thin_reserve_resume(
+	struct node *node, struct plan *plan, struct thin_io *io, struct thin_io *parent)
+{
+	struct thin *thin = thin_of(node);
+	int result = thin_failure(plan);
+	unsigned i;
+
+	thin_flushed(thin, io, result);
+	if (result < 0) {
+		unpick(thin);
+		if (io->step == STEP_BLOCK || io->step == STEP_LISTED) {
+			thin_count_set(thin, io->at, 0);
+			qcow2_write64(thin->refcount_table +
+					io->at / qcow2_block_entries(&thin->header) * 8,
+				0);
+		}
+		plan_end(plan, result);
+		return;
+	}
+	if (io->step == STEP_BLOCK) {
+		list_block(thin, plan, io);
+		return;
+	}
+	if (io->step == STEP_PAGES) {
+		for (i = 0; i < io->page_count; i++)
+			thin_bit_set(thin->stale, io->pages[i], false);
+		bits_move(&thin->reserve, &thin->picked);
+	}
+	reserve(thin, plan, io, parent);
+}

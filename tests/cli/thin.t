@@ -1,0 +1,137 @@
+# shellcheck shell=sh source-path=SCRIPTDIR source=lib.sh
+# thin: images that qemu-img made are read and written, images of ours are what qemu-img says they are.
+. "$(dirname "$0")/lib.sh"
+
+size=$((3 << 20))
+
+quietly() { "$@" >out 2>&1 || fail "$*: $(cat out)"; }
+replay() { # DOCUMENT SCRIPT-LINE...
+	_tree=$1
+	shift
+	printf '%s\n' "$@" | ubd-compose replay "$_tree" - >out 2>err || fail "replay: $(cat out err)"
+}
+on() { # TYPE KEYS: a document with an image, which may have further keys
+	printf '{"format":1,"name":"t","root":{"type":"thin",%s"data":{"type":"file","path":"image"}}}\n' "${1-}"
+}
+plain() { echo '{"format":1,"name":"r","root":{"type":"file","path":"raw","label":false}}'; }
+judged() { quietly qemu-img check image; }
+
+# The same bytes and holes for all: random data, so that what is compressed differs from what is not.
+quietly qemu-img create -f raw base $size
+dd if=/dev/urandom of=base bs=1000 seek=100 count=300 conv=notrunc 2>/dev/null
+quietly qemu-io -f raw -c 'write -P 7 1M 70000' -c 'write -P 9 2M 5k' -c 'write -P 3 2900k 64k' base
+on >tree.json
+plain >raw.json
+
+# What a device may get in its life: small, large, across clusters, zeroes, discards. The last end at 2 MiB.
+life="write 512 512 1
+write 65024 1024 2
+write 1000448 200704 3
+write 2095104 4096 4 fua
+write 3000320 100352 5
+flush
+write 131072 65536 6
+read 512 512 1
+read 65024 1024 2
+read 131072 65536 6
+read 1000448 200704 3
+read 3000320 100352 5"
+
+for options in cluster_size=512 cluster_size=4096 cluster_size=65536 cluster_size=2M compat=0.10 refcount_bits=1 \
+	refcount_bits=2 refcount_bits=8 refcount_bits=64 extended_l2=on extended_l2=on,cluster_size=16384 lazy_refcounts=on \
+	compression_type=zstd extended_l2=on,cluster_size=2M preallocation=metadata; do
+	for packed in '' -c; do
+		# Unpacking 2 MiB takes more memory for each request than the default queue_depth leaves.
+		case $options$packed in *preallocation*-c | *2M*-c) continue ;; esac
+		cp base raw
+		# shellcheck disable=SC2086 # -c or nothing
+		quietly qemu-img convert $packed -f raw -O qcow2 -o $options base image
+		replay tree.json "save 0 524288 0" "save 524288 524288 1" "save 1048576 524288 2" "save 1572864 524288 3" \
+			"save 2097152 524288 4" "save 2621440 524288 5"
+		cat 0 1 2 3 4 5 >all
+		cmp -s all raw || fail "$options $packed: what is read differs from what qemu-img wrote"
+		judged
+		replay tree.json "$life"
+		replay raw.json "$life"
+		judged
+		quietly qemu-img compare -f qcow2 -F raw image raw
+	done
+done
+ok "images of qemu-img's are read and written as it would"
+
+rm -f image
+on '"size":"3MiB","cluster_size":"4KiB",' >new.json
+replay new.json "$life"
+judged
+quietly qemu-img create -f raw raw $size
+replay raw.json "$life"
+quietly qemu-img compare -f qcow2 -F raw image raw
+qemu-img info image | grep -q 'virtual size: 3 MiB' || fail "info: $(qemu-img info image)"
+qemu-img info image | grep -q 'cluster_size: 4096' || fail "info: $(qemu-img info image)"
+ok 'an image of ours is what it was asked for'
+before=$(qemu-img check image | sed -n 's/^Image end offset: //p')
+replay new.json 'discard 0 3145728' 'flush' 'write 2097152 262144 9' 'read 0 4096' 'read 2097152 262144 9'
+judged
+after=$(qemu-img check image | sed -n 's/^Image end offset: //p')
+[ "$after" -le $((before + 65536)) ] || fail "what was discarded isn't used again: $before, $after"
+ok 'what was discarded is used again'
+
+for format in raw qcow2; do
+	rm -f image over
+	quietly qemu-img convert -f raw -O $format base over
+	case $format in
+	raw) backing='{"type":"file","path":"over"}' ;;
+	qcow2) backing='{"type":"thin","data":{"type":"file","path":"over"}}' ;;
+	esac
+	on "\"size\":\"4MiB\",\"backing\":$backing," >backed.json
+	sum=$(cksum <over)
+	cp base raw
+	truncate -s 4M raw
+	replay backed.json "$life" 'discard 262144 65536' 'read 262144 65536'
+	replay raw.json "$life" 'zeroes 262144 65536'
+	judged
+	quietly qemu-img compare -f qcow2 -F raw image raw
+	expect "over $format: backing is never written" "$sum" "$(cksum <over)"
+	qemu-img info image | grep -q "backing file: over" || fail "info: $(qemu-img info image)"
+	qemu-img info image | grep -q "backing file format: $format" || fail "info: $(qemu-img info image)"
+done
+ok 'an image over backing reads what it was not given'
+
+rm -f image
+quietly qemu-img convert -f raw -O qcow2 base image
+quietly qemu-img snapshot -c before image
+replay tree.json "$life"
+cp base raw
+replay raw.json "$life"
+quietly qemu-img check -r leaks image
+judged
+quietly qemu-img compare -f qcow2 -F raw image raw
+quietly qemu-img convert -l before -O raw image then
+cmp -s then base || fail 'a snapshot has changed with the device'
+ok 'what a snapshot holds is left alone'
+
+refused() { # WHAT MESSAGE
+	echo 'read 0 512' | ubd-compose replay tree.json - >out 2>err && fail "$1: accepted"
+	expect "$1" "ubd-compose: $2" "$(head -n 1 err)"
+}
+place='(tree.json:1, /root)'
+quietly qemu-img create -f qcow2 image 1M
+printf '\2' | dd of=image bs=1 seek=35 conv=notrunc 2>/dev/null
+refused 'LUKS' "thin thin0: its image: it is encrypted (LUKS), which is not supported $place"
+quietly qemu-img create -f qcow2 -o data_file=elsewhere image 1M
+refused 'an external data file' "thin thin0: its image: its data is in an external data file (incompatible feature bit 2), which is not supported $place"
+quietly qemu-img create -f qcow2 -b base -F raw image
+refused 'a backing file that the document does not name' "thin thin0: its image stands on the backing file \"base\"; name it as \"backing\" $place"
+quietly qemu-img create -f qcow2 image 1M
+quietly qemu-img bitmap --add image b0
+refused 'bitmaps' "thin thin0: its image holds dirty bitmaps, which writing here would make wrong; remove them (qemu-img bitmap --remove), or serve it with \"read_only\": true $place"
+quietly qemu-img create -f qcow2 image 1M
+printf '\2' | dd of=image bs=1 seek=79 conv=notrunc 2>/dev/null
+refused 'a corrupt image' "thin thin0: its image is marked corrupt; see qemu-img check -r all, or serve it with \"read_only\": true $place"
+rm -f image
+quietly qemu-img create -f raw image 1M
+refused 'a blank file without a size' "thin thin0: what is below is blank; an image is made if the node has a \"size\" $place"
+on '"size":"3MiB",' >new.json
+printf x | dd of=image bs=1 seek=70000 conv=notrunc 2>/dev/null
+cp new.json tree.json
+refused 'other bytes' "thin thin0: what is below is neither blank nor a qcow2 image $place"
