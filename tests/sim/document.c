@@ -14,13 +14,19 @@ static const char *const fan_outs[] = { "auto", "linked", "gathered", "passthrou
 static void print_leaf(struct document *document, FILE *out, bool below_mirror)
 {
 	uint32_t size = 16384 + 8704 * random_below(2);
+	bool is_bare = document->is_bare;
+
+	document->is_bare = false;
+	size += document->room; /* an image's tables, and clusters that wait for a flush */
 
 	fprintf(out,
 		"{\"type\":\"file\",\"path\":\"" PATH_WORD "%02u\",\"size\":%u,\"direct\":false",
 		document->leaf_count, size);
-	document->is_raw[document->leaf_count] = !below_mirror && random_one_in(4);
+	document->is_raw[document->leaf_count] = !below_mirror && !is_bare && random_one_in(4);
 	if (document->is_raw[document->leaf_count])
 		fprintf(out, ",\"label\":false");
+	else if (is_bare)
+		fprintf(out, ",\"label\":true"); /* simulated files don't grow */
 	if (below_mirror && random_one_in(6))
 		fprintf(out, ",\"write_mostly\":true");
 	fprintf(out, "}");
@@ -56,7 +62,7 @@ static void print_node(struct document *document, FILE *out, unsigned depth, boo
 	} else if (kind < 8) {
 		fprintf(out, "{\"type\":\"stripe\",\"chunk_size\":%u", 4096u << random_below(2));
 		print_children(document, out, 1 + random_below(3), depth - 1, below_mirror);
-	} else if (kind == 8 && !below_mirror) {
+	} else if (kind == 8 && !below_mirror && !document->has_thin) {
 		fprintf(out, "{\"type\":\"linear\",\"children\":[{\"type\":\"zero\",\"size\":%u},",
 			512 + 512 * random_below(8));
 		print_leaf(document, out, below_mirror);
@@ -100,6 +106,24 @@ static void print_root(struct document *document, FILE *out, unsigned root)
 	}
 }
 
+/* An image, at the top: below a mirror or a stripe its map would hide sectors from the judges. */
+static void print_thin(struct document *document, FILE *out, unsigned depth)
+{
+	unsigned sectors = 8 + random_below(random_one_in(3) ? 200 : 48);
+	unsigned backing = random_below(3);
+
+	document->has_thin = document->is_bare = true;
+	document->room = (96u << 10) + sectors * 2 * SECTOR;
+	fprintf(out, "{\"type\":\"thin\",\"size\":%u,\"cluster_size\":%u,\"data\":", sectors * SECTOR,
+		512u << random_below(4));
+	print_node(document, out, depth, false);
+	if (!backing)
+		fprintf(out, ",\"backing\":{\"type\":\"zero\",\"size\":%u}",
+			(1 + random_below(64)) * SECTOR);
+	fprintf(out, "}");
+	document->is_bare = false;
+}
+
 void document_make(struct document *document)
 {
 	unsigned root = random_below(ROOTS);
@@ -118,7 +142,10 @@ void document_make(struct document *document)
 		"\"max_io_size\":\"%uKiB\",\"fan_out\":\"%s\",\"logical_block_size\":%u},\"root\":",
 		TAGS, 4u << random_below(4), fan_outs[random_below(4)],
 		block_sizes[random_below(blocks)]);
-	print_root(document, out, root);
+	if (random_one_in(3))
+		print_thin(document, out, random_below(3));
+	else
+		print_root(document, out, root);
 	fprintf(out, "}");
 	if (fclose(out) != 0)
 		sim_fail("out of memory");

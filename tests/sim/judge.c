@@ -17,7 +17,7 @@ bool judge_is_void(struct node *node, uint64_t offset)
 
 	if (!strcmp(node->type->name, "zero"))
 		return true;
-	if (node->leaf || node->type->redundant)
+	if (node->leaf || node->type->redundant || node->type->roles)
 		return false;
 	node->type->map(node, &request, &plan);
 	return judge_is_void(node->children[ops[0].child], ops[0].request.offset);

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 struct life life;
-static uint64_t life_faults;
 
 static void choose_faults(void)
 {
@@ -133,7 +132,7 @@ static void begin_life(void)
 	if (backend.has_lost && !life.is_guarded)
 		model_doubt(); /* files tell of a failed flush once: the next start can't know */
 	backend.has_lost = false;
-	life_faults = model_faults;
+	life.faults_before = model_faults;
 	life.may_pass = life.tree->device.fan_out != FAN_OUT_LINKED &&
 			life.tree->device.fan_out != FAN_OUT_GATHERED && random_below(3);
 	open_engine();
@@ -171,7 +170,7 @@ static void end_life(bool may_crash)
 		judge_labels();
 		sim_note("stop");
 		meddle_find_spares();
-		model_upheavals += life_faults != model_faults; /* read errors are forgotten */
+		model_upheavals += life.faults_before != model_faults; /* read errors are forgotten */
 		totals.stops++;
 		meddle_note_stop();
 		images_budget = random_one_in(6) ? 1 + random_below(60) : FOREVER;

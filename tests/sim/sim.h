@@ -85,6 +85,9 @@ struct document {
 	unsigned leaf_count;
 	uint32_t sizes[IMAGES_MAX];
 	bool is_raw[IMAGES_MAX]; /* without a label: its path is its identity */
+	bool has_thin;
+	bool is_bare; /* while it is made: the next leaf stands right below a thin */
+	uint32_t room; /* further bytes of each leaf */
 };
 void document_make(struct document *document);
 /* The document with the paths of labelled leaves of one size exchanged. The caller frees it. */
@@ -179,6 +182,7 @@ struct life {
 	struct document document;
 	unsigned sectors; /* of the device; 0: it has never been started */
 	bool is_formatted;
+	uint64_t faults_before; /* model_faults when this life began */
 	bool is_guarded; /* of each mirror a leg never fails: neither does any request */
 	bool was_stopped; /* cleanly */
 	bool may_pass; /* requests may be handed down */
