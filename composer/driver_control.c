@@ -2,13 +2,14 @@
 /* A driver's control node. It knows no command and no tree. */
 #include "driver_control.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <ubd_cmd.h>
 #include <unistd.h>
+
+#define RING_ENTRIES 8
 
 struct answer {
 	struct event event;
@@ -24,30 +25,101 @@ static void answered(struct event *event, int result)
 	answer->is_there = true;
 }
 
-int driver_control_command(struct driver_control *control, uint32_t code, uint32_t id, void *buffer,
-	uint16_t length, uint64_t data)
+static void ignored(struct event *event, int result)
 {
-	struct ubd_ctrl_cmd command = {
-		.dev_id = id,
-		.queue_id = UBD_NO_QUEUE,
-		.len = length,
-		.addr = (uintptr_t)buffer,
-		.data = { data },
+	(void)event;
+	(void)result;
+}
+
+static struct event nobody = { .end = ignored };
+
+/* Takes back what `event` belongs to. */
+static void cancel(struct uring *uring, const struct event *event)
+{
+	struct io_uring_sqe *sqe = uring_sqe(uring, &nobody, 1);
+
+	sqe->opcode = IORING_OP_ASYNC_CANCEL;
+	sqe->fd = -1;
+	sqe->addr = (uintptr_t)event;
+}
+
+/* Waits for the answer, as long as that may take. 0, -ETIME, or the ring's own -errno. */
+static int await(struct uring *uring, const struct answer *answer, unsigned limit_ms)
+{
+	struct __kernel_timespec limit = {
+		.tv_sec = limit_ms / 1000,
+		.tv_nsec = limit_ms % 1000 * 1000000LL,
 	};
-	struct answer answer = { .event.end = answered };
-	struct io_uring_sqe *sqe = uring_sqe(&control->uring, &answer.event, 1);
-	int result;
+	struct answer timeout = { .event.end = answered };
+	int result = 0;
+
+	if (limit_ms) {
+		struct io_uring_sqe *sqe = uring_sqe(uring, &timeout.event, 1);
+
+		sqe->opcode = IORING_OP_TIMEOUT;
+		sqe->fd = -1;
+		sqe->addr = (uintptr_t)&limit;
+		sqe->len = 1;
+	}
+	while (result == 0 && !answer->is_there && !timeout.is_there)
+		result = uring_run(uring);
+	if (limit_ms && !timeout.is_there) {
+		cancel(uring, &timeout.event);
+		while (result == 0 && !timeout.is_there)
+			result = uring_run(uring);
+	}
+	if (result < 0 || answer->is_there)
+		return result;
+	return -ETIME;
+}
+
+static void command_send(struct driver_control *control, struct event *event, uint32_t code,
+	struct ubd_ctrl_cmd command)
+{
+	struct io_uring_sqe *sqe = uring_sqe(&control->uring, event, 1);
 
 	sqe->opcode = IORING_OP_URING_CMD;
 	sqe->fd = control->fd;
 	sqe->cmd_op = code;
 	memcpy(sqe->cmd, &command, sizeof(command));
-	while (!answer.is_there) {
-		result = uring_run(&control->uring);
-		if (result < 0)
-			return result;
+}
+
+int driver_control_command_within(struct driver_control *control, uint32_t code, uint32_t id,
+	void *buffer, uint16_t length, uint64_t data, unsigned limit_ms)
+{
+	struct answer answer = { .event.end = answered };
+	void *own = length ? malloc(length) : NULL; /* the kernel's, should it be stuck */
+	int result;
+
+	if (control->is_stuck || (length && !own)) {
+		free(own);
+		return control->is_stuck ? -ETIME : -ENOMEM;
 	}
+	if (length)
+		memcpy(own, buffer, length);
+	command_send(control, &answer.event, code,
+		(struct ubd_ctrl_cmd){
+			.dev_id = id,
+			.queue_id = UBD_NO_QUEUE,
+			.len = length,
+			.addr = (uintptr_t)own,
+			.data = { data },
+		});
+	result = await(&control->uring, &answer, limit_ms);
+	control->is_stuck = result < 0;
+	if (control->is_stuck)
+		return result;
+	if (length)
+		memcpy(buffer, own, length);
+	free(own);
 	return answer.result;
+}
+
+int driver_control_command(struct driver_control *control, uint32_t code, uint32_t id, void *buffer,
+	uint16_t length, uint64_t data)
+{
+	return driver_control_command_within(
+		control, code, id, buffer, length, data, DRIVER_ANSWER_MS);
 }
 
 int driver_control_open(
@@ -60,7 +132,7 @@ int driver_control_open(
 	if (control->fd < 0)
 		return err_add(err, "%s: %s%s", path, strerror(errno),
 			errno == EACCES || errno == EPERM ? "; devices are made by root" : "");
-	if (uring_open(&control->uring, 4, 4, NULL, 0, err) < 0) {
+	if (uring_open(&control->uring, RING_ENTRIES, RING_ENTRIES, NULL, 0, err) < 0) {
 		driver_control_close(control);
 		return -1;
 	}
@@ -69,6 +141,8 @@ int driver_control_open(
 
 void driver_control_close(struct driver_control *control)
 {
+	if (control->is_stuck)
+		return; /* taking the ring apart could wait for ever */
 	uring_close(&control->uring);
 	if (control->fd >= 0)
 		(void)close(control->fd); /* nothing was written through it */

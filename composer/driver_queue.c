@@ -10,6 +10,8 @@
  */
 #include "driver_queue.h"
 
+#include "ublk_cmd.h"
+
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -17,6 +19,8 @@
 #include <sys/mman.h>
 #include <ubd_cmd.h>
 #include <unistd.h>
+
+#define POLL_NS 200000 /* how long somebody waits at least for a passed request's end */
 
 _Static_assert(sizeof(struct driver_descriptor) == sizeof(struct ubd_io_desc) &&
 		       offsetof(struct driver_descriptor, nr_sectors) ==
@@ -38,8 +42,12 @@ void driver_tag_send(struct driver_tag *tag, uint32_t code, int result)
 	command->q_id = queue->number;
 	command->tag = tag->number;
 	command->result = result;
-	command->addr = (uintptr_t)queue_buffer(
-		&queue->queue, tag->number, queue->tree->device.max_io_size);
+	command->addr = 0;
+	if (queue->type->lends_pages)
+		sqe->addr = UBLK_AUTO_BUF(tag->number, UBLK_AUTO_BUF_FALLBACK);
+	else
+		command->addr = (uintptr_t)queue_buffer(
+			&queue->queue, tag->number, queue->tree->device.max_io_size);
 }
 
 static void commit(void *context, unsigned tag, int result, bool linked)
@@ -48,6 +56,32 @@ static void commit(void *context, unsigned tag, int result, bool linked)
 
 	(void)linked; /* what makes it one is the flag on the SQE before it */
 	driver_tag_send(&queue->tags[tag], queue->type->commit, result);
+}
+
+static void poll_ended(struct event *event, int result)
+{
+	struct driver_queue *queue = container_of(event, struct driver_queue, poll);
+
+	(void)result; /* -ETIME */
+	queue->is_polling = false;
+	engine_poll(queue->queue.engine);
+}
+
+void driver_queue_poll(void *context)
+{
+	static const struct __kernel_timespec pause = { .tv_nsec = POLL_NS };
+	struct driver_queue *queue = context;
+	struct io_uring_sqe *sqe;
+
+	if (queue->is_polling)
+		return;
+	queue->is_polling = true;
+	queue->poll.end = poll_ended;
+	sqe = uring_sqe(&queue->queue.uring, &queue->poll, 1);
+	sqe->opcode = IORING_OP_TIMEOUT;
+	sqe->fd = -1;
+	sqe->addr = (uintptr_t)&pause;
+	sqe->len = 1;
 }
 
 static const enum io_kind kinds[] = {

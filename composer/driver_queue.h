@@ -25,6 +25,7 @@ struct driver_tag {
 struct driver_queue_type {
 	size_t size; /* of the type's own struct, which begins with a driver_queue */
 	uint32_t fetch, commit; /* the I/O commands' codes */
+	bool lends_pages; /* ublk: requests' pages in the ring's table, by tag; see ublk_cmd.h */
 	/*
 	 * In the queue's thread, before and after its ring is opened. prepare() may change the
 	 * configuration; open() maps what the driver shares besides the descriptors. 0, or -1 with
@@ -57,6 +58,8 @@ struct driver_queue {
 	bool is_running; /* the thread is to be joined */
 	bool is_ready; /* its tags are fetched */
 	sem_t ready;
+	struct event poll;
+	bool is_polling;
 	struct err err; /* the thread's until `ready` is posted */
 };
 
@@ -73,6 +76,9 @@ void driver_tag_send(struct driver_tag *tag, uint32_t code, int result);
 
 /* A fresh request of this tag waits in its descriptor. */
 void driver_tag_start(struct driver_queue *queue, unsigned tag);
+
+/* An engine_backend's poll(). */
+void driver_queue_poll(void *context);
 
 /* Starts the thread and waits until all tags are fetched. 0, or -1 with messages. */
 int driver_queue_start(struct driver_queue *queue, struct err *err);

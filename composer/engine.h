@@ -67,7 +67,8 @@ struct engine_backend {
 	/*
 	 * Hands the whole request down to the driver, which carries the sub-I/Os (a list by `next`,
 	 * each with its `merged` chain) out on the request's own pages and ends it when all have
-	 * succeeded; nothing is told of that but ended(). False: it can't, go on gathered. After a
+	 * succeeded; nothing is told of that but ended(), and that not either where `linked` says
+	 * that nobody needs to know. False: it can't, go on gathered. After a
 	 * failure the front-end calls engine_restart(). NULL: the driver has no such thing.
 	 *
 	 * Where there is pass(), a WRITE starts without its bytes. To be carried out here it is

@@ -16,9 +16,11 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Leaves that fail after a long time of trying are waited for; a kernel that is silent is not. */
+#define START_MS 60000
 #define OPEN_PAUSE_NS 10000000
 
-static const struct frontend_type *const types[] = { &frontend_ubd };
+static const struct frontend_type *const types[] = { &frontend_ubd, &frontend_ublk };
 
 #define TYPES (sizeof(types) / sizeof(*types))
 
@@ -32,22 +34,24 @@ const struct frontend_type *frontend_type_named(const char *driver)
 	return NULL;
 }
 
+const struct frontend_type *frontend_type_at(unsigned i)
+{
+	return i < TYPES ? types[i] : NULL;
+}
+
 /* NULL with a message. */
 static const struct frontend_type *type_choose(const struct tree *tree, struct err *err)
 {
 	unsigned i;
 
 	for (i = 0; i < TYPES; i++)
-		if (tree->device.driver == types[i]->driver)
+		if (tree->device.driver == types[i]->driver ||
+			(tree->device.driver == DRIVER_AUTO &&
+				access(types[i]->control_path, F_OK) == 0))
 			return types[i];
-	if (tree->device.driver == DRIVER_AUTO) {
-		for (i = 0; i < TYPES; i++)
-			if (access(types[i]->control_path, F_OK) == 0)
-				return types[i];
-		return types[0]; /* whose message says what to load */
-	}
-	json_err(json_get(json_get(tree->document, "device"), "driver"), err,
-		"driver \"%s\" is not there yet; \"ubd\" is", driver_name(tree->device.driver));
+	err_add(err,
+		"neither driver is loaded; try: modprobe ubd, or modprobe ublk_drv, which most "
+		"kernels from 6.0 on have");
 	return NULL;
 }
 
@@ -55,15 +59,18 @@ int frontend_check(const struct tree *tree, struct err *err)
 {
 	const struct frontend_type *type = type_choose(tree, err);
 	struct driver_control control;
+	int result = 0;
 
 	if (!type || type->check(tree, err) < 0 || type->control_open(&control, err) < 0)
 		return -1;
+	if (type->check_features)
+		result = type->check_features(tree, control.features, err);
 	driver_control_close(&control);
 	if (tree->device.recovery != RECOVERY_NONE && !type->adopt)
 		return json_err(json_get(json_get(tree->document, "device"), "recovery"), err,
 			"driver \"%s\" can't keep a disk without a daemon",
 			driver_name(type->driver));
-	return 0;
+	return result;
 }
 
 void frontend_added(struct frontend *frontend, uint32_t id)
@@ -151,6 +158,8 @@ static int device_make(struct frontend *frontend, struct err *err)
 {
 	const struct frontend_type *type = frontend->type;
 
+	if (!frontend->is_taken && starter_open(&frontend->starter, type, err) < 0)
+		return -1;
 	if (type->control_open(&frontend->control, err) < 0)
 		return -1;
 	if (frontend->is_taken)
@@ -175,6 +184,8 @@ int frontend_open(struct frontend **inout, struct tree *tree, bool trace, struct
 		*inout = frontend;
 		return 0;
 	}
+	if (frontend->control.is_stuck)
+		return FRONTEND_STUCK;
 	frontend_close(frontend);
 	return -1;
 }
@@ -198,7 +209,13 @@ int frontend_start(struct frontend *frontend, struct err *err)
 	for (i = 0; i < frontend->queue_count; i++) /* start() notices a queue that has ended */
 		(void)queue_call(&frontend->queues[i]->queue, begin, NULL);
 	result = frontend->is_taken ? frontend->type->resume(frontend)
-				    : frontend->type->start(frontend);
+				    : starter_run(&frontend->starter, frontend->id, START_MS);
+	starter_close(&frontend->starter);
+	if (result == -ETIME) {
+		err_add(err, "%s: the kernel has not started the disk within %d s; given up",
+			frontend->path, START_MS / 1000);
+		return FRONTEND_STUCK;
+	}
 	if (result < 0)
 		return err_add(err, "%s: the driver can't start the disk: %s", frontend->path,
 			strerror(-result));
@@ -291,9 +308,10 @@ void frontend_close(struct frontend *frontend)
 	if (frontend->char_fd >= 0)
 		(void)close(frontend->char_fd); /* no data of ours in it */
 	if (frontend->is_added)
-		(void)frontend->type->remove(&frontend->control, frontend->id);
+		(void)frontend->type->remove(&frontend->control, frontend->id, false);
 	if (frontend->ended_fd >= 0)
 		(void)close(frontend->ended_fd);
 	driver_control_close(&frontend->control);
+	starter_close(&frontend->starter);
 	free(frontend);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Front-ends: where requests come from. `ubd` is our driver, `ublk` the mainline one (not yet),
+ * Front-ends: where requests come from. `ubd` is our driver, `ublk` the mainline one,
  * `replay` a script (replay.h). The document's device.driver says which; "auto" takes what is
  * loaded, ubd first. What a kernel's driver has to give is frontend_type.h's.
  *
@@ -13,6 +13,12 @@
 #include "tree.h"
 
 struct frontend;
+
+/*
+ * With a message: the kernel doesn't answer, and may for ever not. What has been begun can't be
+ * undone: all that is left is to end the process, as if it were killed.
+ */
+#define FRONTEND_STUCK (-2)
 
 /*
  * Whether a driver is there for the tree's device, without making anything: for `check`, and for
@@ -32,7 +38,7 @@ int frontend_take(struct frontend **frontend, const char *driver, unsigned id, s
  * Makes the device, unless it was taken, and the queues that will serve it: all that can be refused
  * is refused here, such as a tree that is not what the device was made of. *frontend is NULL or what
  * frontend_take() gave. There is no disk yet, or it still waits. 0, or -1 with messages, and nothing
- * is left but what another daemon had left.
+ * is left but what another daemon had left. Or FRONTEND_STUCK.
  */
 int frontend_open(struct frontend **frontend, struct tree *tree, bool trace, struct err *err);
 
@@ -46,7 +52,8 @@ bool frontend_call(struct frontend *frontend, frontend_function *function, void 
 
 /*
  * Makes the disk, or lets it wait no longer: when this returns 0 it can be opened, and requests may
- * have come before. -1 with a message; then frontend_close() is next. From here on nodes are asked for work, too.
+ * have come before. -1 with a message; then frontend_close() is next. Or FRONTEND_STUCK. From here
+ * on nodes are asked for work, too.
  */
 int frontend_start(struct frontend *frontend, struct err *err);
 

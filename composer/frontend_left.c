@@ -5,6 +5,7 @@
  */
 #include "frontend_type.h"
 
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -57,7 +58,7 @@ static bool waiting(const char *driver, unsigned id, bool remove)
 	}
 	is_waiting = type->is_waiting(&control, id);
 	if (is_waiting && remove)
-		(void)type->remove(&control, id); /* what fails then is gone already */
+		(void)type->remove(&control, id, false); /* what fails then is gone already */
 	driver_control_close(&control);
 	return is_waiting;
 }
@@ -77,7 +78,7 @@ void frontend_remove_dead(const char *driver, unsigned id)
 	const struct frontend_type *type = frontend_type_named(driver);
 	struct err ignored = { 0 };
 	struct driver_control control;
-	int session;
+	int session, result = 0;
 
 	if (!type || type->control_open(&control, &ignored) < 0) {
 		err_finish(&ignored); /* no driver: then it has no device either */
@@ -87,9 +88,11 @@ void frontend_remove_dead(const char *driver, unsigned id)
 		/* while we have it nobody else can serve it */
 		session = frontend_session(type, id, false, FRONTEND_TRIES);
 		if (session >= 0 && type->is_dead(&control, id))
-			(void)type->remove(&control, id);
+			result = type->remove(&control, id, true);
 		if (session >= 0)
 			(void)close(session); /* no data of ours in it */
+		if (result == -EOPNOTSUPP)
+			(void)type->remove(&control, id, false);
 	}
 	driver_control_close(&control);
 }

@@ -5,7 +5,7 @@
  * frontend.c does what is the same for all, in this order: control_open, add, the char device, the
  * queues (driver_queue.h), start; back: stop, the queues' end, the char device, remove. Of a device
  * that was taken over: the char device, control_open, adopt, the queues, resume; back, without
- * removing it: hand_over, the queues' end, the char device. frontend_ubd.c is an example. Main thread only.
+ * removing it: hand_over, the queues' end, the char device. Main thread only.
  */
 #ifndef COMPOSER_FRONTEND_TYPE_H
 #define COMPOSER_FRONTEND_TYPE_H
@@ -13,11 +13,13 @@
 #include "driver_control.h"
 #include "driver_queue.h"
 #include "frontend.h"
+#include "frontend_start.h"
 
 struct frontend {
 	const struct frontend_type *type;
 	struct tree *tree;
 	struct driver_control control;
+	struct starter starter;
 	bool is_added; /* there is a device with this id, ours to remove */
 	bool is_taken; /* there is one that another daemon has left, not ours yet */
 	uint32_t id;
@@ -37,6 +39,8 @@ struct frontend_type {
 	const char *char_path, *disk_path; /* "/dev/ubdc%u" */
 	/* Whether the driver could serve the tree, as far as the document tells. -1: a message. */
 	int (*check)(const struct tree *tree, struct err *err);
+	/* The same, of a driver with these features. Optional. */
+	int (*check_features)(const struct tree *tree, uint64_t features, struct err *err);
 	/* The control node, by a driver that has what we need. 0, or -1 with a message. */
 	int (*control_open)(struct driver_control *control, struct err *err);
 	/*
@@ -44,10 +48,14 @@ struct frontend_type {
 	 * one. 0, or -1 with a message.
 	 */
 	int (*add)(struct frontend *frontend, struct err *err);
-	/* The control commands: 0 or more, or -errno. start() returns when there is a disk. */
-	int (*start)(struct frontend *frontend);
+	/*
+	 * The control commands: 0 or more, or -errno. start() returns when there is a disk; it is
+	 * called in another process (frontend_start.h) than `server`.
+	 */
+	int (*start)(struct driver_control *control, uint32_t id, pid_t server);
 	int (*stop)(struct driver_control *control, uint32_t id);
-	int (*remove)(struct driver_control *control, uint32_t id);
+	/* `is_open`: the caller has the char device open; -EOPNOTSUPP: then it can't be removed. */
+	int (*remove)(struct driver_control *control, uint32_t id, bool is_open);
 	/* Whether there is a device of that number that nobody serves, nor waits for anybody. */
 	bool (*is_dead)(struct driver_control *control, uint32_t id);
 
@@ -64,13 +72,15 @@ struct frontend_type {
 	bool (*is_waiting)(struct driver_control *control, uint32_t id);
 };
 
-extern const struct frontend_type frontend_ubd;
+extern const struct frontend_type frontend_ubd, frontend_ublk;
 
 /* From then on a failure removes the device. */
 void frontend_added(struct frontend *frontend, uint32_t id);
 
 /* frontend.c's, for frontend_left.c: a front-end without a device, or NULL with a message. */
 struct frontend *frontend_make(const struct frontend_type *type, struct err *err);
+/* All types, from 0; NULL after the last. */
+const struct frontend_type *frontend_type_at(unsigned i);
 /* NULL: there is no such driver. */
 const struct frontend_type *frontend_type_named(const char *driver);
 /*

@@ -185,20 +185,21 @@ static int ubd_hand_over(struct driver_control *control, uint32_t id)
 	return driver_control_command(control, UBD_CMD_HAND_OVER_DEV, id, NULL, 0, HAND_OVER_MS);
 }
 
-static int ubd_start(struct frontend *frontend)
+static int ubd_start(struct driver_control *control, uint32_t id, pid_t server)
 {
-	return driver_control_command(
-		&frontend->control, UBD_CMD_START_DEV, frontend->id, NULL, 0, (uint64_t)getpid());
+	return driver_control_command_within(
+		control, UBD_CMD_START_DEV, id, NULL, 0, (uint64_t)server, 0);
 }
 
 static int ubd_stop(struct driver_control *control, uint32_t id)
 {
-	return driver_control_command(control, UBD_CMD_STOP_DEV, id, NULL, 0, 0);
+	return driver_control_command_within(control, UBD_CMD_STOP_DEV, id, NULL, 0, 0, 0);
 }
 
-static int ubd_remove(struct driver_control *control, uint32_t id)
+static int ubd_remove(struct driver_control *control, uint32_t id, bool is_open)
 {
-	return driver_control_command(control, UBD_CMD_DEL_DEV, id, NULL, 0, 0);
+	(void)is_open;
+	return driver_control_command_within(control, UBD_CMD_DEL_DEV, id, NULL, 0, 0, 0);
 }
 
 static bool is_in_state(struct driver_control *control, uint32_t id, uint16_t state)

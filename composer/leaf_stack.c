@@ -6,6 +6,7 @@
  */
 #include "leaf_internal.h"
 
+#include "run_directory.h"
 #include "tree.h"
 
 #include <dirent.h>
@@ -22,7 +23,6 @@
 
 #define BELOW_MAX 64 /* identities per leaf; deeper stacks are looked at as far as that */
 #define PATH_TEXT 512
-#define OWN_DISK "ubdb" /* the driver's disks: ubdb0 */
 
 /* Bytes that a leaf can touch: of a disk, or of a file on a file system. */
 struct identity {
@@ -197,6 +197,15 @@ static void check_pair(const struct leaf *leaf, const struct stack *stack, const
 			leaf->path, other->path, other->node->id);
 }
 
+/* ubd serves nobody but us; ublk has other servers, whose disks are as good as any. */
+static bool is_own(const char *disk)
+{
+	unsigned id;
+
+	return !strncmp(disk, "ubdb", 4) ||
+	       (sscanf(disk, "ublkb%u", &id) == 1 && run_has_device("ublk", id));
+}
+
 static void check_own(const struct leaf *leaf, const struct stack *stack, struct err *err)
 {
 	char name[PATH_TEXT], on[PATH_TEXT + 16] = "";
@@ -205,7 +214,7 @@ static void check_own(const struct leaf *leaf, const struct stack *stack, struct
 	for (i = 0; i < stack->count; i++)
 		if (stack->identities[i].is_disk &&
 			sysfs_name(stack->identities[i].device, name, sizeof(name)) &&
-			!strncmp(name, OWN_DISK, strlen(OWN_DISK)))
+			is_own(name))
 			break;
 	if (i == stack->count)
 		return;

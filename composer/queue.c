@@ -14,8 +14,8 @@
 static int buffers_open(struct queue *queue, size_t length, struct err *err)
 {
 	size_t slack = length >= HUGE_PAGE ? HUGE_PAGE : 0;
-	char *memory = mmap(NULL, length + slack, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *memory = mmap(
+		NULL, length + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	char *begin;
 
 	if (memory == MAP_FAILED)
@@ -47,8 +47,8 @@ static int ring_open(struct queue *queue, const struct queue_config *config, str
 	fds[QUEUE_FILE_FRONTEND] = config->frontend_fd;
 	for (i = 0; i < leaves; i++)
 		fds[QUEUE_FILE_LEAVES + i] = config->tree->leaves[i]->fd;
-	result = uring_open(&queue->uring, config->depth * 2 + SQES_MIN, completions, fds,
-		leaves + 1, err);
+	result = uring_open(
+		&queue->uring, config->depth * 2 + SQES_MIN, completions, fds, leaves + 1, err);
 	free(fds);
 	return result;
 }
@@ -62,7 +62,7 @@ int queue_open(struct queue *queue, const struct queue_config *config, struct er
 		.context = queue,
 		.depth = config->depth,
 		.max_io = device->max_io_size,
-		.fan_out = device->fan_out,
+		.fan_out = config->lends_pages ? FAN_OUT_GATHERED : device->fan_out,
 		.trace = config->trace,
 	};
 	size_t length = (size_t)config->depth * device->max_io_size;
@@ -75,8 +75,8 @@ int queue_open(struct queue *queue, const struct queue_config *config, struct er
 		buffers_open(queue, length, err) < 0)
 		return -1;
 	/* Without registered buffers (RLIMIT_MEMLOCK) all works, with more work per sub-I/O. */
-	queue->is_registered = length <= FIXED_BUFFER_MAX &&
-		uring_register_buffer(&queue->uring, queue->buffers, length) == 0;
+	queue->is_registered = !config->lends_pages && length <= FIXED_BUFFER_MAX &&
+			       uring_register_buffer(&queue->uring, queue->buffers, length) == 0;
 	return 0;
 }
 

@@ -54,6 +54,11 @@ struct queue_config {
 	/* See engine.h; `submit`, `now` and `timer` are set by queue_open(), and the queue is their
 	 * context. */
 	struct engine_backend backend;
+	/*
+	 * The ring's table of registered buffers is the front-end's, and it wants to see each
+	 * commit: what it doesn't pass is gathered.
+	 */
+	bool lends_pages;
 };
 
 /*

@@ -291,7 +291,13 @@ int replay_run(struct tree *tree, FILE *script, const char *name, FILE *out, boo
 	struct err *err)
 {
 	struct replay *replay = calloc(1, sizeof(*replay));
-	struct queue_config config = { tree, DEPTH_MAX, -1, trace, { .commit = replay_commit } };
+	struct queue_config config = {
+		.tree = tree,
+		.depth = DEPTH_MAX,
+		.frontend_fd = -1,
+		.trace = trace,
+		.backend = { .commit = replay_commit },
+	};
 	enum fan_out fan_out = tree->device.fan_out;
 	char text[LINE_MAX_BYTES];
 	uint64_t line = 0;

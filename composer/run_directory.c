@@ -291,3 +291,18 @@ void run_list_free(char **names)
 		free(*name);
 	free(names);
 }
+
+bool run_has_device(const char *driver, unsigned id)
+{
+	struct err unreadable = { 0 };
+	char **names = run_list(&unreadable), **name;
+	struct run_device device;
+	bool found = false;
+
+	for (name = names; name && *name && !found; name++)
+		found = run_recorded(*name, &device) && device.id == id &&
+			!strcmp(device.driver, driver);
+	run_list_free(names);
+	err_finish(&unreadable); /* who may not read it has no device there */
+	return found;
+}

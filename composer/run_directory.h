@@ -47,6 +47,9 @@ struct run_device {
 /* The device that a dead daemon of that name has left. False: none. */
 bool run_recorded(const char *name, struct run_device *device);
 
+/* Whether that is recorded as the device of any name. */
+bool run_has_device(const char *driver, unsigned id);
+
 /*
  * Keeps the document as it was read, for the next daemon: the file's path and its text. 0, or -1
  * with a message. Only for who has the name.

@@ -190,11 +190,13 @@ void sub_io_submit(struct io *io)
 	io->fresh = NULL;
 	if (!sub)
 		return;
+	sub->linked = is_linkable(io, sub);
 	if (io_pass(io, sub))
 		return;
-	if (engine->config.fan_out != FAN_OUT_GATHERED && is_linkable(io, sub)) {
+	sub->linked = sub->linked && engine->config.fan_out != FAN_OUT_GATHERED;
+	if (sub->linked) {
 		sub_io_gather(sub);
-		sub->linked = io->linked = true;
+		io->linked = true;
 		engine_count(&engine->stats.linked, 1);
 		sub_io_send(engine, sub);
 		engine->config.backend->commit(engine->config.context, io->tag,

@@ -9,16 +9,15 @@
 
 static int control_features(struct driver_control *control, struct err *err)
 {
-	uint64_t features = 0;
-	int result = driver_control_command(
-		control, UBD_CMD_GET_FEATURES, DRIVER_NO_DEVICE, &features, sizeof(features), 0);
+	int result = driver_control_command(control, UBD_CMD_GET_FEATURES, DRIVER_NO_DEVICE,
+		&control->features, sizeof(control->features), 0);
 
 	if (result < 0)
 		return err_add(err, "%s: the driver doesn't tell its features: %s", CONTROL_PATH,
 			strerror(-result));
-	if ((features & FEATURES) != FEATURES)
+	if ((control->features & FEATURES) != FEATURES)
 		return err_add(err, "%s: the driver is too old: features 0x%llx, 0x%llx needed",
-			CONTROL_PATH, (unsigned long long)features,
+			CONTROL_PATH, (unsigned long long)control->features,
 			(unsigned long long)FEATURES);
 	return 0;
 }

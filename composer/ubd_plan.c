@@ -8,8 +8,6 @@
 
 #include <string.h>
 
-#define POLL_NS 200000 /* how long somebody waits at least for a passed request's end */
-
 /* One op as an entry, kept in order of the request's bytes, as the driver wants a READ's. */
 static bool entry_add(const struct ubd_queue *queue, struct ubd_plan_slot *slot, unsigned tag,
 	const struct sub_io *part)
@@ -57,30 +55,4 @@ bool ubd_plan_ended(void *context, unsigned tag)
 	const struct ubd_queue *queue = context;
 
 	return __atomic_load_n(&queue->slots[tag].ended, __ATOMIC_ACQUIRE) == queue->lives[tag];
-}
-
-static void poll_ended(struct event *event, int result)
-{
-	struct ubd_queue *queue = container_of(event, struct ubd_queue, poll);
-
-	(void)result; /* -ETIME */
-	queue->is_polling = false;
-	engine_poll(queue->queue.queue.engine);
-}
-
-void ubd_plan_poll(void *context)
-{
-	static const struct __kernel_timespec pause = { .tv_nsec = POLL_NS };
-	struct ubd_queue *queue = context;
-	struct io_uring_sqe *sqe;
-
-	if (queue->is_polling)
-		return;
-	queue->is_polling = true;
-	queue->poll.end = poll_ended;
-	sqe = uring_sqe(&queue->queue.queue.uring, &queue->poll, 1);
-	sqe->opcode = IORING_OP_TIMEOUT;
-	sqe->fd = -1;
-	sqe->addr = (uintptr_t)&pause;
-	sqe->len = 1;
 }

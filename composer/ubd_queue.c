@@ -144,7 +144,7 @@ static int plans_prepare(struct driver_queue *queue, struct queue_config *config
 		return err_add(&queue->err, "queue %u: out of memory", queue->number);
 	config->backend.pass = ubd_plan_pass;
 	config->backend.ended = ubd_plan_ended;
-	config->backend.poll = ubd_plan_poll;
+	config->backend.poll = driver_queue_poll;
 	return batch_prepare(queue, config);
 }
 

@@ -22,8 +22,6 @@ struct ubd_queue {
 	/* With plans only */
 	struct ubd_plan_slot *slots; /* by tag */
 	uint32_t *lives; /* by tag: of the last plan handed down */
-	struct event poll;
-	bool is_polling;
 };
 
 /* Without plans, and with. */
@@ -35,6 +33,5 @@ void ubd_queue_answer(struct ubd_queue *queue, unsigned tag, uint16_t kind, int 
 /* The backend's half that hands requests down as plans (ubd_plan.c); the context is a ubd_queue. */
 bool ubd_plan_pass(void *context, unsigned tag, const struct sub_io *subs);
 bool ubd_plan_ended(void *context, unsigned tag);
-void ubd_plan_poll(void *context);
 
 #endif

@@ -61,6 +61,11 @@ int uring_register_buffer(struct uring *uring, void *memory, size_t length)
 	return io_uring_register_buffers(&uring->ring, &area, 1);
 }
 
+int uring_register_places(struct uring *uring, unsigned count)
+{
+	return io_uring_register_buffers_sparse(&uring->ring, count);
+}
+
 int uring_submit(struct uring *uring)
 {
 	int result;

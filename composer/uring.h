@@ -33,6 +33,9 @@ void uring_close(struct uring *uring);
 /* Registers one memory area as fixed buffer 0. 0, or -errno: then go on without. */
 int uring_register_buffer(struct uring *uring, void *memory, size_t length);
 
+/* Makes an empty table of registered buffers, for the kernel to fill. 0, or -errno. */
+int uring_register_places(struct uring *uring, unsigned count);
+
 /*
  * The next SQE, its first 64 bytes zero but for user_data. If there is no room for `chain` SQEs in
  * a row, what is prepared is submitted first, so that a chain never straddles two submits. Never

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Requests handed down without a copy (ublk_cmd.h, AUTO_BUF_REG): the driver puts a request's own
+ * pages into our ring's table of buffers, at the tag's place, and a sub-I/O is a READ_FIXED or
+ * WRITE_FIXED on them. It knows no target.
+ *
+ * Where one sub-I/O is the whole request and nobody needs to know of its end, the commit is linked
+ * behind it: its success is never seen here. All others are counted. If anything fails or falls
+ * short, the request is begun again by the engine, on the tag's buffer: a WRITE's bytes are fetched
+ * by a read of the char device, a READ's are put back by a write (USER_COPY), and then committed.
+ */
+#include "leaf.h"
+#include "ublk_cmd.h"
+#include "ublk_queue.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <ubd_cmd.h>
+#include <unistd.h>
+
+#define RUNS_MAX 64 /* of a request's bytes; one in more pieces is copied */
+
+static uint64_t bytes_offset(const struct driver_queue *queue, unsigned tag)
+{
+	return UBLK_BYTES_OFFSET + ((uint64_t)queue->number << UBLK_BYTES_QUEUE_SHIFT) +
+	       ((uint64_t)tag << UBLK_BYTES_TAG_SHIFT);
+}
+
+static const struct driver_descriptor *descriptor_of(const struct driver_queue *queue, unsigned tag)
+{
+	return &queue->descriptors[tag];
+}
+
+static uint32_t request_length(const struct driver_queue *queue, unsigned tag)
+{
+	return descriptor_of(queue, tag)->nr_sectors << 9;
+}
+
+static bool is_kind(const struct driver_queue *queue, unsigned tag, uint8_t op)
+{
+	return (descriptor_of(queue, tag)->op_flags & 0xff) == op;
+}
+
+static char *buffer_of(const struct driver_queue *queue, unsigned tag)
+{
+	return queue_buffer(&queue->queue, tag, queue->tree->device.max_io_size);
+}
+
+/* A result from the engine, which has worked on the tag's buffer. */
+static void pass_commit(void *context, unsigned tag, int result, bool linked)
+{
+	struct driver_queue *queue = context;
+
+	(void)linked; /* a device of this kind links only what it passes */
+	if (result > 0 && is_kind(queue, tag, UBD_OP_READ) &&
+		pwrite(queue->char_fd, buffer_of(queue, tag), (size_t)result,
+			(off_t)bytes_offset(queue, tag)) != result)
+		result = -EIO;
+	driver_tag_send(&queue->tags[tag], queue->type->commit, result);
+}
+
+/* Asks for a WRITE's bytes; the engine begins it again when they are there. */
+static void pass_fetch(struct ublk_pass *pass)
+{
+	struct driver_queue *queue = &pass->queue->queue;
+	struct io_uring_sqe *sqe = uring_sqe(&queue->queue.uring, &pass->event, 1);
+
+	pass->is_fetching = true;
+	sqe->opcode = IORING_OP_READ;
+	sqe->fd = QUEUE_FILE_FRONTEND;
+	sqe->flags = IOSQE_FIXED_FILE;
+	sqe->addr = (uintptr_t)buffer_of(queue, pass->tag);
+	sqe->len = request_length(queue, pass->tag);
+	sqe->off = bytes_offset(queue, pass->tag);
+}
+
+static void pass_fetched(struct ublk_pass *pass, int result)
+{
+	struct driver_queue *queue = &pass->queue->queue;
+
+	pass->is_fetching = false;
+	if (result == (int)request_length(queue, pass->tag)) {
+		engine_restart(queue->queue.engine, pass->tag);
+		return;
+	}
+	pass->has_ended = true;
+	driver_tag_send(&queue->tags[pass->tag], queue->type->commit, -EIO);
+}
+
+/* A sub-I/O has ended, or a WRITE's bytes have come. */
+static void pass_event(struct event *event, int result)
+{
+	struct ublk_pass *pass = container_of(event, struct ublk_pass, event);
+	struct driver_queue *queue = &pass->queue->queue;
+
+	if (pass->is_fetching) {
+		pass_fetched(pass, result);
+		return;
+	}
+	if (result < 0)
+		pass->error = result;
+	else
+		pass->done += (uint64_t)result;
+	if (--pass->waiting > 0)
+		return;
+	if (!pass->is_linked && !pass->error && pass->done == pass->wanted) {
+		pass->has_ended = true;
+		driver_tag_send(&queue->tags[pass->tag], queue->type->commit,
+			(int)request_length(queue, pass->tag));
+	} else if (is_kind(queue, pass->tag, UBD_OP_WRITE)) {
+		pass_fetch(pass);
+	} else {
+		engine_restart(queue->queue.engine, pass->tag);
+	}
+}
+
+/* A part of the request that is in one piece there and on its leaf. */
+struct run {
+	struct leaf *leaf;
+	bool is_write;
+	unsigned flags;
+	uint32_t offset, length; /* of the request's bytes */
+	uint64_t leaf_offset;
+};
+
+static bool run_extend(struct run *run, uint32_t offset, const struct sub_io *part)
+{
+	if (run->offset + run->length != offset || run->leaf != part->leaf ||
+		run->leaf_offset + run->length != part->offset)
+		return false;
+	run->length += (uint32_t)part->vector.iov_len;
+	return true;
+}
+
+/* The request as runs; their number, or 0: it can't be passed. */
+static unsigned runs_list(
+	const struct driver_queue *queue, unsigned tag, const struct sub_io *subs, struct run *runs)
+{
+	const char *data = buffer_of(queue, tag);
+	const struct sub_io *sub, *part;
+	unsigned count = 0;
+
+	for (sub = subs; sub; sub = sub->next) {
+		struct run *run = NULL; /* of this sub-I/O */
+
+		if (sub->kind != IO_READ && sub->kind != IO_WRITE)
+			return 0;
+		for (part = sub; part; part = part->merged) {
+			uint32_t offset = (uint32_t)((const char *)part->vector.iov_base - data);
+
+			if (run && run_extend(run, offset, part))
+				continue;
+			if (count == RUNS_MAX)
+				return 0;
+			run = &runs[count++];
+			*run = (struct run){
+				.leaf = part->leaf,
+				.is_write = part->kind == IO_WRITE,
+				.flags = part->flags,
+				.offset = offset,
+				.length = (uint32_t)part->vector.iov_len,
+				.leaf_offset = part->offset,
+			};
+		}
+	}
+	return count;
+}
+
+static void run_send(struct ublk_pass *pass, const struct run *run)
+{
+	struct io_uring_sqe *sqe =
+		uring_sqe(&pass->queue->queue.queue.uring, &pass->event, pass->is_linked ? 2 : 1);
+
+	sqe->opcode = run->is_write ? IORING_OP_WRITE_FIXED : IORING_OP_READ_FIXED;
+	sqe->fd = (int)(QUEUE_FILE_LEAVES + run->leaf->place);
+	sqe->flags = IOSQE_FIXED_FILE;
+	if (pass->is_linked)
+		sqe->flags |= IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
+	sqe->addr = run->offset; /* pages of the kernel's begin at 0 */
+	sqe->len = run->length;
+	sqe->off = run->leaf_offset;
+	sqe->buf_index = pass->tag;
+	if (run->is_write && run->flags & IO_FUA)
+		sqe->rw_flags = RWF_DSYNC;
+	pass->wanted += run->length;
+	pass->waiting++;
+}
+
+static bool pass_start(void *context, unsigned tag, const struct sub_io *subs)
+{
+	struct ublk_queue *queue = context;
+	struct ublk_pass *pass = &queue->passes[tag];
+	struct run runs[RUNS_MAX];
+	unsigned i, count;
+
+	*pass = (struct ublk_pass){
+		.event.end = pass_event,
+		.queue = queue,
+		.tag = (uint16_t)tag,
+	};
+	if (!subs) {
+		pass_fetch(pass);
+		return true;
+	}
+	if (descriptor_of(&queue->queue, tag)->op_flags & UBLK_IO_F_NEED_REG_BUF)
+		return false; /* the driver could not put the pages into the table */
+	count = runs_list(&queue->queue, tag, subs, runs);
+	if (count == 0)
+		return false;
+	pass->is_linked = count == 1 && subs->linked;
+	for (i = 0; i < count; i++)
+		run_send(pass, &runs[i]);
+	if (pass->is_linked)
+		driver_tag_send(&queue->queue.tags[tag], queue->queue.type->commit,
+			(int)request_length(&queue->queue, tag));
+	return true;
+}
+
+static bool pass_ended(void *context, unsigned tag)
+{
+	const struct ublk_queue *queue = context;
+
+	return queue->passes[tag].has_ended;
+}
+
+static int pass_prepare(struct driver_queue *queue, struct queue_config *config)
+{
+	struct ublk_queue *ublk = (struct ublk_queue *)queue;
+
+	ublk->passes = calloc(queue->depth, sizeof(*ublk->passes));
+	if (!ublk->passes)
+		return err_add(&queue->err, "queue %u: out of memory", queue->number);
+	config->backend.commit = pass_commit;
+	config->backend.pass = pass_start;
+	config->backend.ended = pass_ended;
+	config->backend.poll = driver_queue_poll;
+	config->lends_pages = true;
+	return 0;
+}
+
+static int pass_open(struct driver_queue *queue)
+{
+	int result = uring_register_places(&queue->queue.uring, queue->depth);
+
+	if (result < 0)
+		return err_add(&queue->err, "queue %u: io_uring: a table of %u buffers: %s",
+			queue->number, queue->depth, strerror(-result));
+	return 0;
+}
+
+static void pass_close(struct driver_queue *queue)
+{
+	struct ublk_queue *ublk = (struct ublk_queue *)queue;
+
+	free(ublk->passes);
+	ublk->passes = NULL;
+}
+
+const struct driver_queue_type ublk_queue_type_pass = {
+	.size = sizeof(struct ublk_queue),
+	.fetch = UBLK_IO_FETCH_REQ,
+	.commit = UBLK_IO_COMMIT_AND_FETCH_REQ,
+	.lends_pages = true,
+	.prepare = pass_prepare,
+	.open = pass_open,
+	.close = pass_close,
+};
