@@ -11,6 +11,7 @@
 #include "device_name.h"
 #include "frontend.h"
 #include "holders.h"
+#include "orphan.h"
 #include "run_directory.h"
 
 #include <errno.h>
@@ -166,14 +167,26 @@ static int clean(const char *name, struct err *err)
 	return result;
 }
 
+enum { ORPHAN };
+
+static const struct command_option options[] = {
+	[ORPHAN] = { "orphan", 0, NULL,
+		"DEVICE is one that has neither a daemon nor a name any more." },
+	{ 0 },
+};
+
 static int delete_device(const struct arguments *arguments)
 {
 	struct err err = { 0 };
-	char *name = device_name_find(arguments->operands[0], &err);
+	char *name;
 	struct json *reply = NULL;
 	int reason = 0, result = -1;
 	pid_t pid;
 
+	if (arguments->options[ORPHAN])
+		return orphan_remove(arguments->operands[0], &err) < 0 ? command_fail(&err) :
+									   STATUS_DONE;
+	name = device_name_find(arguments->operands[0], &err);
 	if (name)
 		reply = control_ask(name, CONTROL_STATUS, &pid, &reason, &err);
 	if (reply) {
@@ -204,6 +217,7 @@ const struct command delete_command = {
 		   "makes the device again. Refuses while the disk is mounted, open or part of "
 		   "another device,\n"
 		   "and says by whom.\n",
+	.options = options,
 	.operands_min = 1,
 	.operands_max = 1,
 	.run = delete_device,

@@ -3,6 +3,7 @@
 #include "command.h"
 
 #include "device_name.h"
+#include "orphan.h"
 #include "status.h"
 
 #include <json-c/json_object.h>
@@ -35,6 +36,23 @@ static void add_json(struct json_object *list, const struct device_found *device
 	json_object_array_add(list, out);
 }
 
+static void add_orphans(struct json_object *list)
+{
+	struct orphan orphans[ORPHANS_MAX];
+	unsigned i, count = orphans_find(orphans);
+
+	for (i = 0; i < count; i++) {
+		struct json_object *out = json_object_new_object();
+
+		json_object_object_add(out, "name", NULL);
+		json_object_object_add(out, "state", json_object_new_string("orphan"));
+		json_object_object_add(out, "path", json_object_new_string(orphans[i].path));
+		json_object_object_add(out, "driver", json_object_new_string(orphans[i].driver));
+		json_object_object_add(out, "id", json_object_new_uint64(orphans[i].id));
+		json_object_array_add(list, out);
+	}
+}
+
 static int print_json(const struct device_found *devices, unsigned count, struct err *err)
 {
 	struct json_object *list = json_object_new_array();
@@ -43,6 +61,7 @@ static int print_json(const struct device_found *devices, unsigned count, struct
 
 	for (i = 0; i < count; i++)
 		add_json(list, &devices[i]);
+	add_orphans(list);
 	result = command_print_json(list, err);
 	json_object_put(list);
 	return result;
@@ -50,13 +69,16 @@ static int print_json(const struct device_found *devices, unsigned count, struct
 
 static void print_text(const struct device_found *devices, unsigned count)
 {
-	unsigned i;
+	struct orphan orphans[ORPHANS_MAX];
+	unsigned i, orphan_count = orphans_find(orphans);
 
-	if (count)
+	if (count + orphan_count)
 		status_print_list_head(stdout);
 	for (i = 0; i < count; i++)
 		status_print_list_line(
 			devices[i].name, devices[i].status, devices[i].state, stdout);
+	for (i = 0; i < orphan_count; i++)
+		status_print_orphan_line(orphans[i].path, orphans[i].driver, stdout);
 }
 
 static int list(const struct arguments *arguments)
@@ -87,7 +109,9 @@ const struct command list_command = {
 		"running;\n"
 		"degraded (a leg is left out); silent (its daemon doesn't answer); dead (its "
 		"daemon was\n"
-		"killed: `" PROGRAM " delete` tidies up, `" PROGRAM " create` serves it again).\n",
+		"killed: `" PROGRAM " delete` tidies up, `" PROGRAM " create` serves it again);\n"
+		"orphan (of a killed daemon whose name is gone: `" PROGRAM " delete --orphan` "
+		"removes it).\n",
 	.options = options,
 	.run = list,
 };

@@ -203,6 +203,51 @@ static int prepare(struct daemon *daemon, const struct daemon_config *config, st
 	return 0;
 }
 
+/*
+ * What is left of us is as if we had been killed: the next create or delete of the name removes the
+ * device, and the leaves are as after any unclean stop.
+ */
+static _Noreturn void die_stuck(struct daemon *daemon, const struct daemon_config *config,
+	bool is_started, struct err *err)
+{
+	config->stuck(config->context, err);
+	if (!is_started)
+		lifetime_undo(daemon->tree, false);
+	_exit(EXIT_FAILURE);
+}
+
+/* Device and control socket. 0, or -1 with messages. */
+static int device_open(
+	struct daemon *daemon, const struct daemon_config *config, struct err *err)
+{
+	struct tree *tree = daemon->tree;
+	int result = frontend_open(
+		&daemon->frontend, tree, debug_mask & (DEBUG_REQUEST | DEBUG_OP), err);
+
+	if (result == FRONTEND_STUCK)
+		die_stuck(daemon, config, false, err);
+	if (result < 0 ||
+		run_record(tree->name, frontend_driver(daemon->frontend),
+			frontend_id(daemon->frontend), err) < 0 ||
+		keep_document(tree, err) < 0)
+		return -1;
+	return control_open(&daemon->control, dup(daemon->listener), answer, daemon, err);
+}
+
+/* The disk. 0, or -1 with messages. */
+static int device_start(
+	struct daemon *daemon, const struct daemon_config *config, struct err *err)
+{
+	int result;
+
+	if (lifetime_start(daemon->tree, err) < 0)
+		return -1;
+	result = frontend_start(daemon->frontend, err);
+	if (result == FRONTEND_STUCK)
+		die_stuck(daemon, config, true, err);
+	return result;
+}
+
 /* 0, or -1 with messages and nothing left but what daemon_stop() undoes. */
 static int daemon_start(struct daemon *daemon, const struct daemon_config *config, struct err *err,
 	struct err *notes)
@@ -231,16 +276,11 @@ static int daemon_start(struct daemon *daemon, const struct daemon_config *confi
 	}
 	tell_known(daemon);
 	process_drop_capabilities(notes);
-	if (frontend_open(&daemon->frontend, tree, debug_mask & (DEBUG_REQUEST | DEBUG_OP), err) <
-			0 ||
-		run_record(tree->name, frontend_driver(daemon->frontend),
-			frontend_id(daemon->frontend), err) < 0 ||
-		keep_document(tree, err) < 0 ||
-		control_open(&daemon->control, dup(daemon->listener), answer, daemon, err) < 0)
+	if (device_open(daemon, config, err) < 0)
 		goto undo;
 	process_protect();
 	started = true;
-	if (lifetime_start(tree, err) < 0 || frontend_start(daemon->frontend, err) < 0)
+	if (device_start(daemon, config, err) < 0)
 		goto undo;
 	(void)clock_gettime(CLOCK_MONOTONIC, &daemon->started); /* can't fail with this clock */
 	notice_raise(NULL, config->recover ? "recovered" : "created", "id",

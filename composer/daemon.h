@@ -23,6 +23,11 @@ struct daemon_config {
 	 * the device is stopped again, unless it was recovered, as its users are others.
 	 */
 	int (*ready)(void *context, const char *path, struct err *notes);
+	/*
+	 * The kernel doesn't answer: says so to who waits, since the process ends right after, and
+	 * its end may take as long as the kernel does.
+	 */
+	void (*stuck)(void *context, struct err *err);
 	void *context;
 };
 

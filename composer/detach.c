@@ -7,14 +7,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define REPORT_MAX (1024 * 1024)
+#define END_MS 10000
 
 static void standard_to_null(int fd)
 {
@@ -119,6 +122,22 @@ static void died(int pid, struct err *err)
 			WEXITSTATUS(status));
 }
 
+/*
+ * So that nothing of it is left when we say so. False: it is still there. What has been undone is
+ * gone at once; only one that the kernel doesn't answer stays, and nobody must wait for that.
+ */
+static bool wait_end(int pid)
+{
+	struct pollfd process = { .fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN };
+	bool has_ended = process.fd < 0 || poll(&process, 1, END_MS) != 0;
+
+	if (process.fd >= 0)
+		close(process.fd);
+	if (has_ended)
+		(void)waitpid(pid, NULL, 0);
+	return has_ended;
+}
+
 int detach_wait(int report, int pid, char **result, struct err *err, struct err *notes)
 {
 	char *all = read_all(report), *rest = all, *line;
@@ -139,7 +158,7 @@ int detach_wait(int report, int pid, char **result, struct err *err, struct err 
 		if (*line)
 			err_add(success ? notes : err, "%s", line);
 	free(all);
-	if (!success)
-		(void)waitpid(pid, NULL, 0); /* so that nothing of it is left when we say so */
+	if (!success && !wait_end(pid))
+		err_add(err, "its daemon (pid %d) waits for the kernel and ends when that answers", pid);
 	return success ? 0 : -1;
 }

@@ -24,11 +24,25 @@ static int ready_detached(void *context, const char *path, struct err *notes)
 	return detach_report(*report, true, path, notes->text, debug_mask == 0);
 }
 
+static void stuck_here(void *context, struct err *err)
+{
+	(void)context;
+	(void)command_fail(err); /* the daemon ends by itself */
+}
+
+static void stuck_detached(void *context, struct err *err)
+{
+	const int *report = context;
+
+	(void)detach_report(*report, false, "", err->text, false); /* nobody else to tell */
+}
+
 static int run_foreground(struct tree *tree, struct daemon_config *config)
 {
 	struct err err = { 0 };
 
 	config->ready = ready_here;
+	config->stuck = stuck_here;
 	if (daemon_run(tree, config, &err) == 0)
 		return STATUS_DONE;
 	return command_fail(&err);
@@ -42,6 +56,7 @@ static int run_detached(struct tree *tree, struct daemon_config *config, int rep
 
 	config->detached = true;
 	config->ready = ready_detached;
+	config->stuck = stuck_detached;
 	config->context = &report;
 	result = daemon_run(tree, config, &err);
 	if (err.count)

@@ -38,6 +38,7 @@ void status_print(const struct json *status, FILE *out);
 
 /* A line for each: NAME PATH SIZE DRIVER STATE. */
 void status_print_list_head(FILE *out);
+void status_print_orphan_line(const char *path, const char *driver, FILE *out);
 void status_print_list_line(
 	const char *name, const struct json *status, const char *state, FILE *out);
 

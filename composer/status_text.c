@@ -266,6 +266,11 @@ void status_print_list_line(
 		status ? json_get_string(status, "driver", "?") : "-", state);
 }
 
+void status_print_orphan_line(const char *path, const char *driver, FILE *out)
+{
+	fprintf(out, LIST_FORMAT, "-", path, "-", driver, "orphan");
+}
+
 static void print_value(const struct json *value, unsigned depth, FILE *out)
 {
 	bool is_object = json_kind(value) == JSON_OBJECT;
