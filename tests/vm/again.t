@@ -2,9 +2,10 @@
 # When `delete` returns, the legs are free: the same tree can be created again at once.
 # On one processor, counting instructions, as there the kernel comes to its clean-up late.
 # vm: -k all -i -t 90
+# drivers: ubd ublk
 . ./guest.sh
 
-modprobe ubd
+load_driver
 modprobe brd rd_nr=2 rd_size=16384
 cat >tree.json <<'EOF'
 { "format": 1, "name": "again",
@@ -19,5 +20,5 @@ for round in 1 2 3 4 5; do
 	[ ! -e "$device" ] || fail "$device is still there, round $round"
 done
 ok "created, written and deleted five times"
-expect_status "the driver can be unloaded at once" 0 rmmod ubd
+expect_status "the driver can be unloaded at once" 0 unload_driver
 no_hung_tasks "nothing hangs"

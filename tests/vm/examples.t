@@ -1,11 +1,12 @@
 # shellcheck shell=sh source-path=SCRIPTDIR source=guest.sh
 # vm: -k all -d 2500M -m 1280 -t 240 -f examples
+# drivers: ubd ublk
 # Every example becomes a device, twice: made, and found again by its labels. Its daemon's memory stays in bounds.
 . ./guest.sh
 
 SLACK_KIB=8192 # beside the buffers
 
-modprobe ubd
+load_driver
 mkfs.ext4 -q /dev/vda
 mkdir /legs
 mount /dev/vda /legs
@@ -69,5 +70,5 @@ for document in examples/*.json; do
 	ok "$example"
 	rm -r "/legs/${example:?}"
 done
-rmmod ubd
+unload_driver
 no_hung_tasks 'at the end'

@@ -9,6 +9,14 @@ set -eu
 patience=1
 [ ! -e /sys/kernel/debug/kmemleak ] || patience=6
 
+# The driver under test, and what it calls things: ubdb0, /dev/ubd-control.
+DRIVER=${DRIVER:-ubd}
+disk0=${DRIVER}b0 control_node=/dev/$DRIVER-control
+load_driver() { case $DRIVER in ublk) modprobe ublk_drv ;; *) modprobe "$DRIVER" ;; esac; }
+unload_driver() { case $DRIVER in ublk) rmmod ublk_drv ;; *) rmmod "$DRIVER" ;; esac; }
+# What there is of the driver in /dev, on one line.
+driver_nodes() { echo "/dev/$DRIVER"*; }
+
 # Says what has been seen to be right.
 ok() { echo "ok - $*"; }
 

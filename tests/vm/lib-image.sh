@@ -126,7 +126,7 @@ base_image() {
 # Our module for a kernel, built where its sources have changed; prints the directory that holds it.
 module_build() {
 	local kernel=$1 release=$2 out=$build/kmod-$2 sources
-	[ -e "$root/kmod/Makefile" ] || return 0
+	[ -e "$root/kmod/Makefile" ] && [ -e "$kernel/headers" ] || return 0
 	mkdir -p "$build"
 	exec 8>"$out.lock"
 	flock 8

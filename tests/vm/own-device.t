@@ -1,5 +1,6 @@
 # shellcheck shell=sh
 # vm: -k all -d 64M -t 120
+# drivers: ubd ublk
 # Our own device, or what is on it, is no leaf; and a tree whose device is live is left alone.
 . ./guest.sh
 
@@ -18,7 +19,7 @@ refused() {
 	ok "$_what"
 }
 
-modprobe ubd
+load_driver
 tree below block /dev/vda
 device=$(ubd-compose create below.json)
 tree above block "$device"

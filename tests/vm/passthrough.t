@@ -1,5 +1,6 @@
 # shellcheck shell=sh
 # vm: -k all -d 96M -d 96M -m 1280 -t 200
+# drivers: ubd ublk
 # Fan-out in the driver: what is read is what was written, failures come back to the engine, and nothing hangs.
 . ./guest.sh
 
@@ -23,8 +24,20 @@ verify() {
 	ok "$1"
 }
 
-modprobe ubd
+load_driver
 modprobe brd rd_nr=3 rd_size=65536 max_part=0
+
+# A ublk that can't is refused by name, before a leaf is touched.
+if [ "$DRIVER" = ublk ] && case $(uname -r) in 6.?.* | 6.1[0-5].*) true ;; *) false ;; esac; then
+	tree stripe true /dev/ram0 /dev/ram1 /dev/ram2
+	refuses 'a driver without it' ubd-compose create tree.json 2>err
+	grep -q '^ubd-compose: fan_out "passthrough" needs Linux 6.16 or later with driver "ublk": .* (tree.json:[0-9]*, /device/fan_out)$' err ||
+		fail "it says: $(cat err)"
+	expect 'in one sentence' 1 "$(wc -l <err)"
+	expect 'nothing is left' "$control_node" "$(driver_nodes)"
+	expect 'the leaf is blank' '' "$(head -c 8192 /dev/ram0 | tr -d '\0')"
+	exit 0
+fi
 
 tree stripe false /dev/ram0 /dev/ram1 /dev/ram2
 device=$(ubd-compose create tree.json)
@@ -79,4 +92,4 @@ ubd-compose delete vol0 2>/dev/null || true
 ok 'the daemon is killed with plans under way: I/O ends, the disk goes'
 within 'the driver lets go of the legs' 10 dmsetup remove late
 no_hung_tasks 'after the kill'
-within 'the module unloads' 10 rmmod ubd
+within 'the module unloads' 10 unload_driver

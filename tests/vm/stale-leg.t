@@ -1,9 +1,10 @@
 # shellcheck shell=sh
 # vm: -k all -d 64M -d 64M -t 120
+# drivers: ubd ublk
 # A mirror's leg dies under writes, and then the daemon too: the next create knows which leg missed them.
 . ./guest.sh
 
-modprobe ubd
+load_driver
 sectors=$(blockdev --getsz /dev/vdb)
 echo "0 $sectors linear /dev/vdb 0" | dmsetup create leg
 cat >m.json <<'EOT'

@@ -1,8 +1,9 @@
 # vm: -k all -d 64M
+# drivers: ubd ublk
 # `delete` refuses a device in use, whoever uses it, and names the holder; then the device still works.
 . ./guest.sh
 
-modprobe ubd
+load_driver
 modprobe loop
 cat >tree.json <<'END'
 { "format": 1, "name": "vol0", "root": { "id": "d0", "type": "block", "path": "/dev/vda" } }
@@ -47,7 +48,7 @@ dmsetup remove thing
 loop=$(losetup --find --show "$disk")
 refused 'under a loop device' "$disk is used by ${loop#/dev/}"
 losetup -d "$loop"
-within 'the loop device lets go' 5 sh -c "! grep -q ubdb /sys/block/${loop#/dev/}/loop/backing_file 2>/dev/null"
+within 'the loop device lets go' 5 sh -c "! grep -q ${disk0%0} /sys/block/${loop#/dev/}/loop/backing_file 2>/dev/null"
 
 # shellcheck disable=SC2217 # it only has it open
 sleep 100 <"$disk" &

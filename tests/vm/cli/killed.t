@@ -1,8 +1,9 @@
 # vm: -k all -d 64M
+# drivers: ubd ublk
 # A daemon that was killed: listed as dead, tidied up by delete, replaced by create; what was written stays.
 . ./guest.sh
 
-modprobe ubd
+load_driver
 cat >tree.json <<'END'
 { "format": 1, "name": "vol0", "root": { "id": "d0", "type": "block", "path": "/dev/vda" } }
 END
@@ -10,22 +11,22 @@ pid_of() { ubd-compose status --json vol0 | sed -n 's/^  "pid": \([0-9]*\),$/\1/
 
 ubd-compose create tree.json >/dev/null 2>&1
 dd if=/dev/urandom of=data bs=1M count=4 2>/dev/null
-dd if=data of=/dev/ubdb0 bs=1M oflag=direct 2>/dev/null
+dd if=data of="/dev/$disk0" bs=1M oflag=direct 2>/dev/null
 kill -9 "$(pid_of)"
-within 'the disk goes' 10 sh -c '! test -e /sys/block/ubdb0'
+within 'the disk goes' 10 sh -c "! test -e /sys/block/$disk0"
 expect 'the list says so' 1 "$(ubd-compose list | grep -c '^vol0 .* dead$')"
 expect 'so does its JSON' 1 "$(ubd-compose list --json | grep -c '"state": "dead"')"
 expect 'status says so' 'ubd-compose: vol0: its daemon is dead' "$(ubd-compose status vol0 2>&1)"
 expect 'delete tidies up' 'ubd-compose: vol0: its daemon had died; removed what it left' "$(ubd-compose delete vol0 2>&1)"
-expect 'nothing is left' '/dev/ubd-control' "$(echo /dev/ubd*)"
+expect 'nothing is left' "$control_node" "$(driver_nodes)"
 expect 'nothing is listed' '' "$(ubd-compose list)"
 
 for round in 1 2 3; do
-	expect "create $round takes the number again" /dev/ubdb0 "$(ubd-compose create tree.json 2>/dev/null)"
-	cmp -n 4194304 data /dev/ubdb0 || fail 'acknowledged data is lost'
+	expect "create $round takes the number again" "/dev/$disk0" "$(ubd-compose create tree.json 2>/dev/null)"
+	cmp -n 4194304 data "/dev/$disk0" || fail 'acknowledged data is lost'
 	kill -9 "$(pid_of)"
 done
-expect 'create after a kill takes the number again' /dev/ubdb0 "$(ubd-compose create tree.json 2>/dev/null)"
+expect 'create after a kill takes the number again' "/dev/$disk0" "$(ubd-compose create tree.json 2>/dev/null)"
 ubd-compose delete vol0
 
 # A daemon that is stopped answers nobody, but nobody waits for ever.

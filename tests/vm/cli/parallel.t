@@ -1,8 +1,9 @@
 # vm: -k all -d 64M -m 1536 -t 180
+# drivers: ubd ublk
 # Many at once: of several creates of one name, or on the same leaves, one wins; many devices come and go side by side.
 . ./guest.sh
 
-modprobe ubd
+load_driver
 device() {
 	cat <<END
 { "format": 1, "name": "$1", "device": { "queue_depth": 16, "max_io_size": "64KiB" },
@@ -45,11 +46,11 @@ come_and_go() {
 	done
 }
 expect 'five come and go three times each' 5 "$(winners come_and_go)" || cat err.*
-expect 'nothing is left' '/dev/ubd-control' "$(echo /dev/ubd*)"
+expect 'nothing is left' "$control_node" "$(driver_nodes)"
 expect 'the run directory is empty' '' "$(ls -A /run/ubd-compose)"
 
 sed 's/16,/4096,/; s/64KiB/4MiB/' many.1 >huge.json
 expect 'what memory is not there for is refused' 1 \
 	"$(ubd-compose create huge.json 2>&1 | grep -cE '^ubd-compose: the buffers need 16384 MiB of memory, [0-9]+ MiB are available')"
-rmmod ubd
+unload_driver
 no_hung_tasks 'nothing hangs'

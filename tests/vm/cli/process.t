@@ -1,8 +1,9 @@
 # vm: -k all -d 64M
+# drivers: ubd ublk
 # What the daemon is: few rights, locked memory, not for the OOM killer, nothing of its caller's.
 . ./guest.sh
 
-modprobe ubd
+load_driver
 cat >tree.json <<'END'
 { "format": 1, "name": "vol0", "device": { "queue_depth": 16, "max_io_size": "128KiB" },
   "root": { "id": "d0", "type": "block", "path": "/dev/vda" } }

@@ -1,4 +1,5 @@
-# vm: -k 6.1 -d 16M -d 16M
+# vm: -k all -d 16M -d 16M
+# drivers: ubd ublk
 # What `create` refuses leaves nothing made, formatted or running.
 . ./guest.sh
 
@@ -25,8 +26,8 @@ refused() {
 	expect "$what: nothing runs" "$processes" "$(pidof ubd-compose | wc -w)"
 }
 
-refused 'no module' '/dev/ubd-control is not there: the driver isn.t loaded; try: modprobe ubd' tree.json
-modprobe ubd
+refused 'no module' 'neither driver is loaded; try: modprobe ubd, or modprobe ublk_drv' tree.json
+load_driver
 sed 's/32MiB/5/' tree.json >bad.json
 refused 'a leaf without room' '.*bad.json:4' bad.json
 sed 's/"stripe",/"stripe", "chunk_size": "1GiB",/' tree.json >bad.json
@@ -48,8 +49,8 @@ sed 's,/dev/vda,/dev/vdb,' tree.json >bad.json
 refused 'a name in use' 'name "vol0" is in use: a daemon already serves a device of that name' bad.json
 sed 's,"vol0","vol1",' tree.json >bad.json
 refused 'leaves of another device' '.*/dev/vda is open in process [0-9]+ \(ubd-compose\)' bad.json
-sed 's,"vol0","vol1",; s,/dev/vda,/dev/ubdb0,; s,new.img,new2.img,' tree.json >bad.json
-refused 'our own device as a leaf' '.*/dev/ubdb0' bad.json
+sed "s,\"vol0\",\"vol1\",; s,/dev/vda,/dev/$disk0,; s,new.img,new2.img," tree.json >bad.json
+refused 'our own device as a leaf' ".*/dev/$disk0" bad.json
 ubd-compose delete vol0 || fail 'delete'
-expect 'nothing is left at all' '/dev/ubd-control' "$(echo /dev/ubd*)"
+expect 'nothing is left at all' "$control_node" "$(driver_nodes)"
 no_hung_tasks 'nothing hangs'

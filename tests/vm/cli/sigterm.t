@@ -1,8 +1,9 @@
 # vm: -k all -d 128M -t 90
+# drivers: ubd ublk
 # SIGTERM under a mounted file system and under load: it ends in time, and what was flushed is there afterwards.
 . ./guest.sh
 
-modprobe ubd
+load_driver
 cat >tree.json <<'END'
 { "format": 1, "name": "vol0", "root": { "id": "d0", "type": "block", "path": "/dev/vda" } }
 END
@@ -21,7 +22,7 @@ kill "$(pid_of)"
 within 'the daemon ends' 20 sh -c '! pidof ubd-compose >/dev/null'
 wait "$load" || true
 ok 'the load ends'
-expect 'nothing is left of it' '/dev/ubd-control' "$(echo /dev/ubd*)"
+expect 'nothing is left of it' "$control_node" "$(driver_nodes)"
 umount /mnt/x || umount -l /mnt/x
 
 disk=$(ubd-compose create tree.json 2>err) || fail "create: $(cat err)"
