@@ -7,7 +7,8 @@
  * choice of what had not been flushed, torn at sectors, for each leg by itself. On each it runs
  * PROGRAM's replay with DIRECTORY/tree.json (in a directory of its own), which must start, read
  * everything and stop; each sector must hold a version that was not older than the last one known
- * to be durable. Every fourth time it does so again: what was read once must be read again.
+ * to be durable. Where DIRECTORY/check is, a shell runs that on the legs first, and must agree. Every
+ * fourth time it does so again: what was read once must be read again.
  *
  * SECTORS is the size of the device, SEED the load's. Exit status 1 and a report when something is
  * violated; what the point consists of stays in the directory that it names.
@@ -46,6 +47,7 @@ static uint64_t zeroes_done;
 static const char *directory, *program;
 static char point_directory[4096];
 static unsigned long points, violations;
+static bool is_checked; /* the tree has a check of its own, for the legs as the crash has left them */
 
 static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *format, ...)
 {
@@ -190,8 +192,8 @@ static void image_write(unsigned place, const char *image)
 	close(fd);
 }
 
-/* Runs the program on the point's legs. Its status; what it said is in DIRECTORY/said. */
-static int program_run(const char *script)
+/* Runs words in the point's directory. Their status; what was said is in `said` there. */
+static int words_run(const char *const *words)
 {
 	pid_t child = fork();
 	int status = -1, fd;
@@ -203,12 +205,17 @@ static int program_run(const char *script)
 		if (fd < 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0)
 			_exit(126);
 		alarm(60);
-		execl(program, program, "replay", "tree.json", script, (char *)NULL);
+		execvp(words[0], (char *const *)words);
 		_exit(127);
 	}
 	if (child < 0 || waitpid(child, &status, 0) < 0)
 		die("fork: %s", strerror(errno));
 	return status;
+}
+
+static int program_run(const char *script)
+{
+	return words_run((const char *const[]){ program, "replay", "tree.json", script, NULL });
 }
 
 static void __attribute__((format(printf, 1, 2))) violated(const char *format, ...)
@@ -282,6 +289,8 @@ static void point_judge(void)
 	uint64_t i;
 
 	points++;
+	if (is_checked && words_run((const char *const[]){ "sh", "check", NULL }) != 0)
+		violated("the check of the bare legs failed");
 	if (program_run("script") != 0)
 		violated("the program failed");
 	content = content_map("content");
@@ -346,7 +355,11 @@ static void prepare(uint64_t first)
 	file_write("script", text);
 	snprintf(text, sizeof(text), "save 0 %llu again\n", (unsigned long long)(sectors * SECTOR));
 	file_write("script-again", text);
-	snprintf(text, sizeof(text), "cp '%s/tree.json' '%s/'", directory, point_directory);
+	snprintf(path, sizeof(path), "%s/check", directory);
+	is_checked = access(path, R_OK) == 0;
+	snprintf(text, sizeof(text), "cp '%s/tree.json' %s%s%s '%s/'", directory,
+		is_checked ? "'" : "", is_checked ? path : "", is_checked ? "'" : "",
+		point_directory);
 	if (system(text) != 0)
 		die("%s/tree.json can't be copied", directory);
 	for (i = 0; i < disk_count; i++) {
