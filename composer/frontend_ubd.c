@@ -13,29 +13,30 @@
 #define HAND_OVER_MS 3000 /* less than who asked for it waits for the daemon's answer */
 #define RANGE_MAX (UINT64_C(1) << 30) /* one DISCARD or WRITE_ZEROES; limits.unmap_max may say less */
 
-/* Whether the driver is to carry plans out itself. */
-static bool has_plans(const struct tree *tree)
-{
-	return tree->device.fan_out == FAN_OUT_PASSTHROUGH;
-}
-
-/* The driver can run sub-I/Os itself on disks; not on files. */
+/* The driver can run sub-I/Os itself on all that can be read and written past the page cache. */
 static bool can_pass(const struct tree *tree)
 {
 	unsigned i;
 
 	for (i = 0; i < tree->leaf_count; i++)
-		if (strcmp(tree->leaves[i]->node->type->name, "block") != 0)
+		if (!tree->leaves[i]->direct)
 			return false;
 	return tree->leaf_count > 0 && tree->leaf_count <= UBD_MAX_LEGS;
 }
 
+/* Whether the driver is to carry plans out itself: HACKING.md says why `auto` is for it. */
+static bool has_plans(const struct tree *tree)
+{
+	return tree->device.fan_out == FAN_OUT_PASSTHROUGH ||
+		(tree->device.fan_out == FAN_OUT_AUTO && can_pass(tree));
+}
+
 static int ubd_check(const struct tree *tree, struct err *err)
 {
-	if (has_plans(tree) && !can_pass(tree))
+	if (tree->device.fan_out == FAN_OUT_PASSTHROUGH && !can_pass(tree))
 		return json_err(json_get(json_get(tree->document, "device"), "fan_out"), err,
-			"fan_out \"passthrough\" needs 1 to %u leaves, all of them disks (type "
-			"\"block\")",
+			"fan_out \"passthrough\" needs 1 to %u leaves, none of them with "
+			"\"direct\": false",
 			UBD_MAX_LEGS);
 	return 0;
 }

@@ -12,13 +12,14 @@
 static bool entry_add(const struct ubd_queue *queue, struct ubd_plan_slot *slot, unsigned tag,
 	const struct sub_io *part)
 {
-	const char *data =
-		queue_buffer(&queue->queue.queue, tag, queue->queue.tree->device.max_io_size);
+	uint32_t room = queue->queue.tree->device.max_io_size;
+	const char *data = queue_buffer(&queue->queue.queue, tag, room);
+	uint64_t offset = (uintptr_t)part->vector.iov_base - (uintptr_t)data;
 	struct ubd_plan_entry entry = {
 		.leg = (uint16_t)part->leaf->place,
 		.kind = part->kind == IO_WRITE ? UBD_OP_WRITE : UBD_OP_READ,
 		.flags = part->flags & IO_FUA ? UBD_PLAN_FUA : 0,
-		.offset = (uint32_t)((const char *)part->vector.iov_base - data),
+		.offset = (uint32_t)offset,
 		.length = (uint32_t)part->vector.iov_len,
 		.leg_offset = part->offset,
 	};
@@ -26,6 +27,8 @@ static bool entry_add(const struct ubd_queue *queue, struct ubd_plan_slot *slot,
 
 	if (slot->count == UBD_PLAN_ENTRIES_MAX ||
 		(part->kind != IO_READ && part->kind != IO_WRITE))
+		return false;
+	if (offset >= room) /* a target's own bytes, not the request's */
 		return false;
 	for (; i > 0 && slot->entries[i - 1].offset > entry.offset; i--)
 		slot->entries[i] = slot->entries[i - 1];

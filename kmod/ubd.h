@@ -14,6 +14,7 @@
  *   ubd_io.c       the server's side: FETCH and COMMIT, requests end
  *   ubd_batch.c    the same with one command for many tags
  *   ubd_plan.c     plans: sub-I/Os on the legs with a request's own pages
+ *   ubd_sub_io.c   one of them, on a disk or a file
  *   ubd_leg.c      the table of legs
  *   ubd_copy.c     bytes between a request's pages and the server's buffer
  *   compat.h       kernels
@@ -212,7 +213,11 @@ struct ubd_plan;
 
 struct ubd_leg {
 	struct file *file; /* with a reference; NULL: an empty place */
-	struct block_device *bdev;
+	struct block_device *bdev; /* NULL: a file */
+	u32 block_mask;
+	bool can_nowait; /* it says when it would have to wait */
+	struct llist_head late; /* sub-I/Os for the worker */
+	struct work_struct work;
 };
 
 struct ubd_plug {
@@ -286,6 +291,7 @@ struct ubd_device {
 
 /* ubd_main.c */
 extern struct workqueue_struct *ubd_workqueue; /* ends sessions: never queues behind jobs */
+extern struct workqueue_struct *ubd_leg_workqueue; /* sub-I/Os whose leg would have to wait */
 extern struct workqueue_struct *ubd_job_workqueue; /* START, STOP, DEL: may wait for long */
 extern struct class ubd_class;
 int ubd_devices_reserve(int wanted); /* -1: any; the number, or -EEXIST, -ENOSPC, -EINVAL */

@@ -144,9 +144,10 @@
 
 /*
  * In: s32 file descriptors, len is 4 times their number, at most UBD_MAX_LEGS; -1 leaves a place
- * empty. Block devices open for reading and writing. EBUSY once START_DEV has begun, until the disk
- * waits for its next server and the last one is gone. ENOTBLK for anything else. Held until the disk
- * is taken away or the server's session has ended.
+ * empty. Open for reading and writing: block devices, and regular files with O_DIRECT on a file
+ * system that has that (else EINVAL). EBUSY once START_DEV has begun, until the disk waits for its
+ * next server and the last one is gone. ENOTBLK: neither of the two; ELOOP: the device's own disk, or
+ * a file on it. Held until the disk is taken away or the server's session has ended.
  */
 #define UBD_CMD_SET_LEGS 0x13
 #define UBD_MAX_LEGS 256
@@ -402,8 +403,8 @@ struct ubd_plan_entry {
 	__u8 wave; /* 0 */
 	__u8 reserved0[3]; /* zero */
 	/*
-	 * Bytes: where in the request, and how many, multiples of the leg's logical block size as
-	 * leg_offset is. A READ's entries follow one another in the request and cover it; those
+	 * Bytes: where in the request, and how many, multiples of the leg's logical block size (a
+	 * file's: 512), as leg_offset is. A READ's entries follow one another in the request and cover it; those
 	 * of a WRITE may overlap (two legs of a mirror).
 	 */
 	__u32 offset;

@@ -9,7 +9,7 @@
 
 #include "ubd.h"
 
-struct workqueue_struct *ubd_workqueue, *ubd_job_workqueue;
+struct workqueue_struct *ubd_workqueue, *ubd_leg_workqueue, *ubd_job_workqueue;
 
 static dev_t ubd_first_devt;
 
@@ -96,9 +96,12 @@ static int __init ubd_init(void)
 	if (!ubd_workqueue)
 		return -ENOMEM;
 	error = -ENOMEM;
+	ubd_leg_workqueue = alloc_workqueue("ubd-leg", WQ_UNBOUND | WQ_MEM_RECLAIM, 0);
+	if (!ubd_leg_workqueue)
+		goto fail_workqueue;
 	ubd_job_workqueue = alloc_workqueue("ubd-job", WQ_UNBOUND, 0);
 	if (!ubd_job_workqueue)
-		goto fail_workqueue;
+		goto fail_legs;
 	error = alloc_chrdev_region(&ubd_first_devt, 0, UBD_MAX_DEVICES, "ubd-char");
 	if (error)
 		goto fail_jobs;
@@ -116,6 +119,8 @@ fail_chrdev:
 	unregister_chrdev_region(ubd_first_devt, UBD_MAX_DEVICES);
 fail_jobs:
 	destroy_workqueue(ubd_job_workqueue);
+fail_legs:
+	destroy_workqueue(ubd_leg_workqueue);
 fail_workqueue:
 	destroy_workqueue(ubd_workqueue);
 	return error;
@@ -139,6 +144,7 @@ static void __exit ubd_exit(void)
 		ubd_device_put(device);
 	}
 	destroy_workqueue(ubd_workqueue);
+	destroy_workqueue(ubd_leg_workqueue);
 	class_unregister(&ubd_class);
 	unregister_chrdev_region(ubd_first_devt, UBD_MAX_DEVICES);
 	idr_destroy(&ubd_devices.idr);

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Plans: a request's sub-I/Os on the legs, run on the request's own pages. It knows no user memory
- * but the slot, which is copied once and then checked in the copy.
+ * but the slot, which is copied once and then checked in the copy. What a sub-I/O is to its leg is
+ * ubd_sub_io.c's.
  *
  * Who may do what, and when:
- *   commit   the server's task. The tag is BUSY while the plan is copied, checked and made into
- *            bios; RUNNING before the first is submitted. plan->pending holds one count for each
- *            bio and one for the commit itself, so that the tag is the commit's until it drops its
- *            own.
- *   the last count is dropped by the commit or by the end of a bio, in task, softirq or hardirq.
- *            Whoever does it takes the tag on (ubd_plan_drop()), then touches neither tag nor
- *            plan.
+ *   commit   the server's task. The tag is BUSY while the plan is copied and checked; RUNNING before
+ *            its first sub-I/O is started. plan->pending holds one count for each sub-I/O and one
+ *            for the commit itself, so that the tag is the commit's until it drops its own.
+ *   the last count is dropped by the commit or by the end of a sub-I/O, in task, softirq or
+ *            hardirq. Whoever does it takes the tag on (ubd_plan_drop()), then touches neither tag
+ *            nor plan.
  *
- * The bios live in the plan, one plan for each tag, and share the request's vectors: bios and
- * vectors stay as long as the request does, which is until the last bio's end.
+ * The sub-I/Os live in the plan, one plan for each tag, and share the request's vectors: they and
+ * the vectors stay as long as the request does, which is until the last sub-I/O's end.
  */
 #include <linux/bio.h>
 #include <linux/file.h>
@@ -21,27 +21,7 @@
 #include <linux/rcupdate.h>
 #include <linux/vmalloc.h>
 
-#include "ubd.h"
-
-struct ubd_plan_bio {
-	struct ubd_plan *plan;
-	struct bio bio;
-};
-
-struct ubd_plan {
-	struct ubd_queue *queue;
-	struct ubd_io *io;
-	struct ubd_plan_slot copy; /* of the server's slot */
-	atomic_t pending;
-	bool failed; /* only ever set while pending */
-	struct file *file; /* with batches: the char device's, as RUNNING has no command to hold it */
-
-	/* The request's bytes: its only bio's own vectors, or those of all its bios in a row */
-	struct bio_vec *table;
-	struct bvec_iter iter;
-	struct bio_vec vectors[UBD_PLAN_VECTORS];
-	struct ubd_plan_bio bios[UBD_PLAN_ENTRIES_MAX];
-};
+#include "ubd_plan.h"
 
 static struct ubd_plan_slot *ubd_plan_slot(const struct ubd_plan *plan)
 {
@@ -145,16 +125,14 @@ static void ubd_plan_drop(struct ubd_plan *plan)
 		ubd_plan_succeeded(plan);
 }
 
-static void ubd_plan_bio_end(struct bio *bio)
+void ubd_plan_sub_io_ended(struct ubd_sub_io *sub, int error)
 {
-	struct ubd_plan_bio *mine = container_of(bio, struct ubd_plan_bio, bio);
-	struct ubd_plan *plan = mine->plan;
+	struct ubd_plan *plan = sub->plan;
 
-	if (unlikely(bio->bi_status)) {
-		plan->copy.entries[mine - plan->bios].result = blk_status_to_errno(bio->bi_status);
+	if (unlikely(error)) {
+		plan->copy.entries[sub - plan->sub_ios].result = error;
 		WRITE_ONCE(plan->failed, true);
 	}
-	bio_uninit(bio);
 	ubd_plan_drop(plan);
 }
 
@@ -187,7 +165,6 @@ static bool ubd_plan_check_entry(const struct ubd_device *device,
 {
 	bool is_write = req_op(rq) == REQ_OP_WRITE;
 	u64 end_of_entry, length = entry->length;
-	struct block_device *bdev;
 
 	if (entry->leg >= device->nr_legs || !device->legs[entry->leg].file)
 		return false;
@@ -201,11 +178,11 @@ static bool ubd_plan_check_entry(const struct ubd_device *device,
 	if (!is_write && entry->offset != *end)
 		return false;
 	*end = entry->offset + length;
-	bdev = device->legs[entry->leg].bdev;
-	if ((entry->offset | length | entry->leg_offset) & (bdev_logical_block_size(bdev) - 1))
+	if ((entry->offset | length | entry->leg_offset) & device->legs[entry->leg].block_mask)
 		return false;
-	/* Past the leg's end is for the block layer to say: a leg that shrank has failed. */
-	return !check_add_overflow(entry->leg_offset, length, &end_of_entry);
+	/* Past the leg's end is for the leg to say: one that shrank has failed. */
+	return !check_add_overflow(entry->leg_offset, length, &end_of_entry) &&
+	       end_of_entry <= LLONG_MAX;
 }
 
 /* Copies the slot and checks the copy. */
@@ -237,38 +214,15 @@ static bool ubd_plan_take(struct ubd_plan *plan, const struct request *rq)
 	return req_op(rq) != REQ_OP_READ || end == blk_rq_bytes(rq);
 }
 
-static void ubd_plan_submit(struct ubd_plan *plan, const struct request *rq, int number)
-{
-	const struct ubd_plan_entry *entry = &plan->copy.entries[number];
-	struct ubd_plan_bio *mine = &plan->bios[number];
-	struct bio *bio = &mine->bio;
-	blk_opf_t opf = req_op(rq) | (rq->cmd_flags & (REQ_SYNC | REQ_META | REQ_PRIO | REQ_IDLE));
-
-	if (entry->flags & UBD_PLAN_FUA)
-		opf |= REQ_FUA;
-	bio_init(bio, plan->queue->device->legs[entry->leg].bdev, NULL, 0, opf);
-	bio_set_flag(bio, BIO_CLONED); /* the vectors are not its own */
-	bio->bi_io_vec = plan->table;
-	bio->bi_iter = plan->iter;
-	if (entry->offset)
-		bvec_iter_advance(plan->table, &bio->bi_iter, entry->offset);
-	bio->bi_iter.bi_size = entry->length;
-	bio->bi_iter.bi_sector = entry->leg_offset >> SECTOR_SHIFT;
-	bio->bi_end_io = ubd_plan_bio_end;
-	bio->bi_ioprio = req_get_ioprio((struct request *)rq);
-	mine->plan = plan;
-	submit_bio_noacct(bio);
-}
-
 /* RUNNING by now: from here on the tag can be anybody's at any time. */
-static void ubd_plan_start(struct ubd_plan *plan, const struct request *rq)
+static void ubd_plan_start(struct ubd_plan *plan)
 {
 	int i, count = plan->copy.count;
 
 	plan->failed = false;
 	atomic_set(&plan->pending, count + 1);
 	for (i = 0; i < count; i++)
-		ubd_plan_submit(plan, rq, i);
+		ubd_sub_io_start(plan, i);
 	ubd_plan_drop(plan);
 }
 
@@ -309,7 +263,7 @@ static int ubd_plan_run(struct ubd_plan *plan, struct io_uring_cmd *cmd, u64 add
 			ubd_io_end(rq, BLK_STS_IOERR);
 		io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
 	} else {
-		ubd_plan_start(plan, rq);
+		ubd_plan_start(plan);
 	}
 	fput(file);
 	return -EIOCBQUEUED;
@@ -362,7 +316,7 @@ int ubd_plan_answer(struct ubd_queue *queue, unsigned int tag, struct io_uring_c
 		ubd_plug_arm(queue, cmd);
 		if (likely(atomic_cmpxchg(&io->state, UBD_IO_BUSY, UBD_IO_RUNNING) == UBD_IO_BUSY)) {
 			plan->file = get_file(cmd->file);
-			ubd_plan_start(plan, io->rq);
+			ubd_plan_start(plan);
 			return 0;
 		}
 	}
@@ -373,7 +327,7 @@ int ubd_plan_answer(struct ubd_queue *queue, unsigned int tag, struct io_uring_c
 
 int ubd_plans_create(struct ubd_queue *queue)
 {
-	int i;
+	int i, j;
 
 	init_llist_head(&queue->buried);
 	if (!(queue->device->info.flags[0] & UBD_F_PLANS))
@@ -383,8 +337,12 @@ int ubd_plans_create(struct ubd_queue *queue)
 	if (!queue->slots || !queue->plans)
 		return -ENOMEM; /* ubd_plans_destroy() follows */
 	for (i = 0; i < queue->depth; i++) {
-		queue->plans[i].queue = queue;
-		queue->plans[i].io = &queue->ios[i];
+		struct ubd_plan *plan = &queue->plans[i];
+
+		plan->queue = queue;
+		plan->io = &queue->ios[i];
+		for (j = 0; j < UBD_PLAN_ENTRIES_MAX; j++)
+			plan->sub_ios[j].plan = plan;
 	}
 	return 0;
 }

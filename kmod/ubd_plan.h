@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A plan being carried out, as ubd_plan.c (the whole of it) and ubd_sub_io.c (one entry of it on
+ * its leg) share it.
+ */
+#ifndef UBD_PLAN_H
+#define UBD_PLAN_H
+
+#include <linux/bio.h>
+#include <linux/fs.h>
+
+#include "ubd.h"
+
+struct ubd_sub_io {
+	struct ubd_plan *plan;
+	struct llist_node late; /* on its leg's list, to be tried again by the leg's worker */
+	bool may_block;
+	union {
+		struct bio bio;
+		struct kiocb kiocb;
+	};
+};
+
+struct ubd_plan {
+	struct ubd_queue *queue;
+	struct ubd_io *io;
+	struct ubd_plan_slot copy; /* of the server's slot */
+	atomic_t pending;
+	bool failed; /* only ever set while pending */
+	struct file *file; /* with batches: the char device's, as RUNNING has no command to hold it */
+
+	/* The request's bytes: its only bio's own vectors, or those of all its bios in a row */
+	struct bio_vec *table;
+	struct bvec_iter iter;
+	struct bio_vec vectors[UBD_PLAN_VECTORS];
+	struct ubd_sub_io sub_ios[UBD_PLAN_ENTRIES_MAX]; /* one for each entry */
+};
+
+/* The entry's outcome, 0 or -errno, once. Any context. The plan may be gone afterwards. */
+void ubd_plan_sub_io_ended(struct ubd_sub_io *sub, int error);
+
+/* ubd_sub_io.c: begins, or ends, the entry of this number. It never sleeps for its leg. */
+void ubd_sub_io_start(struct ubd_plan *plan, unsigned int number);
+void ubd_leg_work(struct work_struct *work);
+
+#endif

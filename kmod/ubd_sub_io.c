@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A sub-I/O: one entry of a plan on its leg, with the request's own pages. A bio for a block device,
+ * a kiocb for a file. It knows no tag and no server.
+ *
+ * The server's task starts it, with its ring's lock held, so it must not sleep there for a leg that
+ * is full, frozen or busy allocating. It is tried without waiting first; a leg that would have to
+ * wait says so, at once or when it has tried, and one that cannot tell is not asked: then the leg's
+ * worker tries again, and may sleep. Each leg has a worker of its own, so that none waits for
+ * another.
+ *
+ * The worker uses no memory that could only be had by writing to some disk, which might be ours.
+ */
+#include <linux/sched/mm.h>
+#include <linux/uio.h>
+
+#include "ubd_plan.h"
+
+static const struct ubd_plan_entry *ubd_sub_io_entry(const struct ubd_sub_io *sub)
+{
+	return &sub->plan->copy.entries[sub - sub->plan->sub_ios];
+}
+
+static struct ubd_leg *ubd_sub_io_leg(const struct ubd_sub_io *sub)
+{
+	return &sub->plan->queue->device->legs[ubd_sub_io_entry(sub)->leg];
+}
+
+/* For the worker. Any context. */
+static void ubd_sub_io_defer(struct ubd_sub_io *sub)
+{
+	struct ubd_leg *leg = ubd_sub_io_leg(sub);
+
+	sub->may_block = true;
+	llist_add(&sub->late, &leg->late);
+	queue_work(ubd_leg_workqueue, &leg->work);
+}
+
+static void ubd_sub_io_bio_end(struct bio *bio)
+{
+	struct ubd_sub_io *sub = container_of(bio, struct ubd_sub_io, bio);
+	blk_status_t status = bio->bi_status;
+
+	bio_uninit(bio);
+	if (unlikely(status == BLK_STS_AGAIN && !sub->may_block))
+		ubd_sub_io_defer(sub);
+	else
+		ubd_plan_sub_io_ended(sub, unlikely(status) ? blk_status_to_errno(status) : 0);
+}
+
+static void ubd_sub_io_start_bio(struct ubd_sub_io *sub, struct ubd_leg *leg)
+{
+	const struct ubd_plan_entry *entry = ubd_sub_io_entry(sub);
+	const struct ubd_plan *plan = sub->plan;
+	struct request *rq = plan->io->rq;
+	struct bio *bio = &sub->bio;
+	blk_opf_t opf = req_op(rq) | (rq->cmd_flags & (REQ_SYNC | REQ_META | REQ_PRIO | REQ_IDLE));
+
+	if (entry->flags & UBD_PLAN_FUA)
+		opf |= REQ_FUA;
+	if (!sub->may_block)
+		opf |= REQ_NOWAIT;
+	bio_init(bio, leg->bdev, NULL, 0, opf);
+	bio_set_flag(bio, BIO_CLONED); /* the vectors are not its own */
+	bio->bi_io_vec = plan->table;
+	bio->bi_iter = plan->iter;
+	if (entry->offset)
+		bvec_iter_advance(plan->table, &bio->bi_iter, entry->offset);
+	bio->bi_iter.bi_size = entry->length;
+	bio->bi_iter.bi_sector = entry->leg_offset >> SECTOR_SHIFT;
+	bio->bi_end_io = ubd_sub_io_bio_end;
+	bio->bi_ioprio = req_get_ioprio(rq);
+	submit_bio_noacct(bio);
+}
+
+/*
+ * A file system that is being frozen lets no write begin, and waits for those that have begun.
+ * What begins here may end elsewhere.
+ */
+static bool ubd_sub_io_begin_write(struct super_block *sb, bool may_block)
+{
+	if (may_block)
+		sb_start_write(sb);
+	else if (!sb_start_write_trylock(sb))
+		return false;
+	__sb_writers_release(sb, SB_FREEZE_WRITE);
+	return true;
+}
+
+static void ubd_sub_io_end_write(struct super_block *sb)
+{
+	__sb_writers_acquired(sb, SB_FREEZE_WRITE);
+	sb_end_write(sb);
+}
+
+/* What a first try may have been stopped by that a second one, in the worker, is not. */
+static bool ubd_sub_io_is_passing(long result, u32 length)
+{
+	switch (result) {
+	case -EAGAIN:
+	case -EOPNOTSUPP: /* a file system that cannot promise not to wait */
+	case -EINTR:
+	case -519 ... -512: /* ERESTARTSYS and its like, of the server's signals */
+		return true;
+	default:
+		return result > 0 && result < length; /* stopped in its middle */
+	}
+}
+
+static void ubd_sub_io_file_ended(struct ubd_sub_io *sub, long result)
+{
+	u32 length = ubd_sub_io_entry(sub)->length;
+
+	if (sub->kiocb.ki_flags & IOCB_WRITE)
+		ubd_sub_io_end_write(file_inode(sub->kiocb.ki_filp)->i_sb);
+	if (unlikely(!sub->may_block && ubd_sub_io_is_passing(result, length)))
+		ubd_sub_io_defer(sub);
+	else if (likely(result == length))
+		ubd_plan_sub_io_ended(sub, 0);
+	else
+		ubd_plan_sub_io_ended(sub, result < 0 && result >= -MAX_ERRNO ? result : -EIO);
+}
+
+static void ubd_sub_io_file_complete(struct kiocb *kiocb, long result)
+{
+	ubd_sub_io_file_ended(container_of(kiocb, struct ubd_sub_io, kiocb), result);
+}
+
+/* The entry's part of the request's vectors. */
+static void ubd_sub_io_iter(const struct ubd_plan *plan, const struct ubd_plan_entry *entry,
+			    bool is_write, struct iov_iter *result)
+{
+	struct bvec_iter iter = plan->iter;
+	unsigned int count = 0;
+
+	for (; iter.bi_size; count++)
+		bvec_iter_advance(plan->table, &iter, mp_bvec_iter_len(plan->table, iter));
+	iov_iter_bvec(result, is_write ? WRITE : READ, plan->table + plan->iter.bi_idx, count,
+		      plan->iter.bi_size);
+	result->iov_offset = plan->iter.bi_bvec_done;
+	iov_iter_advance(result, entry->offset);
+	iov_iter_truncate(result, entry->length);
+}
+
+static void ubd_sub_io_start_file(struct ubd_sub_io *sub, struct file *file)
+{
+	const struct ubd_plan_entry *entry = ubd_sub_io_entry(sub);
+	struct request *rq = sub->plan->io->rq;
+	bool is_write = req_op(rq) == REQ_OP_WRITE;
+	struct kiocb *kiocb = &sub->kiocb;
+	struct iov_iter iter;
+	unsigned int noio;
+	ssize_t result;
+
+	if (is_write && !ubd_sub_io_begin_write(file_inode(file)->i_sb, sub->may_block)) {
+		ubd_sub_io_defer(sub);
+		return;
+	}
+	ubd_sub_io_iter(sub->plan, entry, is_write, &iter);
+	*kiocb = (struct kiocb){
+		.ki_filp = file,
+		.ki_pos = entry->leg_offset,
+		.ki_flags = IOCB_DIRECT | (sub->may_block ? 0 : IOCB_NOWAIT),
+		.ki_ioprio = req_get_ioprio(rq),
+		.ki_complete = ubd_sub_io_file_complete,
+	};
+	if (is_write)
+		kiocb->ki_flags |= IOCB_WRITE;
+	if (entry->flags & UBD_PLAN_FUA)
+		kiocb->ki_flags |= IOCB_DSYNC;
+	noio = memalloc_noio_save();
+	if (is_write)
+		result = file->f_op->write_iter(kiocb, &iter);
+	else
+		result = file->f_op->read_iter(kiocb, &iter);
+	memalloc_noio_restore(noio);
+	if (result != -EIOCBQUEUED)
+		ubd_sub_io_file_ended(sub, result);
+}
+
+static void ubd_sub_io_try(struct ubd_sub_io *sub, struct ubd_leg *leg)
+{
+	if (leg->bdev)
+		ubd_sub_io_start_bio(sub, leg);
+	else
+		ubd_sub_io_start_file(sub, leg->file);
+}
+
+void ubd_sub_io_start(struct ubd_plan *plan, unsigned int number)
+{
+	struct ubd_sub_io *sub = &plan->sub_ios[number];
+	struct ubd_leg *leg = ubd_sub_io_leg(sub);
+
+	sub->may_block = false;
+	if (likely(leg->can_nowait))
+		ubd_sub_io_try(sub, leg);
+	else
+		ubd_sub_io_defer(sub);
+}
+
+/* A leg stays until no plan is left, and its worker has ended: ubd_legs_put(). */
+void ubd_leg_work(struct work_struct *work)
+{
+	struct ubd_leg *leg = container_of(work, struct ubd_leg, work);
+	struct llist_node *node = llist_reverse_order(llist_del_all(&leg->late));
+	unsigned int noio = memalloc_noio_save();
+	struct ubd_sub_io *sub, *next;
+	struct blk_plug plug;
+
+	blk_start_plug(&plug);
+	llist_for_each_entry_safe(sub, next, node, late)
+		ubd_sub_io_try(sub, leg);
+	blk_finish_plug(&plug);
+	memalloc_noio_restore(noio);
+}
