@@ -76,17 +76,19 @@ struct ring {
 
 static struct ring rings[2 * THREADS + 2];
 
-/* Plans, that are scribbled on likewise. */
+/* Plans, and lists of answers and events, that are scribbled on likewise. */
 static struct slots {
-	struct ubd_plan_slot *at;
+	uint8_t *at;
 	unsigned int count;
+	size_t size;
 	pthread_mutex_t lock;
-} slots[QUEUES];
+} slots[QUEUES], lists[QUEUES];
 
-static void slots_set(struct slots *of, struct ubd_plan_slot *at, unsigned int count)
+static void slots_set(struct slots *of, void *at, unsigned int count, size_t size)
 {
 	pthread_mutex_lock(&of->lock);
 	of->at = at;
+	of->size = size;
 	of->count = count;
 	pthread_mutex_unlock(&of->lock);
 }
@@ -173,7 +175,8 @@ static void scribble_on_slots(struct chance *chance, struct slots *of)
 	pthread_mutex_lock(&of->lock);
 	for (i = 0; of->count && i < 400; i++) {
 		volatile uint8_t *byte =
-			(uint8_t *)&of->at[below(chance, of->count)] + below(chance, 96);
+			of->at + below(chance, of->count) * of->size +
+			below(chance, of->size < 96 ? of->size : 96);
 
 		*byte = scrawl(chance, *byte);
 	}
@@ -187,6 +190,7 @@ static void *scribble(void *argument)
 	for (;; usleep(below(&chance, 2000))) {
 		scribble_on_ring(&chance, &rings[below(&chance, sizeof(rings) / sizeof(*rings))]);
 		scribble_on_slots(&chance, &slots[below(&chance, QUEUES)]);
+		scribble_on_slots(&chance, &lists[below(&chance, QUEUES)]);
 	}
 	return NULL;
 }

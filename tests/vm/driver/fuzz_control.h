@@ -7,7 +7,7 @@
 
 #include "fuzz.h"
 
-enum { LEGS = 8, ENOUGH = 200 };
+enum { LEGS = 9, ENOUGH = 200 };
 
 struct server {
 	struct chance chance;
@@ -18,7 +18,7 @@ struct server {
 	char *buffer;
 	size_t buffer_size;
 	atomic_uint refused; /* how often a session has been told that it is over */
-	int legs[LEGS]; /* files of disks, -1 where there is none */
+	int legs[LEGS]; /* disks and a file, -1 where there is none */
 };
 
 static int wild(struct server *server, struct chance *chance)
@@ -37,7 +37,8 @@ static void random_info(struct chance *chance, struct ubd_dev_info *info)
 	info->rq_max_blocks = (4096 << below(chance, 8)) / info->block_size;
 	info->dev_blocks = one_in(chance, 8) ? odd_number(chance) : 1 + below(chance, 1 << 15);
 	info->flags[0] = draw(chance) &
-		(UBD_F_PARAMS | UBD_F_PLANS | UBD_F_RECOVERY | UBD_F_RESIZE);
+		(UBD_F_PARAMS | UBD_F_PLANS | UBD_F_RECOVERY | UBD_F_RESIZE |
+			UBD_F_BATCHES);
 }
 
 static void random_params(struct chance *chance, struct ubd_params *params)

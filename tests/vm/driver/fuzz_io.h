@@ -16,10 +16,13 @@ struct thread {
 	unsigned int number;
 	void *descs[QUEUES];
 	struct ubd_plan_slot *plans[QUEUES];
+	struct ubd_batch_answer *lists[QUEUES];
 };
 
-static void io_send(
-	struct thread *thread, uint32_t code, unsigned int queue, unsigned int tag, int result)
+enum { WAITS = 0xffff }; /* in the place of the tag: a command for all of them */
+
+static void io_send_as(struct thread *thread, unsigned int name, uint32_t code, unsigned int queue,
+	unsigned int tag, int result)
 {
 	struct server *server = thread->server;
 	struct chance *chance = &thread->chance;
@@ -47,7 +50,7 @@ static void io_send(
 			command.addr = odd_number(chance);
 			break;
 		case 5:
-			code = 0x1f + below(chance, 7);
+			code = 0x1f + below(chance, 9);
 			break;
 		case 6:
 			flags = draw(chance) & (IOSQE_ASYNC | IOSQE_IO_LINK | IOSQE_IO_HARDLINK |
@@ -58,10 +61,16 @@ static void io_send(
 			break;
 		}
 	}
-	while (!ring_send(thread->ring, fd, code, flags, 1ull << 31 | queue << 16 | tag, &command,
+	while (!ring_send(thread->ring, fd, code, flags, 1ull << 31 | queue << 16 | name, &command,
 		sizeof(command)))
 		if (io_uring_submit(&thread->ring->uring) <= 0)
 			return;
+}
+
+static void io_send(
+	struct thread *thread, uint32_t code, unsigned int queue, unsigned int tag, int result)
+{
+	io_send_as(thread, tag, code, queue, tag, result);
 }
 
 /* The tag's answer: mostly right, by the descriptor when it is mapped. */
@@ -123,6 +132,46 @@ static void answer(struct thread *thread, unsigned int queue, unsigned int tag, 
 	io_send(thread, code, queue, tag, io_result(thread, queue, tag));
 }
 
+/* Events have come: answers, by one command or by several. */
+static void answer_all(struct thread *thread, unsigned int queue, int count)
+{
+	struct chance *chance = &thread->chance;
+	unsigned int depth = thread->server->info.queue_depth, answers = 0;
+	struct ubd_batch_answer *list = queue < QUEUES ? thread->lists[queue] : NULL;
+	const struct ubd_batch_event *events = (const struct ubd_batch_event *)(list + depth);
+	int i;
+
+	if (!list)
+		return;
+	for (i = 0; i < count && i < (int)depth; i++) {
+		unsigned int tag = events[i].tag;
+		struct ubd_batch_answer answer = { .tag = tag };
+
+		if (tag >= depth)
+			continue;
+		if (one_in(chance, 64)) {
+			io_send(thread, UBD_IO_COMMIT_REQ, queue, tag,
+				io_result(thread, queue, tag));
+			continue;
+		}
+		if (thread->plans[queue] && thread->descs[queue] && !one_in(chance, 8)) {
+			make_plan(thread, queue, tag);
+			answer.kind = UBD_ANSWER_PLAN;
+		} else {
+			answer.result = io_result(thread, queue, tag);
+		}
+		if (wild(thread->server, chance))
+			((uint16_t *)&answer)[below(chance, 4)] = odd_number(chance);
+		list[answers++] = answer;
+		if (one_in(chance, 32)) {
+			io_send(thread, UBD_IO_ANSWER, queue, 0, answers);
+			(void)io_uring_submit(&thread->ring->uring);
+			answers = 0;
+		}
+	}
+	io_send_as(thread, WAITS, UBD_IO_ANSWER_AND_WAIT, queue, 0, answers);
+}
+
 static void upset(struct thread *thread)
 {
 	struct server *server = thread->server;
@@ -168,7 +217,7 @@ static void upset(struct thread *thread)
 		break;
 	case 12:
 		if (thread->plans[queue]) {
-			slots_set(&slots[queue], NULL, 0);
+			slots_set(&slots[queue], NULL, 0, 0);
 			(void)munmap(thread->plans[queue],
 				ubd_plan_length(server->info.queue_depth, 4096));
 			thread->plans[queue] = NULL;
@@ -230,13 +279,17 @@ static void serve_requests(struct thread *thread)
 			seen++;
 			if (cqe->res == UBD_IO_RES_ABORT)
 				server->refused++;
-			if ((!cqe->res || cqe->res == UBD_IO_RES_BACK) && !wild(server, chance))
+			if (tag == WAITS) {
+				if (cqe->res != UBD_IO_RES_ABORT && cqe->res != -EBUSY)
+					answer_all(thread, queue, cqe->res);
+			} else if ((!cqe->res || cqe->res == UBD_IO_RES_BACK) &&
+				!(server->info.flags[0] & UBD_F_BATCHES) && !wild(server, chance))
 				answer(thread, queue, tag, cqe->res);
 		}
 		io_uring_cq_advance(uring, seen);
 		if (wild(server, chance) || one_in(chance, seen ? 32 : 2))
 			for (head = below(chance, 128); head; head--)
-				io_send(thread, UBD_IO_FETCH_REQ + below(chance, 4),
+				io_send(thread, UBD_IO_FETCH_REQ + below(chance, 6),
 					below(chance, QUEUES),
 					below(chance, server->info.queue_depth),
 					odd_number(chance));
@@ -267,8 +320,18 @@ static void *serve(void *argument)
 				ubd_plan_offset(queue));
 			thread->plans[queue] = descs == MAP_FAILED ? NULL : descs;
 			slots_set(&slots[queue], thread->plans[queue],
-				thread->plans[queue] ? server->info.queue_depth : 0);
-			for (tag = 0; tag < server->info.queue_depth; tag++)
+				thread->plans[queue] ? server->info.queue_depth : 0,
+				sizeof(struct ubd_plan_slot));
+			descs = mmap(NULL, ubd_batch_length(server->info.queue_depth, 4096),
+				PROT_READ | PROT_WRITE, MAP_SHARED, server->char_fd,
+				ubd_batch_offset(queue));
+			thread->lists[queue] = descs == MAP_FAILED ? NULL : descs;
+			slots_set(&lists[queue], thread->lists[queue],
+				thread->lists[queue] ? 2 * server->info.queue_depth : 0,
+				sizeof(struct ubd_batch_answer));
+			if (thread->lists[queue])
+				io_send_as(thread, WAITS, UBD_IO_ANSWER_AND_WAIT, queue, 0, 0);
+			for (tag = 0; !thread->lists[queue] && tag < server->info.queue_depth; tag++)
 				io_send(thread, UBD_IO_FETCH_REQ, queue, tag, 0);
 		}
 		serve_requests(thread);

@@ -50,7 +50,7 @@ static void server_main(struct chance chance, unsigned int number)
 	static const unsigned int wildnesses[] = { 1000000, 1000000, 1000, 200, 50, 10, 3 };
 	static const char *const legs[LEGS] = { "/dev/ram0", "/dev/ram1", "/dev/nullb0",
 		"/dev/nullb1", "/dev/mapper/flakey", "/dev/mapper/delay", "/dev/loop0",
-		"/dev/ubdb0" };
+		"/dev/ubdb0", "/mnt/leg/file" };
 	static struct server server;
 	static struct thread threads[THREADS];
 	struct ring *ring = &rings[2 * THREADS + 1];
@@ -68,10 +68,12 @@ static void server_main(struct chance chance, unsigned int number)
 		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	for (i = 0; i < sizeof(rings) / sizeof(*rings); i++)
 		pthread_mutex_init(&rings[i].lock, NULL);
-	for (i = 0; i < QUEUES; i++)
+	for (i = 0; i < QUEUES; i++) {
 		pthread_mutex_init(&slots[i].lock, NULL);
+		pthread_mutex_init(&lists[i].lock, NULL);
+	}
 	for (i = 0; i < LEGS; i++)
-		server.legs[i] = open(legs[i], O_RDWR);
+		server.legs[i] = open(legs[i], O_RDWR | O_DIRECT);
 	if (server.control_fd < 0 || server.buffer == MAP_FAILED ||
 		ring_open(ring, 16, IORING_SETUP_SQE128))
 		err(1, "a server");
@@ -144,9 +146,14 @@ static void server_main(struct chance chance, unsigned int number)
 					(void)munmap(threads[i].descs[queue],
 						ubd_desc_length(server.info.queue_depth, 4096));
 				if (threads[i].plans[queue]) {
-					slots_set(&slots[queue], NULL, 0);
+					slots_set(&slots[queue], NULL, 0, 0);
 					(void)munmap(threads[i].plans[queue],
 						ubd_plan_length(server.info.queue_depth, 4096));
+				}
+				if (threads[i].lists[queue]) {
+					slots_set(&lists[queue], NULL, 0, 0);
+					(void)munmap(threads[i].lists[queue],
+						ubd_batch_length(server.info.queue_depth, 4096));
 				}
 			}
 		}
