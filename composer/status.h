@@ -49,6 +49,23 @@ const char *status_state(const struct json *status);
 #define SIZE_TEXT_MAX 32
 const char *size_text(uint64_t bytes, char text[SIZE_TEXT_MAX]);
 
+/* "4 min 5 s" likewise. */
+const char *duration_text(uint64_t ms, char text[SIZE_TEXT_MAX]);
+
+/*
+ * status_progress.c: what takes its time. A node that is at such a thing has a member
+ *   "progress": {"what": "resync", "done": BYTES, "total": BYTES, "rate": BYTES a second}
+ * in its status; without a rate nobody can tell yet how long it will take. One line, as
+ *   resync [###############...............] 50.0 %, 512 MiB of 1 GiB, 64 MiB/s, 8 s left
+ */
+void status_print_progress(const struct json *progress, FILE *out);
+
+/*
+ * Draws text over what the terminal shows, without a blank moment in between: what doesn't fit into
+ * `rows` (0: unknown) or its width is left out.
+ */
+void status_print_screen(const char *text, unsigned rows, FILE *out);
+
 /* Any JSON value, indented, one member a line. */
 void json_print(const struct json *value, FILE *out);
 

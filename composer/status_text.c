@@ -39,22 +39,6 @@ const char *status_state(const struct json *status)
 	return json_get_string(status, "state", "?");
 }
 
-static const char *duration_text(uint64_t ms, char text[SIZE_TEXT_MAX])
-{
-	uint64_t seconds = ms / 1000, minutes = seconds / 60, hours = minutes / 60;
-
-	if (minutes == 0)
-		snprintf(text, SIZE_TEXT_MAX, "%" PRIu64 " s", seconds);
-	else if (hours == 0)
-		snprintf(text, SIZE_TEXT_MAX, "%" PRIu64 " min %" PRIu64 " s", minutes,
-			seconds % 60);
-	else if (hours < 48)
-		snprintf(text, SIZE_TEXT_MAX, "%" PRIu64 " h %" PRIu64 " min", hours, minutes % 60);
-	else
-		snprintf(text, SIZE_TEXT_MAX, "%" PRIu64 " days", hours / 24);
-	return text;
-}
-
 static void print_plan_head(const struct json *status, FILE *out)
 {
 	char size[SIZE_TEXT_MAX];
@@ -136,7 +120,7 @@ static bool is_known(const char *key)
 {
 	static const char *const known[] = { "id", "type", "size", "failed", "unclean", "unused",
 		"path", "label", "generation", "data_offset", "sub_ios", "errors", "children",
-		"action" };
+		"action", "progress" };
 	unsigned i;
 
 	for (i = 0; i < sizeof(known) / sizeof(*known); i++)
@@ -221,6 +205,10 @@ static void print_node(const struct json *node, const struct lines *lines, char 
 	size_t i, count = children ? json_count(children) : 0, length = strlen(prefix);
 
 	print_node_line(node, out);
+	if (json_get(node, "progress")) {
+		fprintf(out, "%s%s", prefix, count ? lines->through : lines->blank);
+		status_print_progress(json_get(node, "progress"), out);
+	}
 	for (i = 0; i < count; i++) {
 		const char *more = i + 1 < count ? lines->through : lines->blank;
 
