@@ -88,32 +88,43 @@ int label_update_texts(int fd, struct label *label)
 	return update(fd, label, label_encode_copy, LABEL_COPY_STRIDE);
 }
 
-/* Reads one copy as far as its head says, and takes it apart. */
-static enum label_found read_copy(int fd, uint64_t bytes, uint64_t offset, char *memory,
-	struct label *label, char *why, size_t why_size)
+static enum label_found unreadable(int error, uint64_t offset, char *why, size_t why_size)
 {
-	size_t length = LABEL_BLOCK;
-	int result;
+	snprintf(why, why_size, "reading its label at byte %llu: %s", (unsigned long long)offset,
+		strerror(-error));
+	return LABEL_UNREADABLE;
+}
+
+/* Reads one copy as far as its head says, and takes it apart. */
+static enum label_found read_copy(int fd, uint64_t bytes, uint64_t offset, struct label *label,
+	char *why, size_t why_size)
+{
+	char *head = leaf_io_memory(LABEL_BLOCK), *copy = NULL;
+	enum label_found found = LABEL_NONE;
+	size_t length;
+	int result = head ? 0 : -ENOMEM;
 
 	*label = (struct label){ 0 };
 	if (offset > bytes || bytes - offset < LABEL_BLOCK)
-		return LABEL_NONE;
-	result = leaf_io_read(fd, memory, LABEL_BLOCK, offset);
-	if (result == 0 &&
-		label_decode(memory, LABEL_BLOCK, offset, label, why, why_size) == LABEL_NONE)
-		return LABEL_NONE;
+		goto end;
 	if (result == 0)
-		length = label_copy_length(memory);
+		result = leaf_io_read(fd, head, LABEL_BLOCK, offset);
+	if (result == 0 &&
+		label_decode(head, LABEL_BLOCK, offset, label, why, why_size) == LABEL_NONE)
+		goto end;
+	length = result == 0 ? label_copy_length(head) : 0;
 	if (length > bytes - offset)
 		length = (size_t)((bytes - offset) / LABEL_BLOCK * LABEL_BLOCK);
+	if (result == 0 && !(copy = leaf_io_memory(length)))
+		result = -ENOMEM;
 	if (result == 0)
-		result = leaf_io_read(fd, memory, length, offset);
-	if (result < 0) {
-		snprintf(why, why_size, "reading its label at byte %llu: %s",
-			(unsigned long long)offset, strerror(-result));
-		return LABEL_UNREADABLE;
-	}
-	return label_decode(memory, length, offset, label, why, why_size);
+		result = leaf_io_read(fd, copy, length, offset);
+	found = result < 0 ? unreadable(result, offset, why, why_size)
+			   : label_decode(copy, length, offset, label, why, why_size);
+end:
+	free(head);
+	free(copy);
+	return found;
 }
 
 /* Both are whole: the newer one, if they are of one leaf. */
@@ -184,19 +195,13 @@ enum label_found label_read(int fd, uint64_t bytes, struct label *label, char *w
 	struct label labels[LABEL_COPIES] = { { 0 } };
 	char clauses[LABEL_COPIES][WHY_MAX] = { "", "" };
 	enum label_found found[LABEL_COPIES], result;
-	char *memory = leaf_io_memory(LABEL_COPY_STRIDE);
 	int copy, chosen;
 
 	*label = (struct label){ 0 };
 	*why = '\0';
-	if (!memory) {
-		snprintf(why, why_size, "no memory to read its label");
-		return LABEL_UNREADABLE;
-	}
 	for (copy = 0; copy < LABEL_COPIES; copy++)
-		found[copy] = read_copy(fd, bytes, (unsigned)copy * LABEL_COPY_STRIDE, memory,
+		found[copy] = read_copy(fd, bytes, (unsigned)copy * LABEL_COPY_STRIDE,
 			&labels[copy], clauses[copy], sizeof(clauses[copy]));
-	free(memory);
 	result = judge(found, labels, &chosen);
 	explain(found, chosen, clauses, why, why_size);
 	if (result == LABEL_FOUND && found[!chosen] == LABEL_FOUND)
