@@ -282,6 +282,11 @@ void scene_said(const char *expected)
 	free(text);
 }
 
+bool scene_has_said(const char *part)
+{
+	return messages.text && strstr(messages.text, part);
+}
+
 void scene_noted(const char *expected)
 {
 	char *text = shortened(&notes);

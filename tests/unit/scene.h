@@ -69,6 +69,8 @@ void scene_run(void);
  * out, and times are "TIME". */
 void scene_said(const char *messages);
 void scene_noted(const char *notes);
+/* Whether the messages of the last call hold that text. */
+bool scene_has_said(const char *part);
 
 /* Reads a file's label, and writes both copies of it anew. */
 void scene_label(const char *name, struct label *label);
