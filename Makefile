@@ -179,6 +179,7 @@ install: all
 	install -D -m 755 $(BUILD)/ubd-compose $(DESTDIR)$(PREFIX)/sbin/ubd-compose
 	install -D -m 644 schemas/ubd-compose.schema.json \
 		$(DESTDIR)$(PREFIX)/share/ubd-compose/ubd-compose.schema.json
+	install -D -m 644 man/ubd-compose.8 $(DESTDIR)$(PREFIX)/share/man/man8/ubd-compose.8
 	$(if $(wildcard $(KDIR)/Makefile),$(MAKE) -C kmod KDIR=$(KDIR) DESTDIR=$(DESTDIR) install,\
 		@echo "no kernel headers at $(KDIR): the driver is not installed")
 
