@@ -237,9 +237,10 @@ static bool check_value(struct check *check, const struct json *schema, const st
 	return good;
 }
 
-int schema_check_with(const struct json *schema, const struct json *document, struct err *err)
+static int check_all(const struct json *schema, const struct json *document,
+	struct schema_faults *faults, struct err *err)
 {
-	struct check check = { .schema = schema, .err = err };
+	struct check check = { .schema = schema, .err = err, .faults = faults };
 	bool good = check_value(&check, schema, document);
 
 	for (unsigned i = 0; i < check.patterns_count; i++)
@@ -247,7 +248,13 @@ int schema_check_with(const struct json *schema, const struct json *document, st
 	return good ? 0 : -1;
 }
 
-int schema_check(const struct json *document, struct err *err)
+int schema_check_with(const struct json *schema, const struct json *document, struct err *err)
+{
+	return check_all(schema, document, NULL, err);
+}
+
+int schema_check_noting(
+	const struct json *document, struct schema_faults *faults, struct err *err)
 {
 	struct json *schema = json_parse(
 		"the program's schema", schema_text, (size_t)(schema_text_end - schema_text), err);
@@ -255,7 +262,33 @@ int schema_check(const struct json *document, struct err *err)
 
 	if (!schema)
 		return -1;
-	result = schema_check_with(schema, document, err);
+	result = check_all(schema, document, faults, err);
 	json_destroy(schema);
 	return result;
+}
+
+int schema_check(const struct json *document, struct err *err)
+{
+	return schema_check_noting(document, NULL, err);
+}
+
+void schema_faults_finish(struct schema_faults *faults)
+{
+	free(faults->places);
+	*faults = (struct schema_faults){ 0 };
+}
+
+/* A fault is that of the innermost node around it, or of what isn't in a node. */
+bool schema_is_sound(const struct schema_faults *faults, const struct json *object)
+{
+	for (unsigned i = 0; i < faults->count; i++) {
+		const struct json *at = faults->places[i];
+
+		while (at && at != object &&
+			!(json_kind(at) == JSON_OBJECT && json_get(at, "type")))
+			at = json_parent(at);
+		if (at == object)
+			return false;
+	}
+	return true;
 }

@@ -21,6 +21,20 @@
 /* Returns 0, or -1 with messages. */
 int schema_check(const struct json *document, struct err *err);
 
+/*
+ * The same, and notes where the faults are, so that what is sound can be looked at further in the
+ * same run. `faults` begins as zeroes; schema_faults_finish() frees it.
+ */
+struct schema_faults {
+	const struct json **places;
+	unsigned count;
+};
+int schema_check_noting(
+	const struct json *document, struct schema_faults *faults, struct err *err);
+void schema_faults_finish(struct schema_faults *faults);
+/* Whether an object has no fault, those of the nodes within it aside. */
+bool schema_is_sound(const struct schema_faults *faults, const struct json *object);
+
 /* The same against any schema that schema_supported() accepts. */
 int schema_check_with(const struct json *schema, const struct json *document, struct err *err);
 

@@ -13,6 +13,7 @@
 struct check { /* one run over one document */
 	const struct json *schema;
 	struct err *err; /* NULL: only the verdict is wanted */
+	struct schema_faults *faults; /* NULL: nobody asks */
 	unsigned depth; /* schemas within each other: a $ref may lead round in circles */
 	struct {
 		const struct json *source;

@@ -74,7 +74,18 @@ static void print_subject(FILE *out, const struct json *value)
 	fputc(' ', out);
 }
 
-static void say(struct err *err, const struct json *place, const struct json *about,
+static void note(struct schema_faults *faults, const struct json *place)
+{
+	const struct json **places =
+		realloc(faults->places, (faults->count + 1) * sizeof(*faults->places));
+
+	if (!places)
+		abort(); /* nothing is live yet that could be harmed */
+	faults->places = places;
+	faults->places[faults->count++] = place;
+}
+
+static void say(struct check *check, const struct json *place, const struct json *about,
 	void (*print)(FILE *, const struct json *), const char *format, va_list arguments)
 {
 	char *text = NULL;
@@ -87,7 +98,9 @@ static void say(struct err *err, const struct json *place, const struct json *ab
 	vfprintf(out, format, arguments);
 	if (fclose(out) != 0)
 		abort();
-	json_err(place, err, "%s", text);
+	json_err(place, check->err, "%s", text);
+	if (check->faults)
+		note(check->faults, place);
 	free(text);
 }
 
@@ -97,7 +110,7 @@ bool schema_say(struct check *check, const struct json *value, const char *forma
 
 	va_start(arguments, format);
 	if (check->err)
-		say(check->err, value, value, print_subject, format, arguments);
+		say(check, value, value, print_subject, format, arguments);
 	va_end(arguments);
 	return false;
 }
@@ -109,7 +122,7 @@ bool schema_say_of(struct check *check, const struct json *object, const struct 
 
 	va_start(arguments, format);
 	if (check->err)
-		say(check->err, place, object, print_object, format, arguments);
+		say(check, place, object, print_object, format, arguments);
 	va_end(arguments);
 	return false;
 }

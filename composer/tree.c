@@ -204,12 +204,59 @@ static void check_ids(const struct tree *tree, struct err *err)
 					tree->nodes[i]->id, json_line(tree->nodes[j]->json));
 }
 
+/*
+ * The schema has found faults: what the targets have to say of the nodes that are sound is told in
+ * the same run. The tree is good for nothing else.
+ */
+static void read_sound(struct tree *tree, const struct json *value,
+	const struct schema_faults *faults, struct err *err)
+{
+	bool is_list = json_kind(value) == JSON_ARRAY || json_kind(value) == JSON_OBJECT;
+	const struct json *type = json_kind(value) == JSON_OBJECT ? json_get(value, "type") : NULL;
+	size_t i;
+
+	if (tree->node_count >= TREE_NODES_MAX || tree->leaf_count >= TREE_LEAVES_MAX)
+		return;
+	if (type && json_kind(type) == JSON_STRING && type_find(json_string(type)) &&
+		schema_is_sound(faults, value)) {
+		struct node *node = node_make(tree, value, NULL, 0);
+
+		if (!node)
+			abort(); /* out of memory, and nothing is live yet that could be harmed */
+		if (node->type->parse)
+			(void)node->type->parse(node, err); /* counted in err */
+	}
+	for (i = 0; is_list && i < json_count(value); i++)
+		if (!json_key(json_at(value, i)) || strcmp(json_key(json_at(value, i)), "annotations"))
+			read_sound(tree, json_at(value, i), faults, err);
+}
+
+static void tell_more(struct tree *tree, const struct schema_faults *faults, struct err *err)
+{
+	const struct json *document = tree->document, *device;
+
+	if (json_kind(document) != JSON_OBJECT)
+		return;
+	device = json_get(document, "device");
+	if (device && json_kind(device) == JSON_OBJECT && schema_is_sound(faults, device))
+		(void)device_read(tree, err); /* counted in err */
+	if (json_get(document, "root"))
+		read_sound(tree, json_get(document, "root"), faults, err);
+	check_ids(tree, err);
+}
+
 static struct tree *tree_build(struct tree *tree, struct err *err)
 {
+	struct schema_faults faults = { 0 };
 	unsigned before = err->count;
 
-	if (!tree->document || schema_check(tree->document, err) < 0)
+	if (!tree->document)
 		goto fail;
+	if (schema_check_noting(tree->document, &faults, err) < 0) {
+		tell_more(tree, &faults, err);
+		schema_faults_finish(&faults);
+		goto fail;
+	}
 	tree->name = json_get_string(tree->document, "name", "");
 	(void)device_read(tree, err); /* counted in err */
 	tree->root = node_read(tree, json_get(tree->document, "root"), NULL, 0, 1, err);

@@ -30,6 +30,22 @@ ubd-compose check bad.json >out 2>err && fail 'a bad document is accepted'
 [ ! -s out ] || fail 'a refused document has output'
 ok 'independent faults are told together, each with its place'
 rm out err
+cat >bad.json <<'END'
+{ "format": 1, "name": "vol0", "device": { "max_io_size": 5000 },
+  "root": { "type": "stripe", "chunk_size": 3000, "children": [
+    { "id": "d0", "type": "file", "path": 7 },
+    { "id": "d1", "type": "stripe", "chunk_size": 5000, "children": [
+      { "id": "d2", "type": "file", "path": "a", "size": 0 },
+      { "id": "d2", "type": "file", "path": "b", "sise": 1 } ] } ] } }
+END
+answers 'what the schema can say and what the targets can are told in one run' 1 '' \
+	'ubd-compose: file: path must be a string, not 7 (bad.json:3, /root/children/0/path)
+ubd-compose: file: unknown key "sise"; did you mean "size"? (bad.json:6, /root/children/1/children/1/sise)
+ubd-compose: max_io_size 5000 is not a multiple of 4096 from 4096 to 4194304 (bad.json:1, /device/max_io_size)
+ubd-compose: stripe: chunk_size 3000 is not a power of two (bad.json:2, /root/chunk_size)
+ubd-compose: stripe: chunk_size 5000 is not a power of two (bad.json:4, /root/children/1/chunk_size)
+ubd-compose: file: size 0, the least is one block (bad.json:5, /root/children/1/children/0/size)' \
+	ubd-compose check bad.json
 
 tree stripe >tree.json
 mkdir d0.img
