@@ -116,6 +116,7 @@ static void begin_life(void)
 	backend_reset();
 	if (!is_first)
 		meddle();
+	judge_keep_image();
 	images_budget = random_one_in(4) ? 1 + random_below(100) : FOREVER;
 	if (!try_start(permute)) {
 		sim_note("power cut while starting");

@@ -20,13 +20,14 @@
 
 static const char usage[] =
 	"usage: sim [--seed N] [--count N] [--seconds N] [--trace] [--leaves N] [--lives N] "
-	"[--requests N]\n"
+	"[--requests N] [--images DIRECTORY]\n"
 	"       sim --shrink [--seconds N]\n"
 	"Runs seeds from N (at random without --seed): one after the other, until COUNT have run "
 	"or\n"
 	"SECONDS have passed. Exit 1 and a report when something is violated. --shrink looks for "
 	"the\n"
-	"smallest run that violates something: few leaves, few lives, few requests, then more.\n";
+	"smallest run that violates something: few leaves, few lives, few requests, then more.\n"
+	"--images puts there what each crash leaves of a thin's image, for qemu-img to judge.\n";
 
 struct shared {
 	uint64_t seed;
@@ -42,6 +43,7 @@ const char *sim_directory = directory;
 bool sim_is_traced;
 struct caps sim_caps = { 9, 8, UINT32_MAX };
 struct totals totals;
+const char *sim_images;
 
 void sim_note(const char *format, ...)
 {
@@ -228,6 +230,8 @@ int main(int count, char **words)
 			sim_caps.leaves = (unsigned)strtoul(value, NULL, 0);
 		else if (!strcmp(word, "--lives"))
 			sim_caps.lives = (unsigned)strtoul(value, NULL, 0);
+		else if (!strcmp(word, "--images"))
+			sim_images = value;
 		else if (!strcmp(word, "--requests"))
 			sim_caps.requests = (unsigned)strtoul(value, NULL, 0);
 		else

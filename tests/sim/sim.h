@@ -166,6 +166,7 @@ void requests_read_all(void); /* twice, without faults */
 bool judge_is_void(struct node *node, uint64_t offset); /* a zero target's; asks only mappings */
 void judge_legs(void); /* those in sync hold the same */
 void judge_labels(void);
+void judge_keep_image(void); /* for another judge: between two lives */
 
 /* meddle.c */
 void meddle_choose_guards(void);
@@ -192,5 +193,6 @@ extern struct life life;
 void seed_run(uint64_t seed);
 
 extern const char *sim_directory;
+extern const char *sim_images; /* where images go that a crash has left; NULL: nowhere */
 
 #endif
