@@ -106,8 +106,8 @@ replay raw.json "$life"
 quietly qemu-img check -r leaks image
 judged
 quietly qemu-img compare -f qcow2 -F raw image raw
-quietly qemu-img convert -l before -O raw image then
-cmp -s then base || fail 'a snapshot has changed with the device'
+quietly qemu-img convert -l before -O raw image past
+cmp -s past base || fail 'a snapshot has changed with the device'
 ok 'what a snapshot holds is left alone'
 
 refused() { # WHAT MESSAGE
