@@ -35,7 +35,8 @@
  *   SERVER  io->rq is in the server's hands; no command.
  *   BUSY    one of our functions, in the context of a command of the server's, is copying or
  *           filling in fields; everybody else keeps off. For a READ or WRITE's copying, io->rq is
- *           its own.
+ *           its own. It waits for no one: where a copy meets a page that is not there, the tag goes
+ *           back to QUEUED or SERVER while that is faulted in, and whoever wants it can have it.
  *   RUNNING io->rq's sub-I/Os are under way (ubd_plan.c); io->cmd is parked. Whoever ends the last
  *           of them takes the tag on, in any context: to READY if all went well, to QUEUED if one
  *           failed. ABORT takes nothing from it: the pages are in use. When its last sub-I/O ends,
@@ -186,6 +187,7 @@
 	(UBD_F_PARAMS | UBD_F_PLANS | UBD_F_RECOVERY | UBD_F_RESIZE | UBD_F_BATCHES)
 #define UBD_IO_NO_NOTICE 1 /* beside UBD_IO_RES_*: the server is told nothing */
 #define UBD_PLAN_VECTORS 128 /* most segments of a request on a device with plans */
+#define UBD_COPY_TRIES 64 /* a page that was faulted in may be gone again before it is used */
 #define UBD_LOOK_INTERVAL_MS 5000 /* an unanswered request has its server looked at this often */
 
 enum ubd_io_state {
@@ -355,6 +357,7 @@ struct ubd_queue *ubd_queue_create(struct ubd_device *device, u16 id);
 void ubd_queue_destroy(struct ubd_queue *queue); /* accepts NULL */
 void ubd_queue_abort_requests(struct ubd_queue *queue); /* ends all but BUSY and RUNNING ones */
 void ubd_queue_abort_commands(struct ubd_queue *queue); /* after the former, of all queues */
+void ubd_queue_abort_command(struct io_uring_cmd *cmd); /* one that nobody else has; any context */
 void ubd_queue_reset(struct ubd_queue *queue); /* no command, no request, no disk is left */
 
 /* ubd_io.c */
@@ -371,6 +374,11 @@ void ubd_io_end(struct request *rq, blk_status_t status); /* any context but har
  * server. False: the caller is to end it. `seen`: the dead server has had it.
  */
 bool ubd_io_keep(struct ubd_queue *queue, struct request *rq, bool seen);
+/*
+ * Copies a BUSY tag's bytes, if it is a WRITE, to the server. 0: it is BUSY as before. -EFAULT: it
+ * can't be done, and the tag is `back`. Others: it is somebody else's.
+ */
+int ubd_io_copy_out(struct ubd_queue *queue, struct ubd_io *io, u64 addr, enum ubd_io_state back);
 
 struct ubd_plug *ubd_plug_arm(struct ubd_queue *queue, struct io_uring_cmd *cmd); /* or NULL */
 void ubd_io_finish(struct request *rq, blk_status_t status, unsigned int done,
@@ -402,8 +410,13 @@ bool ubd_queue_server_is_gone(const struct ubd_queue *queue);
 bool ubd_queue_return(struct ubd_queue *queue, struct ubd_io *io, enum ubd_io_state from,
 		      int notice);
 
-/* ubd_copy.c: true if all bytes were copied; may sleep on a fault, current->mm is the server's */
+/*
+ * ubd_copy.c: current->mm is the server's. True if all bytes were copied, which doesn't sleep. False:
+ * a page is missing, or the address is wrong; fault_in() tells which, and may wait for ever, until
+ * the server is killed: not while the tag is BUSY.
+ */
 bool ubd_copy_to_server(struct request *rq, u64 addr);
 bool ubd_copy_from_server(struct request *rq, u64 addr, unsigned int length);
+bool ubd_copy_fault_in(u64 addr, unsigned int length, bool writes);
 
 #endif

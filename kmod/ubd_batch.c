@@ -109,7 +109,7 @@ void ubd_batch_abort(struct ubd_queue *queue)
 	struct io_uring_cmd *cmd = xchg(&queue->waiter, NULL);
 
 	if (cmd)
-		ubd_cmd_done_elsewhere(cmd, UBD_IO_RES_ABORT);
+		ubd_queue_abort_command(cmd);
 }
 
 /* The queue's first command: all tags are fetched at once. */

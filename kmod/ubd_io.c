@@ -53,30 +53,61 @@ static bool ubd_io_is_dying(struct ubd_queue *queue)
 	return true;
 }
 
+int ubd_io_copy_out(struct ubd_queue *queue, struct ubd_io *io, u64 addr, enum ubd_io_state back)
+{
+	int tries, state;
+
+	for (tries = 0; tries < UBD_COPY_TRIES; tries++) {
+		struct request *rq = io->rq; /* each time: SERVER may have been answered meanwhile */
+		unsigned int length = blk_rq_bytes(rq);
+
+		if (likely(req_op(rq) != REQ_OP_WRITE || ubd_copy_to_server(rq, addr)))
+			return 0;
+		if (unlikely(ubd_io_step(io, UBD_IO_BUSY, back) != UBD_IO_BUSY)) {
+			ubd_io_orphan(queue, rq,
+				      back == UBD_IO_QUEUED ? io->notice : UBD_IO_RES_BACK);
+			return UBD_IO_RES_ABORT;
+		}
+		if (!ubd_copy_fault_in(addr, length, true))
+			return -EFAULT;
+		state = ubd_io_step(io, back, UBD_IO_BUSY);
+		if (unlikely(state != back))
+			return state & UBD_IO_ABORT ? UBD_IO_RES_ABORT : -EINVAL;
+	}
+	state = ubd_io_step(io, UBD_IO_BUSY, back);
+	if (likely(state == UBD_IO_BUSY))
+		return -EFAULT;
+	ubd_io_orphan(queue, io->rq, UBD_IO_RES_BACK);
+	return UBD_IO_RES_ABORT;
+}
+
 /* QUEUED to SERVER, with a WRITE's bytes copied on the way. An aborted tag's request may be gone. */
 static int ubd_io_hand_over_bytes(struct ubd_queue *queue, struct ubd_io *io, struct request *rq,
 				  int notice)
 {
-	int told;
 	bool dying;
+	int error;
 
 	if (ubd_io_step(io, UBD_IO_QUEUED, UBD_IO_BUSY) != UBD_IO_QUEUED)
 		return UBD_IO_RES_ABORT;
-	if (likely(ubd_copy_to_server(rq, io->addr))) {
+	error = ubd_io_copy_out(queue, io, io->addr, UBD_IO_QUEUED);
+	if (likely(!error)) {
 		if (likely(ubd_io_step(io, UBD_IO_BUSY, UBD_IO_SERVER) == UBD_IO_BUSY))
 			return notice;
 		ubd_io_orphan(queue, rq, notice);
 		return UBD_IO_RES_ABORT;
 	}
+	if (error != -EFAULT)
+		return UBD_IO_RES_ABORT;
 	/* The server never hears of it; the tag waits for the next request. */
 	dying = ubd_io_is_dying(queue);
-	told = ubd_io_step(io, UBD_IO_BUSY, UBD_IO_READY) == UBD_IO_BUSY ? UBD_IO_NO_NOTICE :
-									 UBD_IO_RES_ABORT;
+	if (ubd_io_step(io, UBD_IO_QUEUED, UBD_IO_READY) != UBD_IO_QUEUED)
+		return UBD_IO_RES_ABORT;
 	if (dying)
 		ubd_io_orphan(queue, rq, notice);
 	else
 		ubd_io_end(rq, BLK_STS_IOERR);
-	return told;
+	return UBD_IO_NO_NOTICE;
 }
 
 /*
@@ -142,7 +173,8 @@ static blk_status_t ubd_io_status(s32 error)
 
 /*
  * Judge a result, and take a READ's data. Says in *done how many bytes that settles, if any. For
- * what is BUSY: the request's pages stay until its holder ends it.
+ * what is BUSY: the request's pages stay until its holder ends it. BLK_STS_AGAIN: the bytes that are
+ * done are not all there, or their address is wrong.
  */
 static blk_status_t ubd_io_judge(struct request *rq, s32 result, u64 addr, unsigned int *done)
 {
@@ -161,8 +193,47 @@ static blk_status_t ubd_io_judge(struct request *rq, s32 result, u64 addr, unsig
 			return BLK_STS_IOERR;
 	}
 	if (req_op(rq) == REQ_OP_READ && unlikely(!ubd_copy_from_server(rq, addr, *done)))
-		return BLK_STS_IOERR;
+		return BLK_STS_AGAIN;
 	return BLK_STS_OK;
+}
+
+/* An answer that was taken: its tag is BUSY. */
+struct ubd_verdict {
+	struct request *rq; /* NULL: it is the next server's; ENDING keeps it off this tag */
+	blk_status_t status;
+	unsigned int done;
+};
+
+/* SERVER to BUSY, with a READ's bytes copied. Or what the command completes with. */
+static int ubd_io_take_answer(struct ubd_queue *queue, struct ubd_io *io, s32 result, u64 addr,
+			      struct ubd_verdict *verdict)
+{
+	bool faulty = false;
+	int tries = 0;
+
+	for (;;) {
+		int state = ubd_io_step(io, UBD_IO_SERVER, UBD_IO_BUSY);
+
+		if (unlikely(state != UBD_IO_SERVER))
+			return state & UBD_IO_ABORT ? UBD_IO_RES_ABORT : -EINVAL;
+		/* Each time: while it was the server's it may have been answered, and be another. */
+		verdict->rq = io->rq;
+		verdict->status = ubd_io_judge(io->rq, result, addr, &verdict->done);
+		if (likely(verdict->status != BLK_STS_AGAIN))
+			break;
+		verdict->status = BLK_STS_IOERR;
+		if (faulty || tries++ == UBD_COPY_TRIES)
+			break;
+		if (unlikely(ubd_io_step(io, UBD_IO_BUSY, UBD_IO_SERVER) != UBD_IO_BUSY)) {
+			ubd_io_orphan(queue, verdict->rq, UBD_IO_RES_BACK);
+			return UBD_IO_RES_ABORT;
+		}
+		faulty = !ubd_copy_fault_in(addr, verdict->done, false);
+	}
+	if (unlikely(verdict->status == BLK_STS_IOERR) && ubd_io_is_dying(queue) &&
+	    ubd_io_keep(queue, verdict->rq, true))
+		verdict->rq = NULL;
+	return 0;
 }
 
 static void ubd_plug_finish(struct blk_plug_cb *cb, bool from_schedule)
@@ -235,31 +306,25 @@ static int ubd_io_commit(struct ubd_queue *queue, const struct ubd_io_cmd *paylo
 			 struct io_uring_cmd *cmd, unsigned int issue_flags, bool fetch)
 {
 	struct ubd_io *io = &queue->ios[payload->tag];
+	struct ubd_verdict verdict;
 	struct ubd_plug *plug;
-	struct request *rq;
-	blk_status_t status;
-	unsigned int done;
-	int state;
+	int error;
 
 	if (unlikely(ubd_cmd_ring(cmd) != queue->ring || ubd_cmd_task(cmd) != queue->task))
 		return -EINVAL;
 	if (unlikely(fetch && !payload->addr))
 		return -EINVAL;
-	state = ubd_io_step(io, UBD_IO_SERVER, UBD_IO_BUSY);
-	if (unlikely(state != UBD_IO_SERVER))
-		return state & UBD_IO_ABORT ? UBD_IO_RES_ABORT : -EINVAL;
-	rq = io->rq;
-	status = ubd_io_judge(rq, payload->result, fetch ? payload->addr : io->addr, &done);
-	if (unlikely(status == BLK_STS_IOERR) && ubd_io_is_dying(queue) &&
-	    ubd_io_keep(queue, rq, true))
-		rq = NULL; /* it is the next server's; ENDING keeps it off this tag */
+	error = ubd_io_take_answer(queue, io, payload->result, fetch ? payload->addr : io->addr,
+				   &verdict);
+	if (unlikely(error))
+		return error;
 	plug = ubd_plug_arm(queue, cmd);
 	if (fetch)
 		ubd_io_park(io, cmd, payload->addr, issue_flags);
 	else
 		ubd_io_step(io, UBD_IO_BUSY, UBD_IO_EMPTY);
-	if (likely(rq))
-		ubd_io_finish(rq, status, done, plug);
+	if (likely(verdict.rq))
+		ubd_io_finish(verdict.rq, verdict.status, verdict.done, plug);
 	return fetch ? -EIOCBQUEUED : UBD_IO_RES_OK;
 }
 
@@ -267,24 +332,17 @@ static int ubd_io_commit(struct ubd_queue *queue, const struct ubd_io_cmd *paylo
 int ubd_io_answer(struct ubd_queue *queue, unsigned int tag, s32 result, struct io_uring_cmd *cmd)
 {
 	struct ubd_io *io = &queue->ios[tag];
+	struct ubd_verdict verdict;
 	struct ubd_plug *plug;
-	struct request *rq;
-	blk_status_t status;
-	unsigned int done;
-	int state;
+	int error;
 
-	state = ubd_io_step(io, UBD_IO_SERVER, UBD_IO_BUSY);
-	if (unlikely(state != UBD_IO_SERVER))
-		return state & UBD_IO_ABORT ? UBD_IO_RES_ABORT : -EINVAL;
-	rq = io->rq;
-	status = ubd_io_judge(rq, result, io->addr, &done);
-	if (unlikely(status == BLK_STS_IOERR) && ubd_io_is_dying(queue) &&
-	    ubd_io_keep(queue, rq, true))
-		rq = NULL; /* it is the next server's; ENDING keeps it off this tag */
+	error = ubd_io_take_answer(queue, io, result, io->addr, &verdict);
+	if (unlikely(error))
+		return error;
 	plug = ubd_plug_arm(queue, cmd);
 	ubd_io_step(io, UBD_IO_BUSY, UBD_IO_READY); /* or ABORT has made it nobody's */
-	if (likely(rq))
-		ubd_io_finish(rq, status, done, plug);
+	if (likely(verdict.rq))
+		ubd_io_finish(verdict.rq, verdict.status, verdict.done, plug);
 	return UBD_IO_RES_OK;
 }
 

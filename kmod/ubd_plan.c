@@ -229,15 +229,16 @@ static void ubd_plan_start(struct ubd_plan *plan)
 /* BUSY to SERVER, at once: refused, or handed back with its bytes. */
 static int ubd_plan_give_back(struct ubd_queue *queue, struct ubd_io *io, u64 addr, int result)
 {
-	struct request *rq = io->rq;
+	if (result == UBD_IO_RES_BACK) {
+		int error = ubd_io_copy_out(queue, io, addr, UBD_IO_SERVER);
 
-	if (result == UBD_IO_RES_BACK && req_op(rq) == REQ_OP_WRITE &&
-	    !ubd_copy_to_server(rq, addr))
-		result = -EFAULT;
+		if (unlikely(error))
+			return error;
+	}
 	io->addr = addr;
 	if (unlikely(atomic_cmpxchg(&io->state, UBD_IO_BUSY, UBD_IO_SERVER) != UBD_IO_BUSY)) {
-		if (!ubd_io_keep(queue, rq, true))
-			ubd_io_end(rq, BLK_STS_IOERR);
+		if (!ubd_io_keep(queue, io->rq, true))
+			ubd_io_end(io->rq, BLK_STS_IOERR);
 		return UBD_IO_RES_ABORT;
 	}
 	return result;

@@ -288,9 +288,10 @@ const struct blk_mq_ops ubd_mq_ops = {
 };
 
 /*
- * An abort has two passes, each over all queues: first every request ends, then commands complete.
- * For completing a command may take its ring's lock, whose holder may be waiting for a request (a
- * fault in the server's own buffer) of another queue.
+ * An abort has two passes, each over all queues: first every request ends, then commands complete;
+ * not here but in their task, or if that is gone, in a worker. For completing a command takes its
+ * ring's lock, whose holder may be waiting for a page of the server's buffer, for as long as user
+ * space likes.
  */
 void ubd_queue_abort_requests(struct ubd_queue *queue)
 {
@@ -319,6 +320,29 @@ void ubd_queue_abort_requests(struct ubd_queue *queue)
 	}
 }
 
+static void ubd_queue_command_is_over(struct io_uring_cmd *cmd, unsigned int issue_flags)
+{
+	struct file *file = get_file(cmd->file); /* keeps this code */
+
+	ubd_cmd_abort(cmd, issue_flags);
+	fput(file);
+}
+
+void ubd_queue_abort_command(struct io_uring_cmd *cmd)
+{
+	io_uring_cmd_complete_in_task(cmd, ubd_queue_command_is_over);
+}
+
+static void ubd_queue_abort_list(struct llist_head *list)
+{
+	struct ubd_io *io, *next;
+
+	llist_for_each_entry_safe(io, next, llist_del_all(list), pending) {
+		ubd_queue_abort_command(io->cmd);
+		cond_resched();
+	}
+}
+
 /*
  * Nothing is queued any more, and nobody notifies. If no notification is under way none will come,
  * and the commands of what is pending are ours; the bit stays set. Otherwise it will deliver all
@@ -326,18 +350,13 @@ void ubd_queue_abort_requests(struct ubd_queue *queue)
  */
 void ubd_queue_abort_commands(struct ubd_queue *queue)
 {
-	struct ubd_io *io, *next;
-
 	if (queue->batch) {
 		ubd_batch_abort(queue);
 		return;
 	}
 	if (!test_and_set_bit(UBD_NOTIFIED, &queue->notified))
-		ubd_queue_deliver(queue, true, IO_URING_F_UNLOCKED);
-	llist_for_each_entry_safe(io, next, llist_del_all(&queue->aborted), pending) {
-		ubd_cmd_done_elsewhere(io->cmd, UBD_IO_RES_ABORT);
-		cond_resched();
-	}
+		ubd_queue_abort_list(&queue->pending);
+	ubd_queue_abort_list(&queue->aborted);
 }
 
 void ubd_queue_reset(struct ubd_queue *queue)
