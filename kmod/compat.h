@@ -3,8 +3,8 @@
  * What differs between the kernels that we build for. It knows nothing of devices or queues; the
  * rest of the driver names no kernel version.
  *
- * UBD_HAVE_RQ_LIST comes from the Makefile: struct rq_list arrived in the middle of 6.12's stable
- * releases, and no version number tells.
+ * UBD_HAVE_… come from the Makefile: struct rq_list arrived in the middle of 6.12's stable releases,
+ * and no version number tells; others are asked for in the same way.
  */
 #ifndef UBD_COMPAT_H
 #define UBD_COMPAT_H
@@ -58,7 +58,7 @@ static inline void ubd_cmd_mark_cancelable(struct io_uring_cmd *cmd, unsigned in
 static inline const void *ubd_cmd_payload(const struct io_uring_cmd *cmd)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
-	return io_uring_sqe_cmd(cmd->sqe);
+	return cmd->sqe->cmd;
 #else
 	return cmd->cmd;
 #endif
@@ -82,6 +82,33 @@ static inline struct task_struct *ubd_cmd_task(struct io_uring_cmd *cmd)
 #endif
 }
 
+static inline void ubd_cmd_done(struct io_uring_cmd *cmd, int result, unsigned int issue_flags)
+{
+#ifdef UBD_HAVE_CMD_DONE32
+	io_uring_cmd_done(cmd, result, issue_flags);
+#else
+	io_uring_cmd_done(cmd, result, 0, issue_flags);
+#endif
+}
+
+/*
+ * Task work on a command: UBD_TASK_WORK(name, function) makes the `name` that
+ * io_uring_cmd_complete_in_task() takes from void function(cmd, issue_flags).
+ */
+#ifdef UBD_HAVE_TW_REQ
+#define UBD_TASK_WORK(name, function) \
+	static void name(struct io_tw_req tw_req, io_tw_token_t tw) \
+	{ \
+		function(io_uring_cmd_from_tw(tw_req), IO_URING_CMD_TASK_WORK_ISSUE_FLAGS); \
+	}
+#else
+#define UBD_TASK_WORK(name, function) \
+	static void name(struct io_uring_cmd *cmd, unsigned int issue_flags) \
+	{ \
+		function(cmd, issue_flags); \
+	}
+#endif
+
 /*
  * Complete a command from outside of its task and of task work. 6.1 goes on to look at the ring
  * after it has given the command up, and if the ring is closing, that was what kept it.
@@ -91,7 +118,7 @@ static inline void ubd_cmd_done_elsewhere(struct io_uring_cmd *cmd, int result)
 	struct io_ring_ctx *ring = ubd_cmd_ring(cmd);
 
 	percpu_ref_get(&ring->refs);
-	io_uring_cmd_done(cmd, result, 0, IO_URING_F_UNLOCKED);
+	ubd_cmd_done(cmd, result, IO_URING_F_UNLOCKED);
 	percpu_ref_put(&ring->refs);
 }
 
@@ -101,7 +128,7 @@ static inline void ubd_cmd_abort(struct io_uring_cmd *cmd, unsigned int issue_fl
 	if (issue_flags & IO_URING_F_UNLOCKED)
 		ubd_cmd_done_elsewhere(cmd, UBD_IO_RES_ABORT);
 	else
-		io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
+		ubd_cmd_done(cmd, UBD_IO_RES_ABORT, issue_flags);
 }
 
 /*

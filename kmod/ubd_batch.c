@@ -64,12 +64,12 @@ static void ubd_batch_wait(struct ubd_queue *queue, struct io_uring_cmd *cmd, bo
 			return;
 		}
 		if (count) {
-			io_uring_cmd_done(cmd, count, 0, issue_flags);
+			ubd_cmd_done(cmd, count, issue_flags);
 			return;
 		}
 		ubd_cmd_mark_cancelable(cmd, issue_flags);
 		if (unlikely(cmpxchg(&queue->waiter, NULL, cmd))) {
-			io_uring_cmd_done(cmd, -EBUSY, 0, issue_flags);
+			ubd_cmd_done(cmd, -EBUSY, issue_flags);
 			return;
 		}
 		if (likely(llist_empty(&queue->pending)) &&
@@ -78,7 +78,7 @@ static void ubd_batch_wait(struct ubd_queue *queue, struct io_uring_cmd *cmd, bo
 	} while (cmpxchg(&queue->waiter, cmd, NULL) == cmd);
 }
 
-static void ubd_batch_notification(struct io_uring_cmd *cmd, unsigned int issue_flags)
+static void ubd_batch_notified(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
 	struct ubd_queue *queue = *ubd_cmd_pdu(cmd, struct ubd_queue *);
 	struct file *file = get_file(cmd->file); /* keeps the device, and this code */
@@ -89,6 +89,8 @@ static void ubd_batch_notification(struct io_uring_cmd *cmd, unsigned int issue_
 	ubd_batch_wait(queue, cmd, gone, issue_flags);
 	fput(file);
 }
+
+UBD_TASK_WORK(ubd_batch_notification, ubd_batch_notified)
 
 /* Something is pending: inside rcu_read_lock(), as ubd_queue_notify(). */
 void ubd_batch_notify(struct ubd_queue *queue)

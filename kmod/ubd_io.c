@@ -142,7 +142,7 @@ void ubd_io_deliver(struct ubd_queue *queue, struct ubd_io *io, bool gone, unsig
 	if (unlikely(gone))
 		ubd_cmd_abort(cmd, issue_flags);
 	else if (likely(notice != UBD_IO_NO_NOTICE))
-		io_uring_cmd_done(cmd, notice, 0, issue_flags);
+		ubd_cmd_done(cmd, notice, issue_flags);
 }
 
 /*
@@ -296,7 +296,7 @@ static int ubd_io_park(struct ubd_io *io, struct io_uring_cmd *cmd, u64 addr,
 	io->cmd = cmd;
 	ubd_cmd_mark_cancelable(cmd, issue_flags);
 	if (unlikely(ubd_io_step(io, UBD_IO_BUSY, UBD_IO_READY) != UBD_IO_BUSY)) {
-		io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
+		ubd_cmd_done(cmd, UBD_IO_RES_ABORT, issue_flags);
 		return UBD_IO_RES_ABORT;
 	}
 	return 0;

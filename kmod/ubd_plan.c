@@ -262,7 +262,7 @@ static int ubd_plan_run(struct ubd_plan *plan, struct io_uring_cmd *cmd, u64 add
 	if (unlikely(atomic_cmpxchg(&io->state, UBD_IO_BUSY, UBD_IO_RUNNING) != UBD_IO_BUSY)) {
 		if (!ubd_io_keep(plan->queue, rq, true))
 			ubd_io_end(rq, BLK_STS_IOERR);
-		io_uring_cmd_done(cmd, UBD_IO_RES_ABORT, 0, issue_flags);
+		ubd_cmd_done(cmd, UBD_IO_RES_ABORT, issue_flags);
 	} else {
 		ubd_plan_start(plan);
 	}

@@ -39,7 +39,7 @@ static void ubd_queue_deliver(struct ubd_queue *queue, bool gone, unsigned int i
  * own. The loop is bounded by the queue's depth, as no tag comes back while the server does not
  * run.
  */
-static void ubd_queue_notification(struct io_uring_cmd *cmd, unsigned int issue_flags)
+static void ubd_queue_notified(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
 	struct ubd_queue *queue = ubd_cmd_pdu(cmd, struct ubd_notification)->queue;
 	bool gone = ubd_queue_server_is_gone(queue);
@@ -55,6 +55,8 @@ static void ubd_queue_notification(struct io_uring_cmd *cmd, unsigned int issue_
 		 !test_and_set_bit(UBD_NOTIFIED, &queue->notified));
 	fput(file);
 }
+
+UBD_TASK_WORK(ubd_queue_notification, ubd_queue_notified)
 
 /*
  * Send a notification unless one is under way. With the bit set, nobody else takes tags off the
@@ -320,13 +322,15 @@ void ubd_queue_abort_requests(struct ubd_queue *queue)
 	}
 }
 
-static void ubd_queue_command_is_over(struct io_uring_cmd *cmd, unsigned int issue_flags)
+static void ubd_queue_command_aborted(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {
 	struct file *file = get_file(cmd->file); /* keeps this code */
 
 	ubd_cmd_abort(cmd, issue_flags);
 	fput(file);
 }
+
+UBD_TASK_WORK(ubd_queue_command_is_over, ubd_queue_command_aborted)
 
 void ubd_queue_abort_command(struct io_uring_cmd *cmd)
 {
