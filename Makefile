@@ -10,6 +10,7 @@
 # make replay     the legs of a VM under load as power cuts may leave them, each opened and judged
 # make differential  REQUESTS random requests for each pair, to ours and to the kernel's dm and md
 # make check-debug  the VM tests on a kernel with KASAN, lockdep and kmemleak, built once
+# make storm     kills, recoveries, openers, loads and changes, N of each on KERNEL
 # make demo       the main job in a small VM, to watch
 # make bench      instructions per I/O beside the kernel's own dm and md, in a VM
 # make install    the program, the driver, the schema
@@ -44,7 +45,7 @@ HELPERS := $(patsubst tests/unit/%.c,$(BUILD)/asan/tests/unit/%.o,\
 HELPERS := $(filter-out %_main.o,$(HELPERS))
 
 .DELETE_ON_ERROR:
-.PHONY: all soak mutants mutants-built fuzz coverage check check-unit check-layers check-vm check-debug demo replay differential bench kmod install clean deps format
+.PHONY: all soak mutants mutants-built fuzz coverage check check-unit check-layers check-vm check-debug storm demo replay differential bench kmod install clean deps format
 
 all: $(BUILD)/ubd-compose $(if $(wildcard $(KDIR)/Makefile),kmod)
 
@@ -165,6 +166,11 @@ differential: all
 
 check-debug: all
 	@kernel=$$(tests/vm/build-debug-kernel) && tests/vm/check -j 1 -k "$$kernel"
+
+N ?= 100
+KERNEL ?= 6.1
+storm: all
+	@tests/vm/storm/run -k $(KERNEL) -n $(N)
 
 demo:
 	@tests/demo
