@@ -38,19 +38,19 @@ measure_md() {
 	fill
 }
 
-# measure_tree TREE NAME FAN_OUT: ours. What cannot be created (a mode that is not there yet) is left out, and said so.
+# measure_tree TREE NAME FAN_OUT DRIVER: ours. What cannot be created (a mode that the driver lacks) is left out, and said so.
 measure_tree() {
-	sed "s/\"fan_out\": \"[a-z]*\"/\"fan_out\": \"$3\"/" "$1.json" >"/tmp/$1.json"
+	sed "s/\"fan_out\": \"[a-z]*\"/\"driver\": \"$4\", \"fan_out\": \"$3\"/" "$1.json" >"/tmp/$1.json"
 	tries=0
 	until device=$(ubd-compose create "/tmp/$1.json" 2>/tmp/error) || [ $((tries += 1)) = 20 ]; do
 		sleep 0.1 # the last device's legs may be held a little longer than its daemon lives
 	done
 	if [ $tries != 20 ]; then
-		measure "ubd $2, $3" "$device"
+		measure "$4 $2, $3" "$device"
 		ubd-compose delete "$1"
 		fill
 	else
-		echo "bench: ubd $2, $3 is left out: $(head -n 1 /tmp/error)" >&2
+		echo "bench: $4 $2, $3 is left out: $(head -n 1 /tmp/error)" >&2
 	fi
 }
 
@@ -66,12 +66,17 @@ loop=$(losetup --find --show --direct-io=on /dev/ram0)
 measure 'loop, direct I/O' "$loop"
 losetup --detach "$loop"
 
-if [ -x /usr/local/bin/ubd-compose ] && modprobe ubd 2>/dev/null; then
-	for fan_out in linked gathered passthrough; do
-		measure_tree linear linear $fan_out
-		measure_tree stripe 'stripe ×4' $fan_out
-		measure_tree mirror 'mirror ×2' $fan_out
-	done
-else
-	echo 'bench: no rows of ours: ubd-compose or ubd.ko is not built' >&2
+if [ ! -x /usr/local/bin/ubd-compose ]; then
+	echo 'bench: no rows of ours: ubd-compose is not built' >&2
+	exit 0
 fi
+for driver in ubd ublk; do
+	module=$driver
+	[ $driver = ubd ] || module=ublk_drv
+	modprobe $module 2>/dev/null || { echo "bench: no rows of $driver: this kernel has no such module" >&2; continue; }
+	for fan_out in linked gathered passthrough; do
+		measure_tree linear linear $fan_out $driver
+		measure_tree stripe 'stripe ×4' $fan_out $driver
+		measure_tree mirror 'mirror ×2' $fan_out $driver
+	done
+done
