@@ -64,7 +64,12 @@ static int ask_to_leave(const char *name, int *reason, struct err *err)
 	}
 	if (!reply)
 		return -1;
+	result = frontend_check_hand_over(
+		json_get_string(json_get(reply, "status"), "driver", ""), err);
 	json_destroy(reply);
+	if (result < 0)
+		return -1;
+	result = -1;
 	process = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (process < 0)
 		return err_add(err, "%s: its daemon (pid %d) can't be watched: %s", name, (int)pid,

@@ -112,11 +112,35 @@ static void not_found(
 	free(names);
 }
 
+/* The one that is meant. NULL with a message: none, or a number that two drivers have given. */
+static const struct device_found *find_called(
+	const char *called, const struct device_found *devices, unsigned count, struct err *err)
+{
+	const struct device_found *found = NULL;
+	unsigned i;
+
+	for (i = 0; i < count; i++) {
+		if (!devices[i].status || !is_called(devices[i].status, called))
+			continue;
+		if (found) {
+			err_add(err, "\"%s\" could be %s or %s; name it so", called,
+				json_get_string(found->status, "path", ""),
+				json_get_string(devices[i].status, "path", ""));
+			return NULL;
+		}
+		found = &devices[i];
+	}
+	if (!found)
+		not_found(called, devices, count, err);
+	return found;
+}
+
 char *device_name_find(const char *called, struct err *err)
 {
+	const struct device_found *found;
 	struct device_found *devices;
 	char *real = NULL, *name = NULL;
-	unsigned i, count;
+	unsigned count;
 
 	if (!strchr(called, '/') && *called && has_socket(called)) {
 		name = strdup(called);
@@ -129,14 +153,12 @@ char *device_name_find(const char *called, struct err *err)
 		return NULL;
 	if (strchr(called, '/'))
 		real = realpath(called, NULL); /* if that fails, the word as it is */
-	for (i = 0; i < count && !name; i++)
-		if (devices[i].status && is_called(devices[i].status, real ? real : called)) {
-			name = strdup(devices[i].name);
-			if (!name)
-				abort();
-		}
-	if (!name)
-		not_found(called, devices, count, err);
+	found = find_called(real ? real : called, devices, count, err);
+	if (found) {
+		name = strdup(found->name);
+		if (!name)
+			abort();
+	}
 	devices_free(devices, count);
 	free(real);
 	return name;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the user calls a device: by its name ("vol0"), by the driver's id ("0", "ubdb0"), or by a
- * path
- * ("/dev/ubdb0", or a link to it). A name goes first, should it look like an id.
+ * path ("/dev/ubdb0", or a link to it). A name goes first, should it look like an id.
  */
 #ifndef COMPOSER_DEVICE_NAME_H
 #define COMPOSER_DEVICE_NAME_H

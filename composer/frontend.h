@@ -89,6 +89,9 @@ void frontend_close(struct frontend *frontend);
  */
 void frontend_remove_dead(const char *driver, unsigned id);
 
+/* Whether a daemon that lives could leave its disk to another. -1 with a message: no. */
+int frontend_check_hand_over(const char *driver, struct err *err);
+
 /*
  * Whether the disk of that device is there and waits for a daemon; and removes it, with what waits.
  * Both block shortly.

@@ -7,9 +7,29 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define TAKE_TRIES 3000 /* half a minute: a dead server's I/O on a slow leaf is part of its exit */
+#define TAKE_PAUSE_NS 10000000
+
+/* Tells the driver that another server comes. 0, or -errno. */
+static int announce(const struct frontend_type *type, uint32_t id, struct err *err)
+{
+	const struct timespec pause = { 0, TAKE_PAUSE_NS };
+	struct driver_control control;
+	unsigned tries = TAKE_TRIES;
+	int result;
+
+	if (!type->take)
+		return 0;
+	if (type->control_open(&control, err) < 0)
+		return -ENODEV;
+	while ((result = type->take(&control, id)) == -EBUSY && --tries > 0)
+		(void)nanosleep(&pause, NULL); /* shorter is fine */
+	driver_control_close(&control);
+	return result;
+}
 
 int frontend_take(struct frontend **out, const char *driver, unsigned id, struct err *err)
 {
@@ -25,12 +45,19 @@ int frontend_take(struct frontend **out, const char *driver, unsigned id, struct
 	frontend->id = id;
 	frontend->is_taken = true;
 	frontend_path_of(driver, id, frontend->path);
-	frontend->char_fd = frontend_session(type, id, false, TAKE_TRIES);
+	frontend->char_fd = announce(type, id, err);
+	if (frontend->char_fd >= 0)
+		frontend->char_fd = frontend_session(type, id, false, TAKE_TRIES);
 	if (frontend->char_fd >= 0) {
 		*out = frontend;
 		return 0;
 	}
-	err_add(err, "%s can't be taken over: %s", frontend->path, strerror(-frontend->char_fd));
+	if (frontend->char_fd == -ETIME)
+		err_add(err, "%s can't be taken over: the kernel has not answered within %d s",
+			frontend->path, DRIVER_ANSWER_MS / 1000);
+	else
+		err_add(err, "%s can't be taken over: %s", frontend->path,
+			strerror(-frontend->char_fd));
 	frontend_close(frontend);
 	return -1;
 }
@@ -42,6 +69,21 @@ void frontend_path_of(const char *driver, unsigned id, char path[FRONTEND_PATH_B
 	*path = '\0';
 	if (type)
 		(void)snprintf(path, FRONTEND_PATH_BYTES, type->disk_path, id); /* fits any id */
+}
+
+int frontend_check_hand_over(const char *driver, struct err *err)
+{
+	const struct frontend_type *type = frontend_type_named(driver);
+	struct driver_control control;
+	int result;
+
+	if (!type || !type->check_hand_over)
+		return 0;
+	if (type->control_open(&control, err) < 0)
+		return -1;
+	result = type->check_hand_over(control.features, err);
+	driver_control_close(&control);
+	return result;
 }
 
 /* Asks, and if it does wait, with `remove` ends that. */

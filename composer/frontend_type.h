@@ -62,14 +62,19 @@ struct frontend_type {
 	/*
 	 * Recovery; all NULL where the driver has none.
 	 *
+	 * take() comes before the next server opens the char device, where the driver wants to
+	 * know: -EBUSY: the last one is not gone yet. Optional.
 	 * adopt() is what add() is to a device that was taken: frontend->id is set. It sees that the
 	 * device waits and is one that the tree can serve. resume() is what start() is.
 	 */
+	int (*take)(struct driver_control *control, uint32_t id);
 	int (*adopt)(struct frontend *frontend, struct err *err);
 	int (*resume)(struct frontend *frontend);
 	/* Ends our session and leaves the disk waiting: -ETIMEDOUT, and it goes on as before. */
 	int (*hand_over)(struct driver_control *control, uint32_t id);
 	bool (*is_waiting)(struct driver_control *control, uint32_t id);
+	/* Whether a driver with these features can do hand_over(). -1: a message. Optional. */
+	int (*check_hand_over)(uint64_t features, struct err *err);
 };
 
 extern const struct frontend_type frontend_ubd, frontend_ublk;

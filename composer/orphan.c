@@ -26,8 +26,10 @@ static bool is_device(const struct frontend_type *type, const char *name, unsign
 static bool is_orphan(const struct frontend_type *type, struct driver_control *control, unsigned id)
 {
 	int session;
+	bool is_left =
+		type->is_dead(control, id) || (type->is_waiting && type->is_waiting(control, id));
 
-	if (!type->is_dead(control, id) || run_has_device(driver_name(type->driver), id))
+	if (!is_left || run_has_device(driver_name(type->driver), id))
 		return false;
 	session = frontend_session(type, id, false, 1);
 	if (session < 0)
@@ -145,6 +147,7 @@ static bool remove_one(const struct frontend_type *type, struct driver_control *
 	if (id != orphan->id || strcmp(driver_name(type->driver), orphan->driver) != 0)
 		return true;
 	if (is_orphan(type, control, id)) {
+		frontend_remove_waiting(orphan->driver, id);
 		frontend_remove_dead(orphan->driver, id);
 		orphan->path[0] = '\0';
 	}

@@ -47,6 +47,7 @@ UBLK_CHECK_SIZE(struct ublk_ctrl_cmd, 32);
 #define UBLK_CMD_START_DEV UBLK_BOTH(0x06) /* data: the server's pid */
 #define UBLK_CMD_STOP_DEV UBLK_BOTH(0x07)
 #define UBLK_CMD_SET_PARAMS UBLK_BOTH(0x08) /* in: struct ublk_params; not while live */
+#define UBLK_CMD_GET_PARAMS UBLK_OUT(0x09) /* in: its length; out: struct ublk_params */
 #define UBLK_CMD_START_USER_RECOVERY UBLK_BOTH(0x10) /* EBUSY: the last server isn't gone yet */
 #define UBLK_CMD_END_USER_RECOVERY UBLK_BOTH(0x11) /* data: the new server's pid */
 #define UBLK_CMD_GET_FEATURES UBLK_OUT(0x13) /* out: u64, len 8; 6.5 */

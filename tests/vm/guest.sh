@@ -14,6 +14,8 @@ DRIVER=${DRIVER:-ubd}
 disk0=${DRIVER}b0 control_node=/dev/$DRIVER-control
 load_driver() { case $DRIVER in ublk) modprobe ublk_drv ;; *) modprobe "$DRIVER" ;; esac; }
 unload_driver() { case $DRIVER in ublk) rmmod ublk_drv ;; *) rmmod "$DRIVER" ;; esac; }
+# Whether it is a ublk of before 6.16: it copies, and takes no disk from a daemon that lives.
+is_old_ublk() { case $DRIVER:$(uname -r) in ublk:6.?.* | ublk:6.1[0-5].*) true ;; *) false ;; esac; }
 # What there is of the driver in /dev, on one line.
 driver_nodes() { echo "/dev/$DRIVER"*; }
 

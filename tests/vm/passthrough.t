@@ -28,7 +28,7 @@ load_driver
 modprobe brd rd_nr=3 rd_size=65536 max_part=0
 
 # A ublk that can't is refused by name, before a leaf is touched.
-if [ "$DRIVER" = ublk ] && case $(uname -r) in 6.?.* | 6.1[0-5].*) true ;; *) false ;; esac; then
+if is_old_ublk; then
 	tree stripe true /dev/ram0 /dev/ram1 /dev/ram2
 	refuses 'a driver without it' ubd-compose create tree.json 2>err
 	grep -q '^ubd-compose: fan_out "passthrough" needs Linux 6.16 or later with driver "ublk": .* (tree.json:[0-9]*, /device/fan_out)$' err ||

@@ -1,9 +1,10 @@
 # shellcheck shell=sh source-path=SCRIPTDIR/..
 # vm: -k 6.12 -d 32M -d 32M -t 120
+# drivers: ubd ublk
 # What happens to a device is told: kept by its daemon, to those who follow, and to the program that the document names.
 . ./guest.sh
 
-modprobe ubd
+load_driver
 dmsetup create leg --table '0 65536 linear /dev/vdb 0'
 cat >hook <<'END'
 #!/bin/sh

@@ -1,9 +1,10 @@
 # shellcheck shell=sh source-path=SCRIPTDIR/..
 # vm: -k 6.12 -d 64M -d 64M -t 120
+# drivers: ubd ublk
 # Leaves that are in use are looked at, not wiped; and a device is made of them alone, whatever they are called now.
 . ./guest.sh
 
-modprobe ubd
+load_driver
 sectors=$(blockdev --getsz /dev/vda)
 echo "0 $sectors linear /dev/vda 0" | dmsetup create one
 cat >tree.json <<'EOT'

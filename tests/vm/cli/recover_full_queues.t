@@ -1,16 +1,20 @@
 # vm: -k all -d 48M -d 48M -t 240
+# drivers: ubd ublk:7
 # Daemons are killed while the driver itself has sub-I/Os under way, or leaves have: nothing acknowledged is lost.
 # shellcheck disable=SC1091 # sourced in the guest
 . ./guest.sh
 
-modprobe ubd
+load_driver
 pid_of() { ubd-compose status --json vol0 | sed -n 's/^  "pid": \([0-9]*\),$/\1/p'; }
-disk=/dev/ubdb0
+disk=/dev/$disk0
+fan_outs='passthrough gathered linked' patience_key=', "recovery_timeout": 100'
+[ "$DRIVER" = ubd ] || patience_key='' # ublk lets a disk wait for ever
+! is_old_ublk || fan_outs='gathered linked'
 
-for fan_out in passthrough gathered linked; do
+for fan_out in $fan_outs; do
 	cat >tree.json <<END
 { "format": 1, "name": "vol0",
-  "device": { "queues": 2, "queue_depth": 64, "recovery": "reissue", "recovery_timeout": 100, "fan_out": "$fan_out" },
+  "device": { "queues": 2, "queue_depth": 64, "recovery": "reissue"$patience_key, "fan_out": "$fan_out" },
   "root": { "type": "stripe", "chunk_size": "64KiB", "children": [
     { "type": "block", "path": "/dev/vda" }, { "type": "block", "path": "/dev/vdb" } ] } }
 END
@@ -25,7 +29,7 @@ END
 	cycles=0
 	while [ ! -e fio.status ] || [ $cycles -lt 6 ]; do
 		sleep 0.$((cycles * 7 % 5))
-		if [ $((cycles % 4)) != 3 ]; then
+		if [ $((cycles % 4)) != 3 ] || is_old_ublk; then
 			kill -9 "$(pid_of)"
 		fi
 		ubd-compose recover vol0 >/dev/null 2>recover.err || fail "recover $cycles: $(cat recover.err)"
@@ -37,5 +41,5 @@ END
 done
 ! dmesg | grep 'I/O error' || fail 'errors in the log'
 no_hung_tasks
-rmmod ubd
+unload_driver
 ok 'the module unloads'
