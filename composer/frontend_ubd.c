@@ -13,13 +13,13 @@
 #define HAND_OVER_MS 3000 /* less than who asked for it waits for the daemon's answer */
 #define RANGE_MAX (UINT64_C(1) << 30) /* one DISCARD or WRITE_ZEROES; limits.unmap_max may say less */
 
-/* The driver can run sub-I/Os itself on all that can be read and written past the page cache. */
+/* The driver can run sub-I/Os itself on all that can be read and written past the page cache, both. */
 static bool can_pass(const struct tree *tree)
 {
 	unsigned i;
 
 	for (i = 0; i < tree->leaf_count; i++)
-		if (!tree->leaves[i]->direct)
+		if (!tree->leaves[i]->direct || tree->leaves[i]->node->limits.read_only)
 			return false;
 	return tree->leaf_count > 0 && tree->leaf_count <= UBD_MAX_LEGS;
 }

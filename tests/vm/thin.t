@@ -1,0 +1,71 @@
+# shellcheck shell=sh source-path=SCRIPTDIR source=guest.sh
+# vm: -k 6.12 -d 2500M -m 1024 -t 240
+# A device on an image that qemu-img made, over another: a file system on it, killed and served again, and judged by qemu-img.
+. ./guest.sh
+
+load_driver
+mkfs.ext4 -q /dev/vda
+mkdir /legs
+mount /dev/vda /legs
+cd /legs
+
+qemu-img create -q -f raw base.img 192M
+dd if=/dev/urandom of=base.img bs=1M count=8 conv=notrunc 2>/dev/null
+qemu-img create -q -f qcow2 -b base.img -F raw volume.qcow2 256M
+cat >tree.json <<'END'
+{ "format": 1, "name": "v0", "root": { "type": "thin",
+    "data": { "type": "file", "path": "volume.qcow2" }, "backing": { "type": "file", "path": "base.img" } } }
+END
+device=$(ubd-compose create tree.json) || fail 'create'
+cmp -n $((8 << 20)) "$device" base.img || fail 'what was not written is not what backing has'
+ok 'a device on an image over backing reads backing'
+
+mkfs.ext4 -q "$device"
+mkdir -p /mnt
+mount "$device" /mnt
+dd if=/dev/urandom of=/mnt/a bs=64k count=300 2>/dev/null
+dd if=/dev/urandom of=/mnt/b bs=4k count=500 2>/dev/null
+sync
+md5sum /mnt/a /mnt/b >sums
+rm /mnt/b
+fstrim /mnt || true # or not at all, where the leg has no discard
+cp /mnt/a /mnt/c
+umount /mnt
+fio --name=v --filename="$device" --offset=200M --rw=randrw --bsrange=4k-128k --size=16M --iodepth=16 --ioengine=io_uring --direct=1 \
+	--verify=crc32c --verify_fatal=1 >fio.out 2>&1 || fail "fio: $(cat fio.out)"
+dd if="$device" of=all bs=1M iflag=direct 2>/dev/null
+ubd-compose delete v0 || fail 'delete'
+qemu-img check -q volume.qcow2 || fail "check: $(qemu-img check volume.qcow2 2>&1)"
+qemu-img compare -q -f qcow2 -F raw volume.qcow2 all || fail 'qemu-img reads something else'
+ok 'after a stop qemu-img finds no fault and the same bytes'
+rm all
+
+device=$(ubd-compose create tree.json) || fail 'create again'
+fsck.ext4 -fn "$device" >fsck.out 2>&1 || fail "fsck: $(cat fsck.out)"
+mount "$device" /mnt
+grep /mnt/a sums | md5sum -c >/dev/null || fail 'a file has changed'
+dd if=/dev/urandom of=/mnt/d bs=64k count=100 2>/dev/null
+sync
+md5sum /mnt/d >>sums
+pid=$(ubd-compose status v0 --json | sed -n 's/^ *"pid": *\([0-9]*\).*/\1/p' | head -n 1)
+kill -9 "$pid"
+umount /mnt 2>/dev/null || umount -l /mnt
+status=0
+qemu-img check -q volume.qcow2 >check.out 2>&1 || status=$?
+case $status in 0 | 3) ok 'after a kill qemu-img finds lost clusters at most' ;; *) fail "check: $(cat check.out)" ;; esac
+i=0
+until device=$(ubd-compose create tree.json 2>err); do
+	i=$((i + 1))
+	[ $i -lt 50 ] || fail "create after a kill: $(cat err)"
+	sleep 0.2
+done
+mount "$device" /mnt
+md5sum -c sums 2>/dev/null | grep -q '/mnt/d: OK' || fail 'what was synced before the kill is gone'
+ok 'what was acknowledged survives a kill'
+umount /mnt
+ubd-compose delete v0 || fail 'delete'
+qemu-img check -q volume.qcow2 || fail "check: $(qemu-img check volume.qcow2 2>&1)"
+ok 'and the next stop leaves no cluster lost'
+cd /
+rmmod ubd
+no_hung_tasks 'at the end'
