@@ -7,14 +7,13 @@
 #include "operand.h"
 
 #include <inttypes.h>
+#include <json-c/json_object.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define TEXT_MAX (2 * IDENTIFY_MAX)
 #define UUID_TEXT 37
-
-extern const struct target_type file_leaf, block_leaf; /* leaf.c */
 
 struct given {
 	struct operand operand; /* closed once it has been looked at */
@@ -125,22 +124,15 @@ static char *absolute(const char *path)
 	return whole;
 }
 
-/* Puts each leaf where its label says it goes. 0, or -1 with messages. */
+/* Which leaves are not among those given. 0, or -1 with messages. */
 static int place(struct tree *tree, const struct given *givens, unsigned count, struct err *err)
 {
 	unsigned before = err->count, i;
 
 	for (i = 0; i < tree->leaf_count; i++)
 		tree->leaves[i]->not_given = tree->leaves[i]->labelled;
-	for (i = 0; i < count; i++) {
-		struct leaf *leaf = tree->leaves[givens[i].label.place];
-
-		free(leaf->path);
-		leaf->path = absolute(givens[i].operand.path);
-		leaf->not_given = false;
-		leaf->is_block = givens[i].operand.is_block;
-		leaf->node->type = leaf->is_block ? &block_leaf : &file_leaf;
-	}
+	for (i = 0; i < count; i++)
+		tree->leaves[givens[i].label.place]->not_given = false;
 	for (i = 0; i < tree->leaf_count; i++) {
 		const struct leaf *leaf = tree->leaves[i];
 
@@ -154,10 +146,93 @@ static int place(struct tree *tree, const struct given *givens, unsigned count, 
 	return err->count == before ? 0 : -1;
 }
 
-static struct tree *make(const struct given *givens, unsigned count, struct err *err)
+/* One value of the document, and what stands there from now on. */
+struct change {
+	const struct json *value;
+	struct json_object *by;
+};
+
+static int compare_places(const void *a, const void *b)
+{
+	size_t length;
+	const char *first = json_text(((const struct change *)a)->value, &length);
+	const char *second = json_text(((const struct change *)b)->value, &length);
+
+	return (first > second) - (first < second);
+}
+
+static void change(
+	struct change *changes, unsigned *count, const struct json *value, const char *text)
+{
+	changes[*count].value = value;
+	changes[*count].by = json_object_new_string(text);
+	if (!changes[(*count)++].by)
+		abort(); /* nothing is live yet that could be harmed */
+}
+
+/* The document with these values changed, and all else as it was written. */
+static char *rewritten(const struct json *document, struct change *changes, unsigned count)
+{
+	size_t length, gone, size;
+	const char *from = json_text(document, &length), *end = from + length;
+	char *text = NULL;
+	FILE *out = open_memstream(&text, &size);
+	unsigned i;
+
+	if (!out)
+		abort(); /* likewise */
+	qsort(changes, count, sizeof(*changes), compare_places);
+	for (i = 0; i < count; i++) {
+		const char *at = json_text(changes[i].value, &gone);
+
+		fprintf(out, "%.*s%s", (int)(at - from), from,
+			json_object_to_json_string_ext(
+				changes[i].by, JSON_C_TO_STRING_NOSLASHESCAPE));
+		from = at + gone;
+		json_object_put(changes[i].by);
+	}
+	fprintf(out, "%.*s", (int)(end - from), from);
+	if (fclose(out) != 0)
+		abort(); /* likewise */
+	return text;
+}
+
+/* What the document says of leaves that were given is brought up to date, so that it is good for
+ * create and recover too. */
+static char *update(
+	const struct tree *tree, const struct given *givens, unsigned count, const char *name)
+{
+	struct change *changes = calloc(2 * count + 1, sizeof(*changes));
+	unsigned made = 0, i;
+	char *text;
+
+	if (!changes)
+		abort();
+	if (name)
+		change(changes, &made, json_get(tree->document, "name"), name);
+	for (i = 0; i < count; i++) {
+		const struct leaf *leaf = tree->leaves[givens[i].label.place];
+		const struct json *node = leaf->node->json;
+		bool is_block = givens[i].operand.is_block;
+		char *path = absolute(givens[i].operand.path);
+
+		if (strcmp(path, json_get_string(node, "path", "")) != 0)
+			change(changes, &made, json_get(node, "path"), path);
+		if (is_block != leaf->is_block)
+			change(changes, &made, json_get(node, "type"), is_block ? "block" : "file");
+		free(path);
+	}
+	text = rewritten(tree->document, changes, made);
+	free(changes);
+	return text;
+}
+
+static struct tree *make(
+	const struct given *givens, unsigned count, const char *name, struct err *err)
 {
 	const struct given *usual = reference(givens, count);
 	struct tree *tree = tree_parse_label(usual->operand.path, usual->label.document, err);
+	char *text;
 	unsigned i;
 
 	if (!tree)
@@ -169,13 +244,20 @@ static struct tree *make(const struct given *givens, unsigned count, struct err 
 				" leaves; the document in the label of %s has %u",
 				givens[i].operand.path, givens[i].label.leaf_count,
 				usual->operand.path, tree->leaf_count);
-	if (!err->count && place(tree, givens, count, err) == 0)
+	if (err->count)
+		goto fail;
+	text = update(tree, givens, count, name);
+	tree_destroy(tree);
+	tree = tree_parse_label(usual->operand.path, text, err);
+	free(text);
+	if (tree && place(tree, givens, count, err) == 0)
 		return tree;
+fail:
 	tree_destroy(tree);
 	return NULL;
 }
 
-struct tree *assemble_leaves(char *const *paths, unsigned count, struct err *err)
+struct tree *assemble_leaves(char *const *paths, unsigned count, const char *name, struct err *err)
 {
 	struct given *givens = calloc(count, sizeof(*givens));
 	unsigned before = err->count, i, j;
@@ -191,7 +273,7 @@ struct tree *assemble_leaves(char *const *paths, unsigned count, struct err *err
 		for (j = 0; j < i && compare(&givens[i], &givens[j], err) == 0; j++)
 			;
 	if (err->count == before)
-		tree = make(givens, count, err);
+		tree = make(givens, count, name, err);
 	for (i = 0; i < count; i++)
 		label_finish(&givens[i].label);
 	free(givens);

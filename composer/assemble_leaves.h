@@ -9,11 +9,12 @@
 #include "tree.h"
 
 /*
- * Reads the labels of `count` leaves and makes their tree, with each leaf's path set to where it is
- * now. Leaves that are not among them are left for leaves_open() to refuse, or to leave out where
+ * Reads the labels of `count` leaves and makes their tree. Its document has each leaf's path and type
+ * as they are now, and `name`, if that isn't NULL; the labels get it at the start. Leaves that are not among them are left for leaves_open() to refuse, or to leave out where
  * that may go on degraded. Nothing is written, nothing stays open. NULL with messages: no label,
  * leaves of different trees, two for one place. Main thread; blocks.
  */
-struct tree *assemble_leaves(char *const *paths, unsigned count, struct err *err);
+struct tree *assemble_leaves(
+	char *const *paths, unsigned count, const char *name, struct err *err);
 
 #endif

@@ -17,7 +17,7 @@ enum { FOREGROUND, NAME, DEGRADED, PREFER, CHECK, DEBUG };
 static const struct command_option options[] = {
 	[FOREGROUND] = { "foreground", 'f', NULL,
 		"Stay in the foreground. SIGINT and SIGTERM stop the device." },
-	[NAME] = { "name", 0, "NAME", "Call the device so this time; the labels keep its name." },
+	[NAME] = { "name", 0, "NAME", "Call the device so from now on." },
 	[DEGRADED] = { "degraded", 0, NULL,
 		"Go on without legs that are missing, where a mirror can." },
 	[PREFER] = { "prefer", 0, "LEAF",
@@ -75,11 +75,9 @@ static int assemble_them(const struct arguments *arguments)
 		(void)command_fail(&err);
 		return STATUS_USAGE;
 	}
-	tree = assemble_leaves(arguments->operands, arguments->operand_count, &err);
+	tree = assemble_leaves(arguments->operands, arguments->operand_count, name, &err);
 	if (!tree)
 		return command_fail(&err);
-	if (name)
-		tree->name = name;
 	if (arguments->options[CHECK])
 		return check_tree(tree, &config.assemble, false);
 	if (frontend_check(tree, &err) < 0) {
@@ -100,7 +98,8 @@ const struct command assemble_command = {
 		"takes the tree's document from them, and serves the tree as `" PROGRAM " create`\n"
 		"does. They must be of one tree, and all that it has, unless it can go on "
 		"--degraded.\n"
-		"Nothing is formatted. `" PROGRAM " examine` shows what a label says.\n",
+		"Nothing is formatted; the labels' copies of the document get the paths as they are now.\n"
+		   "`" PROGRAM " examine` shows what a label says.\n",
 	.options = options,
 	.operands_min = 1,
 	.operands_max = COMMAND_LEAVES_MAX,

@@ -28,17 +28,18 @@ expect 'it is called as asked' again "$(ubd-compose list | sed -n '2s/ .*//p')"
 expect 'what was written is there' one "$(dd if="$device" bs=4096 count=1 iflag=direct 2>/dev/null | head -n 1)"
 refuses 'not twice' ubd-compose assemble /dev/vdb /dev/vda
 ubd-compose delete again
-expect 'the label keeps the name' 'm' "$(ubd-compose examine --export /dev/vda | sed -n 's/.*"name": "\([a-z]*\)".*/\1/p')"
+expect 'the labels have got the name' again "$(ubd-compose examine --export /dev/vda | sed -n 's/.*"name": "\([a-z]*\)".*/\1/p')"
+expect 'and the paths' '/dev/vda /dev/vdb' "$(ubd-compose examine --export /dev/vdb | grep -o '/dev/vd.' | xargs)"
 
 # After a crash one leg alone can't prove that it has everything.
 ubd-compose assemble /dev/vda /dev/vdb >/dev/null
-kill -9 "$(ubd-compose status --json m | sed -n 's/^  "pid": \([0-9]*\),$/\1/p')"
+kill -9 "$(ubd-compose status --json again | sed -n 's/^  "pid": \([0-9]*\),$/\1/p')"
 within 'the daemon is gone' 10 sh -c 'ubd-compose assemble --check /dev/vda /dev/vdb >out 2>err'
 refuses 'a leg alone is not served' ubd-compose assemble --degraded /dev/vda 2>err
 grep -q 'nobody is left to say whether d0 (/dev/vda) missed writes' err || fail "it is not told why: $(cat err)"
 device=$(ubd-compose assemble --degraded --prefer /dev/vda /dev/vda 2>err) || fail "--prefer: $(cat err)"
 expect 'unless the user says so' one "$(dd if="$device" bs=4096 count=1 iflag=direct 2>/dev/null | head -n 1)"
-ubd-compose delete m
+ubd-compose delete again
 ubd-compose wipe /dev/vda /dev/vdb >out
-expect 'both can be wiped now' 2 "$(grep -c 'removed the label of leaf [01] of the tree m' out)"
+expect 'both can be wiped now' 2 "$(grep -c 'removed the label of leaf [01] of the tree again' out)"
 refuses 'and then are nobody'\''s' ubd-compose examine /dev/vda
