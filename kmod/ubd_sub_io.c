@@ -70,7 +70,11 @@ static void ubd_sub_io_start_bio(struct ubd_sub_io *sub, struct ubd_leg *leg)
 	bio->bi_iter.bi_sector = entry->leg_offset >> SECTOR_SHIFT;
 	bio->bi_end_io = ubd_sub_io_bio_end;
 	bio->bi_ioprio = req_get_ioprio(rq);
-	submit_bio_noacct(bio);
+	/* The block layer looks at a leg's end, but 6.1 takes a size of 0 for an unknown one. */
+	if (unlikely(!bdev_nr_sectors(leg->bdev)))
+		bio_io_error(bio);
+	else
+		submit_bio_noacct(bio);
 }
 
 /*
