@@ -35,8 +35,8 @@ mount $disk mnt
 echo precious >mnt/before && sync
 dies
 within 'the list says that it waits' 10 state_is waiting
-echo more >mnt/meanwhile
-sync mnt/meanwhile &
+
+{ echo more >mnt/meanwhile && sync mnt/meanwhile; } &
 writer=$!
 expect 'create refuses to make another of it' 1 "$(ubd-compose create tree.json 2>&1 | grep -c 'waits for another')"
 expect 'delete refuses while it is mounted' 1 "$(ubd-compose delete vol0 2>&1 | grep -c 'in use and stays')"
