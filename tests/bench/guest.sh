@@ -46,6 +46,8 @@ measure_tree() {
 		sleep 0.1 # the last device's legs may be held a little longer than its daemon lives
 	done
 	if [ $tries != 20 ]; then
+		# What is measured of a thin is what is allocated.
+		[ "$1" != thin ] || dd if=/dev/zero of="$device" bs=1M oflag=direct 2>/dev/null || true
 		measure "$4 $2, $3" "$device"
 		ubd-compose delete "$1"
 		fill
@@ -78,5 +80,6 @@ for driver in ubd ublk; do
 		measure_tree linear linear $fan_out $driver
 		measure_tree stripe 'stripe ×4' $fan_out $driver
 		measure_tree mirror 'mirror ×2' $fan_out $driver
+		[ $fan_out = linked ] || measure_tree thin 'thin, allocated' $fan_out $driver
 	done
 done

@@ -128,6 +128,17 @@ refused 'bitmaps' "thin thin0: its image holds dirty bitmaps, which writing here
 quietly qemu-img create -f qcow2 image 1M
 printf '\2' | dd of=image bs=1 seek=79 conv=notrunc 2>/dev/null
 refused 'a corrupt image' "thin thin0: its image is marked corrupt; see qemu-img check -r all, or serve it with \"read_only\": true $place"
+echo '{"format":1,"name":"t","device":{"read_only":true},"root":{"type":"thin","data":{"type":"file","path":"image"}}}' >seen.json
+for option in compat=1.1 compression_type=zstd; do
+	quietly qemu-img convert -c -f raw -O qcow2 -o $option base image
+	printf '\2' | dd of=image bs=1 seek=79 conv=notrunc 2>/dev/null
+	[ $option = compat=1.1 ] || printf '\12' | dd of=image bs=1 seek=79 conv=notrunc 2>/dev/null
+	sum=$(cksum <image)
+	replay seen.json "save 0 524288 0" "save 2621440 524288 5"
+	[ "$(dd if=base bs=524288 count=1 2>/dev/null | cksum)" = "$(cksum <0)" ] || fail "$option, read-only: other bytes"
+	[ "$(dd if=base bs=524288 skip=5 2>/dev/null | cksum)" = "$(cksum <5)" ] || fail "$option, read-only: other bytes"
+	expect "what is only read is not written: $option" "$sum" "$(cksum <image)"
+done
 rm -f image
 quietly qemu-img create -f raw image 1M
 refused 'a blank file without a size' "thin thin0: what is below is blank; an image is made if the node has a \"size\" $place"
