@@ -46,9 +46,9 @@ for options in cluster_size=512 cluster_size=4096 cluster_size=65536 cluster_siz
 		cp base raw
 		# shellcheck disable=SC2086 # -c or nothing
 		quietly qemu-img convert $packed -f raw -O qcow2 -o $options base image
-		replay tree.json "save 0 524288 0" "save 524288 524288 1" "save 1048576 524288 2" "save 1572864 524288 3" \
-			"save 2097152 524288 4" "save 2621440 524288 5"
-		cat 0 1 2 3 4 5 >all
+		replay tree.json "save 0 524288 p0" "save 524288 524288 p1" "save 1048576 524288 p2" "save 1572864 524288 p3" \
+			"save 2097152 524288 p4" "save 2621440 524288 p5"
+		cat p0 p1 p2 p3 p4 p5 >all
 		cmp -s all raw || fail "$options $packed: what is read differs from what qemu-img wrote"
 		judged
 		replay tree.json "$life"
@@ -134,9 +134,9 @@ for option in compat=1.1 compression_type=zstd; do
 	printf '\2' | dd of=image bs=1 seek=79 conv=notrunc 2>/dev/null
 	[ $option = compat=1.1 ] || printf '\12' | dd of=image bs=1 seek=79 conv=notrunc 2>/dev/null
 	sum=$(cksum <image)
-	replay seen.json "save 0 524288 0" "save 2621440 524288 5"
-	[ "$(dd if=base bs=524288 count=1 2>/dev/null | cksum)" = "$(cksum <0)" ] || fail "$option, read-only: other bytes"
-	[ "$(dd if=base bs=524288 skip=5 2>/dev/null | cksum)" = "$(cksum <5)" ] || fail "$option, read-only: other bytes"
+	replay seen.json "save 0 524288 p0" "save 2621440 524288 p5"
+	[ "$(dd if=base bs=524288 count=1 2>/dev/null | cksum)" = "$(cksum <p0)" ] || fail "$option, read-only: other bytes"
+	[ "$(dd if=base bs=524288 skip=5 2>/dev/null | cksum)" = "$(cksum <p5)" ] || fail "$option, read-only: other bytes"
 	expect "what is only read is not written: $option" "$sum" "$(cksum <image)"
 done
 rm -f image
