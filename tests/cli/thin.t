@@ -110,6 +110,16 @@ quietly qemu-img convert -l before -O raw image past
 cmp -s past base || fail 'a snapshot has changed with the device'
 ok 'what a snapshot holds is left alone'
 
+rm -f image
+echo '{"format":1,"name":"t","root":{"type":"thin","size":"3MiB","cluster_size":"4KiB","data":{"type":"file","path":"image","size":"1MiB"}}}' >full.json
+printf '%s\n' 'write 0 524288 1' 'write 1048576 524288 2' wait 'write 0 4096 3' 'read 0 4096 3' 'discard 0 262144' flush \
+	'write 2621440 131072 5' 'read 2621440 131072 5' | ubd-compose replay full.json - >out 2>err && fail 'more is written than there is room for'
+expect 'a write for which there is no room fails, and no other request' '2: write 1048576 524288: No space left on device' "$(grep -v ': ok' out)"
+judged
+[ "$(stat -c %s image)" -le $((1 << 20)) ] || fail "the file has grown beyond its size: $(stat -c %s image)"
+replay full.json 'read 2621440 131072 5'
+ok 'what is discarded makes room again'
+
 refused() { # WHAT MESSAGE
 	echo 'read 0 512' | ubd-compose replay tree.json - >out 2>err && fail "$1: accepted"
 	expect "$1" "ubd-compose: $2" "$(head -n 1 err)"
