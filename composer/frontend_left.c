@@ -11,12 +11,12 @@
 #include <unistd.h>
 
 #define TAKE_TRIES 3000 /* half a minute: a dead server's I/O on a slow leaf is part of its exit */
-#define TAKE_PAUSE_NS 10000000
+#define PAUSE_NS 10000000
 
 /* Tells the driver that another server comes. 0, or -errno. */
 static int announce(const struct frontend_type *type, uint32_t id, struct err *err)
 {
-	const struct timespec pause = { 0, TAKE_PAUSE_NS };
+	const struct timespec pause = { 0, PAUSE_NS };
 	struct driver_control control;
 	unsigned tries = TAKE_TRIES;
 	int result;
@@ -120,12 +120,17 @@ void frontend_remove_dead(const char *driver, unsigned id)
 	const struct frontend_type *type = frontend_type_named(driver);
 	struct err ignored = { 0 };
 	struct driver_control control;
+	const struct timespec pause = { 0, PAUSE_NS };
+	unsigned tries = FRONTEND_TRIES;
 	int session, result = 0;
 
 	if (!type || type->control_open(&control, &ignored) < 0) {
 		err_finish(&ignored); /* no driver: then it has no device either */
 		return;
 	}
+	while (!type->is_dead(&control, id) && type->is_ending && type->is_ending(&control, id) &&
+		--tries > 0)
+		(void)nanosleep(&pause, NULL); /* shorter is fine */
 	if (type->is_dead(&control, id)) {
 		/* while we have it nobody else can serve it */
 		session = frontend_session(type, id, false, FRONTEND_TRIES);
@@ -135,6 +140,8 @@ void frontend_remove_dead(const char *driver, unsigned id)
 			(void)close(session); /* no data of ours in it */
 		if (result == -EOPNOTSUPP)
 			(void)type->remove(&control, id, false);
+		while (session >= 0 && type->is_dead(&control, id) && --tries > 0)
+			(void)nanosleep(&pause, NULL); /* else the number is not free yet */
 	}
 	driver_control_close(&control);
 }

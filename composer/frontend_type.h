@@ -58,6 +58,8 @@ struct frontend_type {
 	int (*remove)(struct driver_control *control, uint32_t id, bool is_open);
 	/* Whether there is a device of that number that nobody serves, nor waits for anybody. */
 	bool (*is_dead)(struct driver_control *control, uint32_t id);
+	/* Whether it will be so in a moment: its server's process has ended. Optional. */
+	bool (*is_ending)(struct driver_control *control, uint32_t id);
 
 	/*
 	 * Recovery; all NULL where the driver has none.

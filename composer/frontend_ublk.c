@@ -10,11 +10,14 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define RANGE_MAX (UINT64_C(1) << 30) /* one DISCARD or WRITE_ZEROES */
 #define SECTOR 512
+#define END_MS 1000 /* for a killed server's process, which may be about to end */
 #define HAND_OVER_MS 3000 /* less than who asked for it waits for the daemon's answer */
 
 /* The driver keeps 64 bits for the server: who it is, and for which device. */
@@ -320,6 +323,25 @@ static bool ublk_is_dead(struct driver_control *control, uint32_t id)
 	return is_ours(control, id, &info) && info.state == UBLK_DEV_DEAD;
 }
 
+/* The driver notices a server's end after its process is gone. */
+static bool ublk_is_ending(struct driver_control *control, uint32_t id)
+{
+	struct pollfd process = { .events = POLLIN };
+	struct ublk_dev_info info;
+	bool has_ended;
+
+	if (!is_ours(control, id, &info) || info.state != UBLK_DEV_LIVE)
+		return false;
+	if (info.server_pid <= 0)
+		return true; /* it has closed the char device, and the disk goes */
+	process.fd = (int)syscall(SYS_pidfd_open, info.server_pid, 0);
+	if (process.fd < 0)
+		return errno == ESRCH;
+	has_ended = poll(&process, 1, END_MS) > 0;
+	(void)close(process.fd); /* only looked at */
+	return has_ended;
+}
+
 static bool ublk_is_waiting(struct driver_control *control, uint32_t id)
 {
 	struct ublk_dev_info info;
@@ -340,6 +362,7 @@ const struct frontend_type frontend_ublk = {
 	.stop = ublk_stop,
 	.remove = ublk_remove,
 	.is_dead = ublk_is_dead,
+	.is_ending = ublk_is_ending,
 	.take = ublk_take,
 	.adopt = ublk_adopt,
 	.resume = ublk_resume,

@@ -1,7 +1,7 @@
 #!/bin/sh
 # When `delete` returns, the legs are free: the same tree can be created again at once.
 # On one processor, counting instructions, as there the kernel comes to its clean-up late.
-# vm: -k all -i -t 90
+# vm: -k all -i -t 180
 # drivers: ubd ublk
 . ./guest.sh
 
