@@ -13,6 +13,7 @@
 # make storm     kills, recoveries, openers, loads and changes, N of each on KERNEL
 # make demo       the main job in a small VM, to watch
 # make bench      instructions per I/O beside the kernel's own dm and md, in a VM
+# make bench-plot more loads, drawn to build/bench/wide-KERNEL.png (KERNEL=6.12); needs gnuplot
 # make install    the program, the driver, the schema
 #
 # Every composer/*.c and targets/*.c belongs to the program; every tests/unit/test_*.c is a test
@@ -45,7 +46,7 @@ HELPERS := $(patsubst tests/unit/%.c,$(BUILD)/asan/tests/unit/%.o,\
 HELPERS := $(filter-out %_main.o,$(HELPERS))
 
 .DELETE_ON_ERROR:
-.PHONY: all soak mutants mutants-built fuzz coverage check check-unit check-layers check-vm check-debug storm demo replay differential bench kmod install clean deps format
+.PHONY: all soak mutants mutants-built fuzz coverage check check-unit check-layers check-vm check-debug storm demo replay differential bench bench-plot kmod install clean deps format
 
 all: $(BUILD)/ubd-compose $(if $(wildcard $(KDIR)/Makefile),kmod)
 
@@ -178,6 +179,14 @@ demo:
 # Guest instructions per I/O beside dm, md and loop; --check fails where we became dearer.
 bench: all
 	@tests/bench/run
+
+KERNEL ?= 6.12
+bench-plot: all
+	@command -v gnuplot >/dev/null || { echo "gnuplot is missing: apt-get install gnuplot-nox" >&2; exit 1; }
+	@tests/bench/run -k $(KERNEL) --wide
+	@gnuplot -e "table='$(BUILD)/bench/wide-$(KERNEL).tsv'; picture='$(BUILD)/bench/wide-$(KERNEL).png'; kernel='$(KERNEL)'" \
+		tests/bench/plot.gp
+	@echo "$(BUILD)/bench/wide-$(KERNEL).png"
 
 unit: $(UNIT_TESTS)
 

@@ -60,7 +60,9 @@ static void ubd_sub_io_start_bio(struct ubd_sub_io *sub, struct ubd_leg *leg)
 		opf |= REQ_FUA;
 	if (!sub->may_block)
 		opf |= REQ_NOWAIT;
-	bio_init(bio, leg->bdev, NULL, 0, opf);
+	bio_init(bio, NULL, NULL, 0, opf);
+	bio->bi_bdev = leg->bdev;
+	bio_clone_blkg_association(bio, rq->bio); /* who asked pays, not the server */
 	bio_set_flag(bio, BIO_CLONED); /* the vectors are not its own */
 	bio->bi_io_vec = plan->table;
 	bio->bi_iter = plan->iter;

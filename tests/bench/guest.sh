@@ -1,7 +1,9 @@
 #!/bin/sh
 # Runs in the guest, in instruction-count mode: measures the peers and ourselves on the same four memory disks.
 # Prints a line for each: name, then instructions per I/O for each column of tests/bench/run, separated by tabs.
+# guest.sh LOAD...: the columns, each the words `kind block depth`, with -1 before them where each I/O is submitted by itself.
 set -eu
+loads=$(printf '%s\n' "$@")
 
 SMALL=6000 LARGE=600 LEG_MIB=128
 STRIPE_SECTORS=$((LEG_MIB * 2048 * 4)) LEG_SECTORS=$((LEG_MIB * 2048))
@@ -14,12 +16,15 @@ fill() {
 measure() {
 	name=$1 device=$2 line=$1
 	sleep 2 # what the kernel still does by itself after a boot or a change of devices is not the device's cost
-	set -- 'randread 4k 1' 'randread 4k 32' 'randwrite 4k 1' 'randwrite 4k 32' 'read 128k 32' 'write 128k 32'
-	for load; do
-		case $load in *128k*) count=$LARGE ;; *) count=$SMALL ;; esac
-		# shellcheck disable=SC2086 # three words
-		line="$line	$(load "$device" $load $count)" || { echo "bench: $name: $load failed" >&2; return 1; }
-	done
+	while read -r load; do
+		case $load in *1024k*) count=$((LARGE / 8)) ;; *128k*) count=$LARGE ;; *) count=$SMALL ;; esac
+		option=''
+		case $load in -1*) option=-1 load=${load#-1 } ;; esac
+		# shellcheck disable=SC2086 # three words, and one or none
+		line="$line	$(load $option "$device" $load $count)" || { echo "bench: $name: $load failed" >&2; return 1; }
+	done <<-EOF
+		$loads
+	EOF
 	echo "$line"
 }
 
@@ -50,10 +55,26 @@ measure_tree() {
 		[ "$1" != thin ] || dd if=/dev/zero of="$device" bs=1M oflag=direct 2>/dev/null || true
 		measure "$4 $2, $3" "$device"
 		ubd-compose delete "$1"
-		fill
+		[ "$1" = files ] || fill
 	else
 		echo "bench: $4 $2, $3 is left out: $(head -n 1 /tmp/error)" >&2
 	fi
+}
+
+# Ours over one file on each leg: as the loop device, with direct I/O, whatever the fan-out.
+measure_files() {
+	for leg in 0 1 2 3; do
+		mkfs.ext4 -qF /dev/ram$leg
+		mkdir -p /mnt/$leg
+		mount /dev/ram$leg /mnt/$leg
+		fallocate -l $((LEG_MIB - 28))M /mnt/$leg/file
+		dd if=/dev/zero of=/mnt/$leg/file bs=1M count=$((LEG_MIB - 28)) oflag=direct conv=notrunc 2>/dev/null
+	done
+	loop=$(losetup --find --show --direct-io=on /mnt/0/file)
+	measure 'loop, direct I/O, on ext4' "$loop"
+	losetup --detach "$loop"
+	for fan_out in gathered passthrough; do measure_tree files 'stripe ×4 on ext4' $fan_out ubd; done
+	umount /mnt/[0-3]
 }
 
 modprobe brd rd_nr=4 rd_size=$((LEG_MIB * 1024)) max_part=0
@@ -82,4 +103,5 @@ for driver in ubd ublk; do
 		measure_tree mirror 'mirror ×2' $fan_out $driver
 		[ $fan_out = linked ] || measure_tree thin 'thin, allocated' $fan_out $driver
 	done
+	[ $driver != ubd ] || measure_files
 done

@@ -23,7 +23,8 @@ enum { DEPTH_MAX = 1024, BLOCK_MAX = 4 << 20, HUGE_PAGE = 2 << 20, WARM_UP_DIVIS
 struct load {
 	struct io_uring ring;
 	int fd; /* 0 when the file is registered: its index */
-	bool write, random, fixed_file, fixed_buffers;
+	bool write, random, mixed, fixed_file, fixed_buffers;
+	bool one_by_one; /* each I/O by a system call of its own, as programs with many threads do */
 	unsigned depth;
 	uint64_t block, blocks; /* bytes of one I/O, and how many fit the device */
 	uint64_t next, seed;
@@ -66,18 +67,21 @@ static void load_prepare(struct load *load, unsigned slot)
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&load->ring);
 	char *buffer = load->buffers + slot * load->block;
 	uint64_t offset = load_next(load) * load->block;
+	bool write = load->mixed ? load->seed >> 32 & 1 : load->write;
 
-	if (load->fixed_buffers && load->write)
+	if (load->fixed_buffers && write)
 		io_uring_prep_write_fixed(sqe, load->fd, buffer, load->block, offset, 0);
 	else if (load->fixed_buffers)
 		io_uring_prep_read_fixed(sqe, load->fd, buffer, load->block, offset, 0);
-	else if (load->write)
+	else if (write)
 		io_uring_prep_write(sqe, load->fd, buffer, load->block, offset);
 	else
 		io_uring_prep_read(sqe, load->fd, buffer, load->block, offset);
 	if (load->fixed_file)
 		sqe->flags |= IOSQE_FIXED_FILE;
 	io_uring_sqe_set_data64(sqe, slot);
+	if (load->one_by_one && io_uring_submit(&load->ring) < 0)
+		die("submit");
 }
 
 /* Carries out this many I/Os, never more than depth at once. */
@@ -164,28 +168,32 @@ int main(int argc, char **argv)
 	uint64_t count, started;
 	int option;
 
-	while ((option = getopt(argc, argv, "fb")) != -1) {
+	while ((option = getopt(argc, argv, "fb1")) != -1) {
 		if (option == 'f')
 			load.fixed_file = true;
 		else if (option == 'b')
 			load.fixed_buffers = true;
+		else if (option == '1')
+			load.one_by_one = true;
 		else
 			return 2;
 	}
 	argv += optind;
 	if (argc - optind != 5) {
-		fputs("usage: load [-f] [-b] DEVICE randread|randwrite|read|write BLOCK DEPTH "
-		      "COUNT\n"
-		      "Prints nanoseconds per I/O. -f registers the file, -b the buffers.\n",
+		fputs("usage: load [-f] [-b] [-1] DEVICE randread|randwrite|randrw|read|write BLOCK "
+		      "DEPTH COUNT\n"
+		      "Prints nanoseconds per I/O. -f registers the file, -b the buffers; -1 submits "
+		      "each I/O by itself.\n",
 			stderr);
 		return 2;
 	}
 	kind = argv[1];
 	load.random = !strncmp(kind, "rand", 4);
 	kind += load.random ? 4 : 0;
-	load.write = !strcmp(kind, "write");
+	load.mixed = load.random && !strcmp(kind, "rw");
+	load.write = load.mixed || !strcmp(kind, "write");
 	if (!load.write && strcmp(kind, "read"))
-		die("%s is none of randread, randwrite, read, write", argv[1]);
+		die("%s is none of randread, randwrite, randrw, read, write", argv[1]);
 	load.block = number(argv[2], BLOCK_MAX);
 	load.depth = number(argv[3], DEPTH_MAX);
 	count = number(argv[4], UINT32_MAX);
