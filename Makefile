@@ -13,7 +13,7 @@
 # make storm     kills, recoveries, openers, loads and changes, N of each on KERNEL
 # make demo       the main job in a small VM, to watch
 # make bench      instructions per I/O beside the kernel's own dm and md, in a VM
-# make bench-plot more loads, drawn to build/bench/wide-KERNEL.png (KERNEL=6.12); needs gnuplot
+# make bench-plot more loads, drawn to build/bench/wide-KERNEL.png (BENCH_KERNEL=6.12); needs gnuplot
 # make install    the program, the driver, the schema
 #
 # Every composer/*.c and targets/*.c belongs to the program; every tests/unit/test_*.c is a test
@@ -180,13 +180,13 @@ demo:
 bench: all
 	@tests/bench/run
 
-KERNEL ?= 6.12
+BENCH_KERNEL ?= 6.12
 bench-plot: all
 	@command -v gnuplot >/dev/null || { echo "gnuplot is missing: apt-get install gnuplot-nox" >&2; exit 1; }
-	@tests/bench/run -k $(KERNEL) --wide
-	@gnuplot -e "table='$(BUILD)/bench/wide-$(KERNEL).tsv'; picture='$(BUILD)/bench/wide-$(KERNEL).png'; kernel='$(KERNEL)'" \
+	@tests/bench/run -k $(BENCH_KERNEL) --wide
+	@gnuplot -e "table='$(BUILD)/bench/wide-$(BENCH_KERNEL).tsv'; picture='$(BUILD)/bench/wide-$(BENCH_KERNEL).png'; kernel='$(BENCH_KERNEL)'" \
 		tests/bench/plot.gp
-	@echo "$(BUILD)/bench/wide-$(KERNEL).png"
+	@echo "$(BUILD)/bench/wide-$(BENCH_KERNEL).png"
 
 unit: $(UNIT_TESTS)
 
