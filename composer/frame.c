@@ -232,6 +232,8 @@ static __attribute__((noinline)) uint32_t frame_serve(struct frame *frame)
 	need = frame_need(frame->node, frame->rank,
 		request->data.home != DATA_NONE ? (uint32_t)request->length : 0);
 	plan->selfs_left = (uint16_t)need.selfs;
+	if (request->kind == IO_SELF && frame->parent)
+		plan->asker = frame->parent->plan.io_state;
 	plan->scratch_size = need.scratch;
 	plan->scratch_offset = io->scratch_used;
 	if (need.scratch)

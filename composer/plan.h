@@ -22,8 +22,8 @@
  * any request, with kind IO_SELF, and with flags, offset and length as plan_self() was given them.
  * Their meaning is the target's. With a hold this is serialisation and group commit in one: "make
  * page p durable" holds page p alone; once it is granted, map() looks whether somebody else has
- * done it meanwhile, and plans nothing, or writes the page as it is by then. What the parent wanted
- * is best kept in the node's state: a self op's io_state is its own. It moves scratch only. Self
+ * done it meanwhile, and plans nothing, or writes the page as it is by then. A self op's
+ * io_state is its own; plan->asker is that of who planned it. It moves scratch only. Self
  * ops may make self ops (needs.self_nested), and those none.
  *
  * A request that waits for its self op goes on holding its own range. So that no two wait for each
@@ -57,6 +57,7 @@ struct plan {
 	uint16_t selfs_left; /* self ops that may still be planned */
 	int result; /* PLAN_RUNNING, or what plan_end() set: 0 or -errno */
 	void *io_state; /* the type's io_state_size bytes, zeroed before map() */
+	void *asker; /* self ops: io_state of the plan that they are part of; else NULL */
 	void *scratch; /* NULL: none */
 	uint32_t scratch_offset, scratch_size; /* its place among all of the request's; its bytes */
 	uint64_t now; /* monotonic, in ns; only for types with work(), else 0 */

@@ -108,11 +108,6 @@ static void thin_status(const struct node *node, struct json_object *out)
 	json_object_object_add(out, "metadata_failed", json_object_new_boolean(thin->failed));
 }
 
-static struct thin_io *parent_of(const struct request *request)
-{
-	return (struct thin_io *)(uintptr_t)request->length;
-}
-
 static enum hold hold_self(const struct request *request, struct range *range)
 {
 	/* One of each kind at a time: pages that two wrote at once could land in the wrong order. */
@@ -155,7 +150,7 @@ static enum hold thin_hold(
 
 static void map_self(struct node *node, const struct request *request, struct plan *plan)
 {
-	struct thin_io *io = plan->io_state, *parent = parent_of(request);
+	struct thin_io *io = plan->io_state, *parent = plan->asker;
 
 	switch (request->flags) {
 	case SELF_RESERVE:
@@ -200,7 +195,7 @@ static void thin_map(struct node *node, const struct request *request, struct pl
 
 static void resume_self(struct node *node, const struct request *request, struct plan *plan)
 {
-	struct thin_io *io = plan->io_state, *parent = parent_of(request);
+	struct thin_io *io = plan->io_state, *parent = plan->asker;
 
 	switch (request->flags) {
 	case SELF_RESERVE:

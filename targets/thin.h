@@ -43,7 +43,7 @@
 #define THIN_RESERVE_EXTRA 64u /* clusters beyond what is asked for */
 #define THIN_COMMIT_EXTRA 16u /* L2 pages of other requests that one commit takes along */
 
-/* What a self op is for: request.flags. request.length is its parent's struct thin_io. */
+/* What a self op is for: request.flags. plan->asker is the struct thin_io of who wants it. */
 enum thin_self { SELF_RESERVE = 1, SELF_TABLES, SELF_COMMIT };
 
 #define THIN_HOLD_SELF (UINT64_C(1) << 62) /* where self ops hold their kind: beyond any device */

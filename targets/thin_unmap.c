@@ -62,7 +62,7 @@ bool thin_can_unmap(const struct node *node, const struct request *request)
 static void commit(struct thin *thin, struct plan *plan, struct thin_io *io)
 {
 	thin_commit_wait(thin, io);
-	plan_self(plan, 0, (uint64_t)(uintptr_t)io, SELF_COMMIT);
+	plan_self(plan, 0, 0, SELF_COMMIT);
 	plan_ask(plan);
 	io->step = STEP_COMMITTED;
 }
@@ -99,10 +99,10 @@ void thin_unmap(struct node *node, const struct request *request, struct plan *p
 	}
 	/* With or without a SELF_RESERVE before them: the step is the same, and the claim is known. */
 	if (!thin_claim(thin, io, io->wants)) {
-		plan_self(plan, 0, (uint64_t)(uintptr_t)io, SELF_RESERVE);
+		plan_self(plan, 0, 0, SELF_RESERVE);
 		io->step = STEP_RESERVED;
 	} else {
-		plan_self(plan, 0, (uint64_t)(uintptr_t)io, SELF_TABLES);
+		plan_self(plan, 0, 0, SELF_TABLES);
 		io->step = STEP_TABLES;
 	}
 	plan_ask(plan);
@@ -122,7 +122,7 @@ void thin_unmap_resume(struct node *node, const struct request *request, struct 
 	}
 	switch (io->step) {
 	case STEP_RESERVED:
-		plan_self(plan, 0, (uint64_t)(uintptr_t)io, SELF_TABLES);
+		plan_self(plan, 0, 0, SELF_TABLES);
 		plan_ask(plan);
 		io->step = STEP_TABLES;
 		break;

@@ -201,7 +201,7 @@ static void start_tables(struct node *node, const struct request *request, struc
 
 	for (; table <= last; table++)
 		if (!thin_table_is_ready(thin, table)) {
-			plan_self(plan, 0, (uint64_t)(uintptr_t)io, SELF_TABLES);
+			plan_self(plan, 0, 0, SELF_TABLES);
 			plan_ask(plan);
 			io->step = STEP_TABLES;
 			return;
@@ -259,7 +259,7 @@ void thin_write(struct node *node, const struct request *request, struct plan *p
 		start_tables(node, request, plan, io);
 		return;
 	}
-	plan_self(plan, 0, (uint64_t)(uintptr_t)io, SELF_RESERVE);
+	plan_self(plan, 0, 0, SELF_RESERVE);
 	plan_ask(plan);
 	io->step = STEP_RESERVED;
 }
@@ -286,7 +286,7 @@ static void go_on(struct node *node, const struct request *request, struct plan 
 		break;
 	case STEP_WRITTEN:
 		thin_commit_wait(thin, io);
-		plan_self(plan, 0, (uint64_t)(uintptr_t)io, SELF_COMMIT);
+		plan_self(plan, 0, 0, SELF_COMMIT);
 		plan_ask(plan);
 		io->step = STEP_COMMITTED;
 		break;
