@@ -12,9 +12,11 @@
  * Crash story of load(): unknown autoclear bits go first, as the format wants. An image marked dirty
  * has its counts written, a flush, and then the mark cleared.
  *
- * After an unclean stop the legs of a mirror may differ, and what was read from one is lost with it:
- * all of the map and the counts is written again, the same to every leg, and flushed, before
- * anything is built on it. A crash there changes nothing.
+ * After an unclean stop what was read need not be what is durable: the legs of a mirror may differ,
+ * and a file whose flush failed shows bytes that its disk never got. So all of the map and the counts
+ * is written again, the same to every leg, and flushed, what is named before what names it, before
+ * anything is built on it. Clusters that are counted and not named tell of an unclean stop where no
+ * label does.
  *
  * Crash story of unload(): all requests have ended and are flushed; the counts of clusters that
  * nothing names go down to 0. A crash in the middle leaves some of them counted.
@@ -287,42 +289,77 @@ static int write_end(struct node *node)
 	return result;
 }
 
-static bool has_redundant(const struct node *node)
-{
-	unsigned i;
-
-	for (i = 0; i < node->child_count; i++)
-		if (has_redundant(node->children[i]))
-			return true;
-	return node->type->redundant;
-}
-
-/* All that is in memory, as it was read. */
-static int write_again(struct node *node)
+static int write_blocks(struct node *node)
 {
 	struct thin *thin = thin_of(node);
-	const struct qcow2_header *header = &thin->header;
-	struct node *child = node->children[THIN_DATA];
-	uint64_t cluster = thin_cluster(thin), i, bytes = header->l1_size * UINT64_C(8);
-	int result = child_write(child, 0, thin->header_page, thin->page);
+	uint64_t cluster = thin_cluster(thin), i;
+	int result = 0;
 
-	for (i = 0; i < header->refcount_table_clusters && result == 0; i++)
-		result = child_write(child, header->refcount_table_offset + i * cluster,
-			thin->refcount_table + i * cluster, (uint32_t)cluster);
 	for (i = 0; i < thin->block_count && result == 0; i++) {
 		uint64_t block = qcow2_read64(thin->refcount_table + i * 8);
 
 		if (block)
-			result = child_write(child, block, thin->blocks + i * cluster, (uint32_t)cluster);
+			result = child_write(node->children[THIN_DATA], block,
+				thin->blocks + i * cluster, (uint32_t)cluster);
 	}
-	for (i = 0; i * thin->page < bytes && result == 0; i++)
-		result = child_write(
-			child, header->l1_offset + i * thin->page, thin->l1 + i * thin->page, thin->page);
+	return result;
+}
+
+static int write_refcount_table(struct node *node)
+{
+	struct thin *thin = thin_of(node);
+	const struct qcow2_header *header = &thin->header;
+	uint64_t cluster = thin_cluster(thin), i;
+	int result = 0;
+
+	for (i = 0; i < header->refcount_table_clusters && result == 0; i++)
+		result = child_write(node->children[THIN_DATA],
+			header->refcount_table_offset + i * cluster, thin->refcount_table + i * cluster,
+			(uint32_t)cluster);
+	return result;
+}
+
+static int write_l2(struct node *node)
+{
+	struct thin *thin = thin_of(node);
+	uint64_t cluster = thin_cluster(thin), i;
+	int result = 0;
+
 	for (i = 0; i < thin->table_count && result == 0; i++)
 		if (thin->table_hosts[i])
-			result = child_write(child, thin->table_hosts[i], thin->tables + i * cluster,
-				(uint32_t)cluster);
-	return result == 0 ? child_flush(child) : result;
+			result = child_write(node->children[THIN_DATA], thin->table_hosts[i],
+				thin->tables + i * cluster, (uint32_t)cluster);
+	return result;
+}
+
+static int write_l1(struct node *node)
+{
+	struct thin *thin = thin_of(node);
+	uint64_t i, bytes = thin->header.l1_size * UINT64_C(8);
+	int result = 0;
+
+	for (i = 0; i * thin->page < bytes && result == 0; i++)
+		result = child_write(node->children[THIN_DATA], thin->header.l1_offset + i * thin->page,
+			thin->l1 + i * thin->page, thin->page);
+	return result;
+}
+
+/* All that is in memory, as it was read; what is named before what names it. */
+static int write_again(struct node *node)
+{
+	static int (*const parts[])(struct node *) = { write_blocks, write_refcount_table, write_l2,
+		write_l1 };
+	struct node *child = node->children[THIN_DATA];
+	struct thin *thin = thin_of(node);
+	int result = child_write(child, 0, thin->header_page, thin->page);
+	unsigned i;
+
+	for (i = 0; i < sizeof(parts) / sizeof(*parts) && result == 0; i++) {
+		result = parts[i](node);
+		if (result == 0)
+			result = child_flush(child);
+	}
+	return result;
 }
 
 int thin_load(struct node *node, struct err *err)
@@ -340,7 +377,7 @@ int thin_load(struct node *node, struct err *err)
 		return write_header(node, err);
 	}
 	result = write_end(node);
-	if (result == 0 && node->unclean && has_redundant(node->children[THIN_DATA]))
+	if (result == 0 && (node->unclean || thin->reserve.count))
 		result = write_again(node);
 	if (result == 0 && thin->header.autoclear) {
 		thin->header.autoclear = 0;
