@@ -16,8 +16,8 @@ static bool is_fixed(const struct queue *queue, const struct sub_io *sub)
 {
 	const char *base = sub->vectors->iov_base;
 
-	return sub->vector_count == 1 && base >= queue->buffers &&
-		base < queue->buffers + queue->registered;
+	return queue->is_registered && sub->vector_count == 1 && base >= queue->buffers &&
+		base < queue->buffers + queue->buffers_length;
 }
 
 static void prepare_bytes(const struct queue *queue, struct io_uring_sqe *sqe,

@@ -90,8 +90,6 @@ static int perform(const struct child_io *io, const struct sub_io *sub)
 		return (int)sub->length; /* a repair, which can wait: failing it would fail the leg */
 	if (io->is_probe && sub->kind != IO_READ)
 		return 0;
-	if (leaf_has_late_io(leaf))
-		return -ETIMEDOUT; /* it would block, perhaps for ever */
 	if (leaf->fd < 0 && !is_blank)
 		return -EIO; /* it is missing, and who asks for it doesn't know that */
 	switch (sub->kind) {

@@ -128,20 +128,6 @@ static void tell_failures(struct daemon *daemon)
 	}
 }
 
-/* What is left behind: the kernel keeps these leaves, and their locks, when we are gone. */
-static void tell_late(const struct tree *tree)
-{
-	unsigned i;
-
-	for (i = 0; i < tree->leaf_count; i++) {
-		const struct leaf *leaf = tree->leaves[i];
-
-		if (leaf_has_late_io(leaf))
-			log_say("%s, %s has not answered %u requests for %u s: it stays in use until it "
-				"does", leaf->node->id, leaf->path, leaf->late, leaf->timeout);
-	}
-}
-
 /* Serves until something ends it. */
 static void loop(struct daemon *daemon)
 {
@@ -196,7 +182,6 @@ static int daemon_serve(
 	frontend_close(daemon->frontend);
 	daemon->frontend = NULL;
 	tell_failures(daemon);
-	tell_late(daemon->tree);
 	result = lifetime_stop(daemon->tree, &late);
 	log_err(&late);
 	notice_raise(NULL, result < 0			 ? "stopped_uncleanly"

@@ -22,8 +22,6 @@
 
 #define POLL_NS 200000 /* how long somebody waits at least for a passed request's end */
 
-#define LINGER 2 /* seconds that late I/O has for its end when the device goes */
-
 _Static_assert(sizeof(struct driver_descriptor) == sizeof(struct ubd_io_desc) &&
 		       offsetof(struct driver_descriptor, nr_sectors) ==
 			       offsetof(struct ubd_io_desc, nr_sectors) &&
@@ -181,7 +179,6 @@ static int queue_setup(struct driver_queue *queue)
 		.depth = queue->depth,
 		.frontend_fd = queue->char_fd,
 		.trace = queue->trace,
-		.may_move = true,
 		.backend = { .commit = commit },
 	};
 	const struct driver_queue_type *type = queue->type;
@@ -218,14 +215,9 @@ static void *queue_thread(void *argument)
 		if (queue->type->send)
 			queue->type->send(queue);
 	queue_deafen(&queue->queue);
-	if (is_ready && !queue_linger(&queue->queue, LINGER)) {
-		queue->is_abandoned = true;
-		queue_abandon(&queue->queue);
-	}
 	uring_close(&queue->queue.uring); /* only this thread may: it is the ring's single issuer */
 	if (is_ready && write(queue->ended_fd, &one, sizeof(one)) < 0)
 		abort(); /* an eventfd that nobody overfills */
-	(void)sem_post(&queue->ended); /* can't overflow either */
 	return NULL;
 }
 
@@ -244,7 +236,6 @@ static void queue_finish(struct driver_queue *queue)
 	queue->tags = NULL;
 	err_finish(&queue->err);
 	(void)sem_destroy(&queue->ready);
-	(void)sem_destroy(&queue->ended);
 }
 
 int driver_queue_start(struct driver_queue *queue, struct err *err)
@@ -252,8 +243,7 @@ int driver_queue_start(struct driver_queue *queue, struct err *err)
 	int result;
 
 	queue->tags = calloc(queue->depth, sizeof(*queue->tags));
-	if (!queue->tags || sem_init(&queue->ready, 0, 0) < 0 ||
-		sem_init(&queue->ended, 0, 0) < 0)
+	if (!queue->tags || sem_init(&queue->ready, 0, 0) < 0)
 		return err_add(err, "queue %u: out of memory", queue->number);
 	result = pthread_create(&queue->thread, NULL, queue_thread, queue);
 	if (result != 0)
@@ -269,17 +259,10 @@ int driver_queue_start(struct driver_queue *queue, struct err *err)
 	return -1;
 }
 
-bool driver_queue_join(struct driver_queue *queue)
+void driver_queue_join(struct driver_queue *queue)
 {
-	while (queue->is_running && sem_wait(&queue->ended) < 0)
-		; /* EINTR */
-	if (queue->is_abandoned) {
-		(void)pthread_detach(queue->thread); /* it exists and is ours */
-		return false;
-	}
 	if (queue->is_running)
 		(void)pthread_join(queue->thread, NULL); /* it exists and is ours */
 	queue->is_running = false;
 	queue_finish(queue);
-	return true;
 }

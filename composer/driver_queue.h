@@ -57,8 +57,7 @@ struct driver_queue {
 	pthread_t thread;
 	bool is_running; /* the thread is to be joined */
 	bool is_ready; /* its tags are fetched */
-	bool is_abandoned; /* a leaf has late I/O: the thread can't end before that */
-	sem_t ready, ended;
+	sem_t ready;
 	struct event poll;
 	bool is_polling;
 	struct err err; /* the thread's until `ready` is posted */
@@ -84,11 +83,7 @@ void driver_queue_poll(void *context);
 /* Starts the thread and waits until all tags are fetched. 0, or -1 with messages. */
 int driver_queue_start(struct driver_queue *queue, struct err *err);
 
-/*
- * Waits for the thread, which ends when the driver gives its tags back, and frees all within. False:
- * a leaf still has I/O of it that was given up: the kernel lets the thread go when that has ended, and
- * nothing is freed, the queue itself neither.
- */
-bool driver_queue_join(struct driver_queue *queue);
+/* Waits for the thread, which ends when the driver gives its tags back, and frees all within. */
+void driver_queue_join(struct driver_queue *queue);
 
 #endif

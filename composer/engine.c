@@ -57,8 +57,6 @@ void io_ended(struct io *io, int result)
 		result = (int)io->request.length;
 	if (engine->config.trace)
 		trace_request(io, "ended", result);
-	if (io->goods != io->home)
-		io_settle_down(io);
 	if (io->worker)
 		work_ended(io);
 	else

@@ -9,13 +9,6 @@
  * the backend (io_uring in the daemon, memory in the simulator). Nothing is allocated after
  * engine_open(): for each tag there is an arena that holds the frames, plans and sub-I/Os of the
  * largest request that the tree's `needs` allow.
- *
- * A leaf that is guarded, by a redundant node above it that has another healthy child, is waited for
- * only so long (leaf->timeout): then its sub-I/Os are late, their ops end with -ETIMEDOUT and the
- * node goes on without them. The kernel has their memory still: a late READ would write into it, a
- * late WRITE read from it. So the request moves out of what they may touch, at once, into spare
- * memory, and what it has left is spare again when the last of them has ended (late.c). Where no
- * other child would be left, or no spare is, the leaf is waited for, as dm and md do.
  */
 #ifndef COMPOSER_ENGINE_H
 #define COMPOSER_ENGINE_H
@@ -47,7 +40,6 @@ struct sub_io {
 	struct iovec *vectors; /* READ, WRITE: the bytes still to be done */
 	unsigned vector_count;
 	bool linked; /* a commit follows that goes on only if this succeeds in full */
-	bool watched, late; /* it is waited for so long only; it has been given up */
 
 	/* The engine's own */
 	struct io *io;
@@ -58,15 +50,6 @@ struct sub_io {
 	struct sub_io *merged_last;
 	struct iovec vector; /* the bytes of this op alone */
 	unsigned retries;
-	/* On a leaf with a timeout (late.c) */
-	uint32_t watched_since;
-	struct home *goods; /* where its bytes are */
-	union {
-		struct {
-			struct sub_io *next, *before;
-		} watch; /* in the engine's list of what is under way there */
-		struct home *home; /* late: where it is itself */
-	};
 };
 
 struct engine_backend {
@@ -96,12 +79,6 @@ struct engine_backend {
 	bool (*ended)(void *context, unsigned tag);
 	/* engine_poll() is wanted in a moment: somebody waits for what was handed down. */
 	void (*poll)(void *context);
-	/*
-	 * The tag's request has moved: its bytes are at `data` from here on, one of config.spares or
-	 * what another tag has left. A READ's are to be taken from there by the commit that will
-	 * come, and the tag's next engine_start() brings its own there. Without it nothing is late.
-	 */
-	void (*moved)(void *context, unsigned tag, void *data);
 	/* The time, monotonic, in ns. Without now() and timer() no node's work() is asked. */
 	uint64_t (*now)(void *context);
 	/* engine_tick() is wanted at that time or later; an earlier call of this may be forgotten. */
@@ -117,8 +94,6 @@ struct engine_config {
 	uint32_t max_io; /* the longest READ or WRITE */
 	enum fan_out fan_out;
 	bool trace; /* one line per request and per op to stderr */
-	/* As much for data as all tags have (depth * max_io bytes). NULL: nothing is late. */
-	char *spares;
 };
 
 /* Counters since the start; written by the queue's thread, read by any, each on its own. */
@@ -130,7 +105,6 @@ struct engine_stats {
 	uint64_t sub_ios, merged; /* sub-I/Os submitted; ops that were merged into another's */
 	uint64_t held, resumed, errors;
 	uint64_t selfs, works; /* self ops; requests of work() */
-	uint64_t late; /* sub-I/Os that were given up */
 };
 
 /* 0, or -1 with messages: out of memory, or a tree whose requests need too much of it. */
@@ -173,12 +147,6 @@ void engine_tick(struct engine *engine);
 
 /* The node's state was changed from outside (a command): its work() is asked. */
 void engine_wake(struct engine *engine, const struct node *node);
-
-/* Whether a tree's requests can be late, so that config.spares is wanted. */
-bool engine_wants_spares(const struct tree *tree);
-
-/* Sub-I/Os that are late and have not ended. Until then nothing of the engine's may be freed. */
-unsigned engine_late(const struct engine *engine);
 
 const struct engine_stats *engine_stats(const struct engine *engine);
 

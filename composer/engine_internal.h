@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The engine's parts among themselves: engine.c (tags, start and commit), frame.c (plans),
- * sub_io.c (leaves), late.c (leaves that don't answer), record.c (labels), work.c (what nodes do in
- * the background), engine_memory.c
+ * sub_io.c (leaves), record.c (labels), work.c (what nodes do in the background), engine_memory.c
  * (what is taken at the start), arena.c (how much one request can need).
  */
 #ifndef COMPOSER_ENGINE_INTERNAL_H
@@ -10,7 +9,6 @@
 
 #include "engine.h"
 #include "hold.h"
-#include "leaf.h"
 #include "tree.h"
 
 #include <assert.h>
@@ -44,29 +42,6 @@ struct frame {
 	struct frame *next_ready;
 };
 
-/*
- * Memory that a request can live in. An io has its frames and sub-I/Os in one (io->home), and its
- * bytes and scratch in the same, or in another after it has moved (io->goods).
- */
-struct home {
-	char *arena, *scratch;
-	void *data; /* of a tag's, once it has been left; a spare one's */
-	unsigned late; /* sub-I/Os that are late and may touch it */
-	bool is_lived_in; /* by an io; it is spare if neither */
-	struct home *next; /* spare, or left by the same io, which has not ended */
-};
-
-/* Ios that can take over each other's homes. */
-struct pool {
-	struct home *spare;
-};
-
-/* What is under way on a leaf with a timeout, in order of submission. */
-struct watch {
-	struct sub_io *first, *last;
-	uint32_t patience; /* in periods */
-};
-
 /* One tag's request. */
 struct io {
 	struct engine *engine;
@@ -94,10 +69,6 @@ struct io {
 	size_t used, size;
 	char *scratch; /* by pages */
 	uint32_t scratch_used, scratch_size;
-	/* Where anything can be late */
-	struct home *home, *goods;
-	struct home *left; /* moved out of, besides home */
-	struct pool *pool;
 };
 
 /* A node that has work(), and the ios that are for it. */
@@ -128,16 +99,6 @@ struct engine {
 	unsigned worker_count, working; /* ios of workers under way */
 	struct worker *workers;
 	uint64_t now, timer_at; /* UINT64_MAX: the timer isn't set */
-	/*
-	 * By leaf place; NULL: no leaf has a timeout. Time is counted in periods, which only pass
-	 * while something is under way, so that no sub-I/O costs a look at the clock.
-	 */
-	struct watch *watches;
-	uint64_t period, period_ends; /* ns; UINT64_MAX: none runs */
-	uint32_t periods; /* so far */
-	unsigned late; /* sub-I/Os that are late */
-	struct home *homes;
-	struct pool *pools; /* the tags', then the workers' */
 	struct engine_stats stats;
 };
 
@@ -174,28 +135,6 @@ void io_work(struct io *io, const struct request *request);
 void work_ask(struct engine *engine); /* those that want to be asked (work.c) */
 void work_ended(struct io *io);
 void work_wake(struct engine *engine, const struct node *node);
-void timer_ask(struct engine *engine); /* for the earliest that anybody waits for */
-
-/*
- * Leaves with a timeout (late.c). watch() when the kernel gets a sub-I/O, unwatch() when it has
- * ended and sub_io_bring() if it is a READ that succeeded: its request may have moved meanwhile.
- */
-void watch(struct engine *engine, struct sub_io *sub);
-void unwatch(struct engine *engine, struct sub_io *sub);
-static inline bool is_timed(const struct engine *engine, const struct leaf *leaf)
-{
-	return engine->watches && engine->watches[leaf->place].patience;
-}
-void watch_tick(struct engine *engine);
-void watches_init(struct engine *engine);
-void sub_io_bring(struct sub_io *sub);
-void late_ended(struct sub_io *sub);
-void io_settle_down(struct io *io); /* it has ended, and keeps one home */
-void sub_io_expire(struct sub_io *sub); /* sub_io.c's half: its ops end with -ETIMEDOUT */
-void record_expire(struct sub_io *sub); /* the same of one that writes a label */
-bool sub_io_is_record(const struct sub_io *sub);
-/* A late FLUSH has its say: the kernel tells of a failed one only once. */
-int flush_judge(struct leaf *leaf, int result);
 
 void sub_io_add(struct io *io, struct node *node, const struct request *request,
 	struct frame *frame, struct op *op);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ARENAS_MAX (UINT64_C(256) << 20) /* all tags of one queue together, and their scratch; without spares */
+#define ARENAS_MAX (UINT64_C(256) << 20) /* all tags of one queue together, and their scratch */
 #define PAGE 4096
 
 static bool is_below(const struct engine *engine, const struct node *node)
@@ -41,15 +41,6 @@ static bool sum_add(struct arena_need *sum, unsigned count, const struct arena_n
 	sum->scratch += count * need->scratch;
 	sum->sub_ios += count * need->sub_ios;
 	return true;
-}
-
-/* Where anything can be late each io has a spare home, and the limit is on the others. */
-static unsigned homes_each(const struct engine *engine)
-{
-	const struct engine_backend *backend = engine->config.backend;
-
-	return engine->config.spares && backend->moved && backend->now && backend->timer &&
-			engine_wants_spares(engine->config.tree) ? 2 : 1;
 }
 
 /* What all ios take together. -1 with a message if that is too much. */
@@ -97,20 +88,8 @@ static int engine_allocate(struct engine *engine, const struct arena_need *sum)
 	size_t holds = tree->node_count * sizeof(*engine->holds);
 	size_t subs = (tree->leaf_count + 1) * sizeof(*engine->last_subs);
 	size_t workers = (engine->worker_count + 1) * sizeof(*engine->workers);
-	bool is_timed = homes_each(engine) > 1;
-	size_t watches = is_timed ? tree->leaf_count * sizeof(*engine->watches) : 0;
-	size_t homes = is_timed ? 2 * engine->io_count * sizeof(*engine->homes) : 0;
-	size_t pools = is_timed ? (engine->worker_count + 1) * sizeof(*engine->pools) : 0;
 	void *scratches = NULL;
 
-	if (is_timed) {
-		engine->watches = calloc(1, watches);
-		engine->homes = calloc(1, homes);
-		engine->pools = calloc(1, pools);
-		if (!engine->watches || !engine->homes || !engine->pools)
-			return -1;
-		watches_init(engine);
-	}
 	engine->ios = calloc(1, ios);
 	engine->holds = calloc(1, holds);
 	engine->last_subs = calloc(1, subs);
@@ -119,74 +98,39 @@ static int engine_allocate(struct engine *engine, const struct arena_need *sum)
 	if (sum->scratch && posix_memalign(&scratches, PAGE, sum->scratch) != 0)
 		return -1;
 	engine->scratches = scratches;
-	engine->memory = sizeof(*engine) + ios + holds + subs + workers + watches + homes + pools +
-			 sum->bytes + sum->scratch;
+	engine->memory = sizeof(*engine) + ios + holds + subs + workers + sum->bytes + sum->scratch;
 	return engine->ios && engine->holds && engine->last_subs && engine->workers &&
 			engine->arenas ? 0 : -1;
 }
 
 /* Deals out what is left of the memory. */
 struct deal {
-	char *arena, *scratch, *spares;
+	char *arena, *scratch;
 	unsigned tag;
-	struct home *home;
-	struct pool *pool;
 };
-
-/* The next arena and scratch, and its spare data if it is a tag's. */
-static struct home home_deal(struct engine *engine, struct deal *deal,
-	const struct arena_need *need, bool has_data)
-{
-	struct home home = { .arena = deal->arena, .scratch = deal->scratch };
-
-	deal->arena += need->bytes;
-	if (need->scratch)
-		deal->scratch += need->scratch;
-	if (has_data) {
-		home.data = deal->spares;
-		deal->spares += engine->config.max_io;
-	}
-	return home;
-}
 
 static void deal_ios(struct engine *engine, struct deal *deal, unsigned count,
 	const struct arena_need *need, struct worker *worker)
 {
 	for (; count > 0; count--) {
 		struct io *io = &engine->ios[deal->tag];
-		struct home home = home_deal(engine, deal, need, false);
 
 		io->engine = engine;
 		io->tag = deal->tag++;
 		io->worker = worker;
-		io->arena = home.arena;
+		io->arena = deal->arena;
 		io->size = need->bytes;
-		io->scratch = home.scratch;
+		io->scratch = deal->scratch;
 		io->scratch_size = (uint32_t)need->scratch;
-		if (!engine->homes)
-			continue;
-		home.is_lived_in = true;
-		io->pool = deal->pool;
-		io->home = io->goods = deal->home;
-		*deal->home++ = home;
-		home = home_deal(engine, deal, need, !worker);
-		home.next = deal->pool->spare;
-		deal->pool->spare = deal->home;
-		*deal->home++ = home;
+		deal->arena += need->bytes;
+		if (need->scratch)
+			deal->scratch += need->scratch;
 	}
-	if (deal->pool)
-		deal->pool++;
 }
 
 static void engine_deal(struct engine *engine, const struct arena_need *need)
 {
-	struct deal deal = {
-		.arena = engine->arenas,
-		.scratch = engine->scratches,
-		.spares = engine->config.spares,
-		.home = engine->homes,
-		.pool = engine->pools,
-	};
+	struct deal deal = { engine->arenas, engine->scratches, 0 };
 	const struct tree *tree = engine->config.tree;
 	struct worker *worker = engine->workers;
 	unsigned i;
@@ -227,9 +171,6 @@ int engine_open(struct engine **out, const struct engine_config *config, struct 
 	engine->timer_at = UINT64_MAX;
 	if (engine_sum(engine, &need, &sum, err) < 0)
 		goto fail;
-	sum.bytes *= homes_each(engine);
-	sum.scratch *= homes_each(engine);
-	sum.sub_ios *= homes_each(engine);
 	engine->fan_out_max = (unsigned)need.sub_ios;
 	engine->sub_ios_max = sum.sub_ios;
 	if (engine_allocate(engine, &sum) < 0) {
@@ -253,9 +194,6 @@ void engine_close(struct engine *engine)
 	free(engine->holds);
 	free(engine->last_subs);
 	free(engine->workers);
-	free(engine->watches);
-	free(engine->homes);
-	free(engine->pools);
 	free(engine->arenas);
 	free(engine->scratches);
 	free(engine);

@@ -119,8 +119,6 @@ static __attribute__((noinline)) void frame_ask_served(struct frame *frame,
 	struct plan *plan = &frame->plan;
 
 	plan->now = frame->io->engine->now;
-	if (plan->scratch) /* the request may have moved */
-		plan->scratch = frame->io->scratch + plan->scratch_offset;
 	ask(frame->node, &frame->request, plan);
 	if (plan->wake)
 		work_wake(frame->io->engine, frame->node);

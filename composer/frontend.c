@@ -301,8 +301,8 @@ void frontend_close(struct frontend *frontend)
 	if (frontend->is_taken && frontend->queue_count)
 		(void)frontend->type->hand_over(&frontend->control, frontend->id);
 	for (i = 0; i < frontend->queue_count; i++) {
-		if (driver_queue_join(frontend->queues[i]))
-			free(frontend->queues[i]);
+		driver_queue_join(frontend->queues[i]);
+		free(frontend->queues[i]);
 	}
 	free(frontend->queues);
 	if (frontend->char_fd >= 0)

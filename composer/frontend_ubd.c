@@ -123,8 +123,6 @@ static struct ubd_dev_info device_wanted(const struct tree *tree)
 
 	if (has_plans(tree))
 		info.flags[0] |= UBD_F_PLANS;
-	if (engine_wants_spares(tree))
-		info.flags[0] |= UBD_F_BUFFERS;
 	if (tree->device.recovery != RECOVERY_NONE)
 		info.flags[0] |= UBD_F_RECOVERY;
 	return info;

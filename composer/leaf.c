@@ -45,34 +45,6 @@ static bool is_backing(const struct node *node)
 	return false;
 }
 
-#define TIMEOUT 30 /* seconds, below a redundant node */
-
-/* Its own key, or that of the nearest redundant node; of what the driver does itself it is nobody's. */
-static int timeout_parse(struct leaf *leaf, struct err *err)
-{
-	const struct node *node = leaf->node, *above;
-	const struct json *own = json_get(node->json, "timeout");
-	uint64_t seconds;
-	bool is_passed = node->tree->device.fan_out == FAN_OUT_PASSTHROUGH;
-
-	for (above = node->parent; above && !above->type->redundant; above = above->parent)
-		;
-	if (own && !above)
-		return json_err(own, err,
-			"timeout: no mirror above %s %s could go on without it: it is waited for",
-			node->type->name, node->id);
-	if (!own && above)
-		own = json_get(above->json, "timeout");
-	if (own && json_unsigned(own, &seconds))
-		leaf->timeout = (unsigned)seconds;
-	else if (above && !is_passed)
-		leaf->timeout = TIMEOUT;
-	if (leaf->timeout && is_passed)
-		return json_err(own, err,
-			"timeout: with fan_out \"passthrough\" nothing bounds what the driver has");
-	return 0;
-}
-
 static int leaf_parse(struct node *node, struct err *err)
 {
 	const struct json *size = json_get(node->json, "size");
@@ -94,7 +66,7 @@ static int leaf_parse(struct node *node, struct err *err)
 	if (leaf->wanted && leaf_bytes_for(leaf, leaf->wanted) == 0)
 		return json_err(size, err, "%s: size %" PRIu64 " is more than a file can have",
 			node->type->name, leaf->wanted);
-	return timeout_parse(leaf, err);
+	return 0;
 }
 
 /* leaves_open() has learnt the limits, and assembly has set the size that the label says. */

@@ -23,7 +23,6 @@ struct leaf_record {
 	struct sub_io *waiting; /* IO_RECORD ops that the next write will answer */
 	struct sub_io *writing; /* those that the running write answers; the first one carries it */
 	unsigned copies; /* of the label that it has begun to write */
-	bool is_late; /* a write was given up and has not ended: it reads label_memory still */
 };
 
 /* What assembly has decided about the label, for assemble_start() to do. */
@@ -59,9 +58,6 @@ struct leaf {
 	enum leaf_todo todo;
 	void *label_memory; /* LABEL_UPDATE_MAX bytes, aligned for O_DIRECT; labelled leaves only */
 	struct leaf_record record;
-	unsigned timeout; /* seconds that a guarded leaf has for a sub-I/O; 0: for ever */
-	unsigned late; /* sub-I/Os that were given up and have not ended; relaxed */
-	bool has_missed; /* one of them was no READ: its node is going to fail, or has failed */
 	bool flush_failed; /* no flush is believed any more; relaxed, by all queues' threads */
 	uint64_t sub_ios, errors; /* relaxed counters */
 };
@@ -93,12 +89,6 @@ int leaves_check_free(const struct tree *tree, struct err *err);
 
 /* Closes one and undoes its making: a leg that is not used. Keeps its path. */
 void leaf_drop(struct leaf *leaf);
-
-/* Whether sub-I/Os that were given up are the kernel's still: calls that block may never return. */
-static inline bool leaf_has_late_io(const struct leaf *leaf)
-{
-	return __atomic_load_n(&leaf->late, __ATOMIC_RELAXED) > 0;
-}
 
 /* Adds "file d0: message (document:7, /root/path)". Returns -1. */
 int leaf_err(const struct leaf *leaf, struct err *err, const char *format, ...)

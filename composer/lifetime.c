@@ -32,13 +32,8 @@ static int flush(struct tree *tree, struct err *err)
 	for (i = 0; i < tree->leaf_count; i++) {
 		const struct leaf *leaf = tree->leaves[i];
 
-		if (leaf->fd < 0 || node_has_failed(leaf->node))
+		if (leaf->fd < 0 || leaf->node->failed)
 			continue;
-		if (leaf_has_late_io(leaf)) {
-			err_add(err, "%s: %s has not answered for %u s: it is not flushed",
-				leaf->node->id, leaf->path, leaf->timeout);
-			continue;
-		}
 		if (fdatasync(leaf->fd) < 0 && errno != EROFS && errno != EINVAL)
 			err_add(err, "%s: %s can't be flushed: %s", leaf->node->id, leaf->path,
 				strerror(errno));

@@ -14,8 +14,7 @@
  * Scratch is memory for bytes that are not the request's: a node whose `needs.scratch` (for self
  * ops `self_scratch`, for work `work_scratch`) isn't 0 finds that many bytes at plan->scratch, for
  * this plan alone and until the request ends, aligned to 4096 and not zeroed. Ops name them by
- * plan_scratch(). It may be elsewhere, with the same bytes, when resume() is asked: no pointer into it
- * is kept. A node never hands out its own memory: it copies what is to be written into
+ * plan_scratch(). A node never hands out its own memory: it copies what is to be written into
  * scratch, in map() or resume(), and may go on changing the original while the write is under way.
  *
  * A self op is a request that the node makes of itself: hold(), map() and resume() are asked as for

@@ -34,33 +34,6 @@ static int buffers_open(struct queue *queue, size_t length, struct err *err)
 	return 0;
 }
 
-/* Requests that may move have as many buffers again. */
-static int all_buffers_open(struct queue *queue, const struct queue_config *config, struct err *err)
-{
-	uint32_t size = config->tree->device.max_io_size;
-	bool may_move = config->may_move && !config->lends_pages &&
-			engine_wants_spares(config->tree);
-	unsigned count = config->depth * (may_move ? 2 : 1), i;
-
-	if (may_move) {
-		queue->places = calloc(config->depth, sizeof(*queue->places));
-		if (!queue->places)
-			return err_add(err, "out of memory");
-	}
-	if (buffers_open(queue, (size_t)count * size, err) < 0)
-		return -1;
-	for (i = 0; i < config->depth && may_move; i++)
-		queue->places[i] = queue->buffers + (size_t)i * size;
-	return 0;
-}
-
-static void moved(void *context, unsigned tag, void *data)
-{
-	struct queue *queue = context;
-
-	queue->places[tag] = data;
-}
-
 static int ring_open(struct queue *queue, const struct queue_config *config, struct err *err)
 {
 	unsigned leaves = config->tree->leaf_count;
@@ -94,21 +67,16 @@ int queue_open(struct queue *queue, const struct queue_config *config, struct er
 	};
 	size_t length = (size_t)config->depth * device->max_io_size;
 
-	if (all_buffers_open(queue, config, err) < 0)
-		return -1;
-	if (queue->places)
-		engine.spares = queue->buffers + length;
 	queue->backend = config->backend;
 	queue->backend.submit = backing_file_submit;
-	queue->backend.moved = moved;
 	queue->backend.now = queue_now;
 	queue->backend.timer = queue_timer_set;
-	if (engine_open(&queue->engine, &engine, err) < 0 || ring_open(queue, config, err) < 0)
+	if (engine_open(&queue->engine, &engine, err) < 0 || ring_open(queue, config, err) < 0 ||
+		buffers_open(queue, length, err) < 0)
 		return -1;
 	/* Without registered buffers (RLIMIT_MEMLOCK) all works, with more work per sub-I/O. */
-	if (!config->lends_pages && length <= FIXED_BUFFER_MAX &&
-		uring_register_buffer(&queue->uring, queue->buffers, length) == 0)
-		queue->registered = length;
+	queue->is_registered = !config->lends_pages && length <= FIXED_BUFFER_MAX &&
+			       uring_register_buffer(&queue->uring, queue->buffers, length) == 0;
 	return 0;
 }
 
@@ -118,20 +86,11 @@ void queue_close(struct queue *queue)
 	engine_close(queue->engine);
 	if (queue->buffers)
 		(void)munmap(queue->buffers, queue->buffers_length);
-	free(queue->places);
 	queue->engine = NULL;
 	queue->buffers = NULL;
-	queue->places = NULL;
-}
-
-void queue_abandon(struct queue *queue)
-{
-	uring_abandon(&queue->uring);
 }
 
 void *queue_buffer(const struct queue *queue, unsigned tag, uint32_t max_io)
 {
-	if (queue->places)
-		return queue->places[tag];
 	return queue->buffers + (size_t)tag * max_io;
 }

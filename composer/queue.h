@@ -26,12 +26,10 @@ struct queue {
 	struct engine *engine;
 	char *buffers; /* one of max_io_size for each tag, side by side, page-aligned */
 	size_t buffers_length;
-	size_t registered; /* so many bytes of them are the ring's fixed buffer 0 */
-	char **places; /* by tag, where requests may move (engine.h); NULL: they don't */
+	bool is_registered; /* the buffers are the ring's fixed buffer 0 */
 	struct engine_backend backend;
 	struct queue_timer {
-		struct event event, moved, linger;
-		bool has_lingered;
+		struct event event, moved;
 		struct __kernel_timespec when;
 		bool is_set;
 	} timer;
@@ -53,8 +51,7 @@ struct queue_config {
 	unsigned depth;
 	int frontend_fd; /* -1: none */
 	bool trace;
-	bool may_move; /* the front-end asks queue_buffer() each time a tag is fetched */
-	/* See engine.h; `submit`, `moved`, `now` and `timer` are set by queue_open(), and the queue is their
+	/* See engine.h; `submit`, `now` and `timer` are set by queue_open(), and the queue is their
 	 * context. */
 	struct engine_backend backend;
 	/*
@@ -71,7 +68,6 @@ struct queue_config {
 int queue_open(struct queue *queue, const struct queue_config *config, struct err *err);
 void queue_close(struct queue *queue);
 
-/* The tag's now: one of max_io_size, of the depth or, where requests may move, 2 * depth. */
 void *queue_buffer(const struct queue *queue, unsigned tag, uint32_t max_io);
 
 /*
@@ -85,13 +81,6 @@ int queue_listen(struct queue *queue, struct err *err);
 void queue_deafen(struct queue *queue);
 bool queue_call(struct queue *queue, queue_function *function, void *argument);
 void queue_forget(struct queue *queue);
-
-/*
- * Runs the ring until nothing is late any more, so many seconds at most. False: something is, and the
- * ring, its files and all memory have to be left as they are: queue_abandon() instead of close.
- */
-bool queue_linger(struct queue *queue, unsigned seconds);
-void queue_abandon(struct queue *queue);
 
 /* The engine's clock and timer (queue_time.c): an engine_backend's now() and timer(). */
 uint64_t queue_now(void *context);

@@ -31,29 +31,6 @@ static void timer_moved(struct event *event, int result)
 	(void)result;
 }
 
-static void linger_ended(struct event *event, int result)
-{
-	(void)result; /* -ETIME */
-	container_of(event, struct queue, timer.linger)->timer.has_lingered = true;
-}
-
-bool queue_linger(struct queue *queue, unsigned seconds)
-{
-	struct __kernel_timespec time = { .tv_sec = seconds };
-	struct io_uring_sqe *sqe;
-
-	if (!engine_late(queue->engine))
-		return true;
-	queue->timer.linger.end = linger_ended;
-	sqe = uring_sqe(&queue->uring, &queue->timer.linger, 1);
-	io_uring_prep_timeout(sqe, &time, 0, 0);
-	sqe->user_data = (uintptr_t)&queue->timer.linger;
-	while (engine_late(queue->engine) && !queue->timer.has_lingered &&
-		uring_run(&queue->uring) == 0)
-		;
-	return !engine_late(queue->engine);
-}
-
 void queue_timer_set(void *context, uint64_t when)
 {
 	struct queue *queue = context;

@@ -59,8 +59,6 @@ static void copy_write(struct engine *engine, struct leaf *leaf)
 	sub->vector_count = 1;
 	sub->retries = 0;
 	leaf->record.copies++;
-	if (engine->watches && !sub->watched)
-		watch(engine, sub);
 	engine->config.backend->submit(engine->config.context, sub);
 }
 
@@ -73,29 +71,15 @@ static void record_write(struct engine *engine, struct leaf *leaf)
 	copy_write(engine, leaf);
 }
 
-/* Answers a list of ops. */
-static void records_end(struct sub_io *sub, int result)
-{
-	struct sub_io *next;
-
-	for (; sub; sub = next) {
-		next = sub->next;
-		sub->io->sub_count--;
-		op_ended(sub->io, sub->frame, sub->op, result);
-	}
-}
-
 static void record_written(struct event *event, int result)
 {
 	struct sub_io *sub = container_of(event, struct sub_io, event);
 	struct engine *engine = sub->io->engine;
 	struct leaf *leaf = sub->leaf;
+	struct sub_io *next;
 
 	engine_enter(engine);
-	if (sub->late) {
-		leaf->record.is_late = false;
-		late_ended(sub);
-	} else if (sub_io_again(sub, &result)) {
+	if (sub_io_again(sub, &result)) {
 		; /* what was left of it is on its way */
 	} else if (result == 0 && leaf->record.copies < LABEL_COPIES) {
 		copy_write(engine, leaf);
@@ -104,41 +88,25 @@ static void record_written(struct event *event, int result)
 			leaf->label.generation--;
 			engine_count(&leaf->errors, 1);
 		}
-		if (sub->watched)
-			unwatch(engine, sub);
 		leaf->record.writing = NULL;
 		if (leaf->record.waiting)
 			record_write(engine, leaf);
-		records_end(sub, result);
+		for (; sub; sub = next) {
+			next = sub->next;
+			sub->io->sub_count--;
+			op_ended(sub->io, sub->frame, sub->op, result);
+		}
 	}
 	engine_leave(engine);
-}
-
-/*
- * Until the late write has ended, label_memory is the kernel's, and a newer label could be followed by
- * the older one: no record is written any more, and who asks for one hears that at once.
- */
-void record_expire(struct sub_io *sub)
-{
-	struct leaf *leaf = sub->leaf;
-	struct sub_io *waiting = leaf->record.waiting;
-
-	leaf->label.generation--;
-	leaf->record.is_late = true;
-	leaf->record.writing = leaf->record.waiting = NULL;
-	engine_count(&leaf->errors, 1);
-	records_end(sub, -ETIMEDOUT);
-	records_end(waiting, -ETIMEDOUT);
 }
 
 void record_start(struct engine *engine, struct sub_io *sub)
 {
 	struct leaf *leaf = sub->leaf;
 
-	/* Without a label assembly refuses it below a redundant node: nobody should ask. */
-	if (!leaf->labelled || leaf->record.is_late) {
-		sub->next = NULL;
-		records_end(sub, leaf->labelled ? -ETIMEDOUT : -EOPNOTSUPP);
+	if (!leaf->labelled) { /* assembly refuses it below a redundant node: nobody should ask */
+		sub->io->sub_count--;
+		op_ended(sub->io, sub->frame, sub->op, -EOPNOTSUPP);
 		return;
 	}
 	sub->next = leaf->record.waiting;

@@ -60,7 +60,7 @@ void sub_io_add(struct io *io, struct node *node, const struct request *request,
 	sub->flags = request->flags;
 	sub->offset = node->leaf->data_offset + request->offset;
 	sub->length = request->length;
-	sub->linked = sub->watched = sub->late = false;
+	sub->linked = false;
 	sub->io = io;
 	sub->frame = frame;
 	sub->op = op;
@@ -128,27 +128,17 @@ static void sub_io_advance(struct sub_io *sub, uint64_t done)
 /*
  * A request may complete behind its only sub-I/O, unseen by us, if nobody up the tree needs to know:
  * no frame is unsettled, and there is no hold to release. A flush is always judged by flush_judge().
- * Nor on a leaf with a timeout: what comes late must not take a commit along.
  */
 static bool is_linkable(const struct io *io, const struct sub_io *sub)
 {
 	return io->sub_count == 1 && !sub->merged && !io->gathered && io->unsettled == 0 &&
-		!io->held && !is_timed(io->engine, sub->leaf) && sub->kind != IO_RECORD && sub->kind != IO_FLUSH &&
+		!io->held && sub->kind != IO_RECORD && sub->kind != IO_FLUSH &&
 		!(sub->kind == IO_WRITE_ZEROES && sub->flags & IO_FUA);
-}
-
-static bool are_timed(const struct engine *engine, const struct sub_io *subs)
-{
-	for (; subs && engine->watches; subs = subs->next)
-		if (is_timed(engine, subs->leaf))
-			return true;
-	return false;
 }
 
 /*
  * Tries to hand the request down to the driver as a whole. Not a FLUSH: when it fails it would be
- * begun again, and a flush that then succeeds proves nothing. Nor where a leaf has a timeout: nothing
- * bounds what the driver has.
+ * begun again, and a flush that then succeeds proves nothing.
  */
 static bool io_pass(struct io *io, const struct sub_io *subs)
 {
@@ -158,7 +148,7 @@ static bool io_pass(struct io *io, const struct sub_io *subs)
 	if (!backend->pass || io->gathered)
 		return false;
 	if (!io->cleared && !io->unsettled && io->request.kind != IO_FLUSH &&
-		!are_timed(engine, subs) && backend->pass(engine->config.context, io->tag, subs)) {
+		backend->pass(engine->config.context, io->tag, subs)) {
 		engine_count(&engine->stats.passed, 1);
 		io->passed = true;
 		return true;
@@ -172,13 +162,10 @@ static void sub_io_send(struct engine *engine, struct sub_io *sub)
 {
 	engine_count(&engine->stats.sub_ios, 1);
 	engine_count(&sub->leaf->sub_ios, 1);
-	if (sub->kind == IO_RECORD) {
+	if (sub->kind == IO_RECORD)
 		record_start(engine, sub);
-		return;
-	}
-	if (engine->watches)
-		watch(engine, sub);
-	engine->config.backend->submit(engine->config.context, sub);
+	else
+		engine->config.backend->submit(engine->config.context, sub);
 }
 
 /* What is submitted takes no more ops, and its memory will be something else's: forget it. */
@@ -285,7 +272,7 @@ bool sub_io_again(struct sub_io *sub, int *result)
  * A failed flush may have cost what it should have made durable, and the kernel tells of that only
  * once: no later flush of the leaf is believed until it is opened anew.
  */
-int flush_judge(struct leaf *leaf, int result)
+static int flush_judge(struct leaf *leaf, int result)
 {
 	if (result < 0)
 		__atomic_store_n(&leaf->flush_failed, true, __ATOMIC_RELAXED);
@@ -294,35 +281,14 @@ int flush_judge(struct leaf *leaf, int result)
 	return result;
 }
 
-/* What it has given goes to all ops that it serves. */
-static void sub_io_answer(struct sub_io *sub, int result)
-{
-	struct io *io = sub->io;
-	struct sub_io *part, *next;
-
-	if (result < 0)
-		engine_count(&sub->leaf->errors, 1);
-	io->sub_count--;
-	for (part = sub; part; part = next) {
-		next = part->merged;
-		op_ended(io, part->frame, part->op, result);
-	}
-}
-
 static void sub_io_ended(struct event *event, int result)
 {
 	struct sub_io *sub = container_of(event, struct sub_io, event);
 	struct io *io = sub->io;
 	struct engine *engine = io->engine;
+	struct sub_io *part, *next;
 
 	engine_enter(engine);
-	if (sub->late) {
-		if (sub->kind == IO_FLUSH)
-			(void)flush_judge(sub->leaf, result); /* for the next one */
-		late_ended(sub);
-		engine_leave(engine);
-		return;
-	}
 	if (sub->linked) {
 		/* It failed or fell short: the commit behind it was cancelled, we go on ourselves. */
 		sub->linked = io->linked = false;
@@ -332,21 +298,13 @@ static void sub_io_ended(struct event *event, int result)
 	if (!sub_io_again(sub, &result)) {
 		if (sub->kind == IO_FLUSH)
 			result = flush_judge(sub->leaf, result);
-		if (sub->watched)
-			unwatch(engine, sub);
-		if (engine->watches && result == 0 && sub->kind == IO_READ)
-			sub_io_bring(sub);
-		sub_io_answer(sub, result);
+		if (result < 0)
+			engine_count(&sub->leaf->errors, 1);
+		io->sub_count--;
+		for (part = sub; part; part = next) {
+			next = part->merged;
+			op_ended(io, part->frame, part->op, result);
+		}
 	}
 	engine_leave(engine);
-}
-
-bool sub_io_is_record(const struct sub_io *sub)
-{
-	return sub->event.end != sub_io_ended;
-}
-
-void sub_io_expire(struct sub_io *sub)
-{
-	sub_io_answer(sub, -ETIMEDOUT);
 }

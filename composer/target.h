@@ -199,16 +199,6 @@ uint32_t limits_max_io(const struct node *node);
 /* The open() of a type that has a "size" and no children, and plans one op at most. */
 int limits_open_sized(struct node *node, struct err *err);
 
-/*
- * A leaf that doesn't answer in its "timeout" ends ops with -ETIMEDOUT although the kernel goes on
- * with them (engine.h). What was no READ may take effect any time later: a redundant node has to
- * fail that child, as for any other error. Before it uses it again, be it only to write to it, it
- * asks child_may_return(): false, and nothing has ended yet; true, and all that is forgotten. Queue's
- * thread or main thread.
- */
-bool child_has_late_io(const struct node *child);
-bool child_may_return(struct node *child);
-
 /* One op of the request's kind on every child: FLUSH, and whatever has no range. */
 void plan_all(struct plan *plan, const struct node *node, const struct request *request);
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define CONTROL_PATH "/dev/ubd-control"
-#define FEATURES (UBD_F_PARAMS | UBD_F_BATCHES | UBD_F_BUFFERS)
+#define FEATURES (UBD_F_PARAMS | UBD_F_BATCHES)
 
 static int control_features(struct driver_control *control, struct err *err)
 {

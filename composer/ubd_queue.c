@@ -34,46 +34,14 @@ static void command_send(struct ubd_queue *ubd, struct event *event, uint32_t co
 	command->addr = (uintptr_t)queue->buffers;
 }
 
-static void answer_add(struct ubd_queue *ubd, unsigned tag, uint16_t kind, int result)
+/* Each tag is answered at most once between two sendings, so there is always room. */
+void ubd_queue_answer(struct ubd_queue *ubd, unsigned tag, uint16_t kind, int result)
 {
 	ubd->answers[ubd->answer_count++] = (struct ubd_batch_answer){
 		.tag = (uint16_t)tag,
 		.kind = kind,
 		.result = result,
 	};
-}
-
-/* Each tag is answered at most once between two sendings: only where buffers are told it gets full. */
-static void answers_make_room(struct ubd_queue *ubd)
-{
-	if (ubd->answer_count < ubd->queue.depth)
-		return;
-	if (ubd->is_live)
-		command_send(ubd, &ubd->answer, UBD_IO_ANSWER, 0, (int)ubd->answer_count);
-	ubd->answer_count = 0;
-	if (uring_submit(&ubd->queue.queue.uring) < 0)
-		abort(); /* the ring itself is broken, as in uring_sqe() */
-}
-
-/* The driver is to take the request's bytes, and bring the next one's, where they are now. */
-static void buffer_tell(struct ubd_queue *ubd, unsigned tag)
-{
-	struct queue *queue = &ubd->queue.queue;
-	uint32_t size = ubd->queue.tree->device.max_io_size;
-
-	answers_make_room(ubd);
-	ubd->told[tag] = queue->places[tag];
-	answer_add(ubd, tag, UBD_ANSWER_BUFFER, (int)((ubd->told[tag] - queue->buffers) / size));
-}
-
-void ubd_queue_answer(struct ubd_queue *ubd, unsigned tag, uint16_t kind, int result)
-{
-	if (ubd->told) {
-		if (ubd->told[tag] != ubd->queue.queue.places[tag])
-			buffer_tell(ubd, tag);
-		answers_make_room(ubd);
-	}
-	answer_add(ubd, tag, kind, result);
 	ubd->queue.live_tags--;
 }
 
@@ -194,21 +162,6 @@ static void *area_map(
 	return NULL;
 }
 
-/* What the driver has for the tags as long as nothing has moved. */
-static int told_open(struct ubd_queue *ubd)
-{
-	unsigned i;
-
-	if (!ubd->queue.queue.places)
-		return 0;
-	ubd->told = calloc(ubd->queue.depth, sizeof(*ubd->told));
-	if (!ubd->told)
-		return err_add(&ubd->queue.err, "queue %u: out of memory", ubd->queue.number);
-	for (i = 0; i < ubd->queue.depth; i++)
-		ubd->told[i] = ubd->queue.queue.places[i];
-	return 0;
-}
-
 static int batch_open(struct driver_queue *queue)
 {
 	struct ubd_queue *ubd = (struct ubd_queue *)queue;
@@ -219,7 +172,7 @@ static int batch_open(struct driver_queue *queue)
 	if (!ubd->answers)
 		return -1;
 	ubd->events = (const struct ubd_batch_event *)(ubd->answers + queue->depth);
-	return told_open(ubd);
+	return 0;
 }
 
 static int plans_open(struct driver_queue *queue)
@@ -244,8 +197,6 @@ static void areas_close(struct driver_queue *queue)
 	ubd->slots = NULL;
 	ubd->answers = NULL;
 	free(ubd->lives);
-	free(ubd->told);
-	ubd->told = NULL;
 	ubd->lives = NULL;
 }
 

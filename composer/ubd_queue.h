@@ -15,7 +15,6 @@ struct ubd_queue {
 	struct ubd_batch_answer *answers; /* a list of depth, shared with the driver */
 	const struct ubd_batch_event *events; /* likewise, behind it */
 	unsigned answer_count; /* listed, and not sent */
-	char **told; /* by tag: the buffer that the driver has for it; NULL: they never move */
 	struct event wait, answer, commit;
 	bool is_waiting; /* an ANSWER_AND_WAIT is the driver's */
 	bool is_live; /* the driver serves us still */

@@ -54,13 +54,6 @@ void uring_close(struct uring *uring)
 	uring->is_open = false;
 }
 
-void uring_abandon(struct uring *uring)
-{
-	if (uring->is_open)
-		io_uring_queue_exit(&uring->ring);
-	uring->is_open = false;
-}
-
 int uring_register_buffer(struct uring *uring, void *memory, size_t length)
 {
 	struct iovec area = { memory, length };

@@ -28,11 +28,6 @@ struct uring {
  */
 int uring_open(struct uring *uring, unsigned entries, uint64_t completions, const int *fds,
 	unsigned fd_count, struct err *err);
-/*
- * uring_close() waits for what is under way; this doesn't, and all that it may touch has to stay. The
- * kernel keeps the files, and their locks, until it has ended.
- */
-void uring_abandon(struct uring *uring);
 void uring_close(struct uring *uring);
 
 /* Registers one memory area as fixed buffer 0. 0, or -errno: then go on without. */

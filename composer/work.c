@@ -45,13 +45,13 @@ static bool worker_ask(struct engine *engine, struct worker *worker)
 }
 
 /* The earliest time at which somebody wants to be asked. */
-void timer_ask(struct engine *engine)
+static void timer_ask(struct engine *engine)
 {
 	const struct engine_backend *backend = engine->config.backend;
-	uint64_t earliest = engine->watches ? engine->period_ends : UINT64_MAX;
+	uint64_t earliest = UINT64_MAX;
 	unsigned i;
 
-	for (i = 0; i < engine->worker_count && engine->is_live; i++)
+	for (i = 0; i < engine->worker_count; i++)
 		if (engine->workers[i].again < earliest)
 			earliest = engine->workers[i].again;
 	if (earliest >= engine->timer_at)
@@ -138,13 +138,9 @@ void engine_tick(struct engine *engine)
 
 	engine->timer_at = UINT64_MAX;
 	engine_enter(engine);
-	if (engine->watches)
-		watch_tick(engine);
 	for (i = 0; i < engine->worker_count; i++)
 		if (engine->workers[i].again <= engine->now)
 			worker_wake(engine, &engine->workers[i]);
 	engine->work_is_wanted = true; /* for the next time, if that one came too early */
 	engine_leave(engine);
-	if (engine->watches)
-		timer_ask(engine);
 }

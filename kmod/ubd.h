@@ -184,8 +184,7 @@
 
 #define UBD_MAX_DEVICES 4096
 #define UBD_FEATURES \
-	(UBD_F_PARAMS | UBD_F_PLANS | UBD_F_RECOVERY | UBD_F_RESIZE | UBD_F_BATCHES | \
-	 UBD_F_BUFFERS)
+	(UBD_F_PARAMS | UBD_F_PLANS | UBD_F_RECOVERY | UBD_F_RESIZE | UBD_F_BATCHES)
 #define UBD_IO_NO_NOTICE 1 /* beside UBD_IO_RES_*: the server is told nothing */
 #define UBD_PLAN_VECTORS 128 /* most segments of a request on a device with plans */
 #define UBD_COPY_TRIES 64 /* a page that was faulted in may be gone again before it is used */
@@ -254,7 +253,6 @@ struct ubd_queue {
 
 	/* With UBD_F_BATCHES only */
 	void *batch; /* shared with the server: answers, then events */
-	u64 buffers; /* the first one's address */
 	struct io_uring_cmd *waiter; /* taken by xchg() or cmpxchg() only */
 };
 

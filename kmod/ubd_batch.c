@@ -114,23 +114,6 @@ void ubd_batch_abort(struct ubd_queue *queue)
 		ubd_queue_abort_command(cmd);
 }
 
-static unsigned int ubd_batch_nr_buffers(const struct ubd_queue *queue)
-{
-	return queue->device->info.flags[0] & UBD_F_BUFFERS ? 2 * queue->depth : queue->depth;
-}
-
-/* Gives a tag that is the server's another buffer. Only this task copies to or from it. */
-static int ubd_batch_move(struct ubd_queue *queue, unsigned int tag, s32 number)
-{
-	struct ubd_io *io = &queue->ios[tag];
-
-	if (!(queue->device->info.flags[0] & UBD_F_BUFFERS) || number < 0 ||
-	    number >= ubd_batch_nr_buffers(queue) || atomic_read(&io->state) != UBD_IO_SERVER)
-		return -EINVAL;
-	io->addr = queue->buffers + number * ubd_device_request_size(queue->device);
-	return 0;
-}
-
 /* The queue's first command: all tags are fetched at once. */
 static int ubd_batch_fetch(struct ubd_queue *queue, struct io_uring_cmd *cmd, u64 addr)
 {
@@ -140,7 +123,7 @@ static int ubd_batch_fetch(struct ubd_queue *queue, struct io_uring_cmd *cmd, u6
 
 	if (ubd_cmd_ring(cmd)->flags & IORING_SETUP_SQPOLL)
 		return -EOPNOTSUPP;
-	if (!addr || addr > U64_MAX - size * ubd_batch_nr_buffers(queue))
+	if (!addr || addr > U64_MAX - size * queue->depth)
 		return -EINVAL;
 	error = ubd_queue_bind(queue, cmd);
 	if (error)
@@ -151,7 +134,6 @@ static int ubd_batch_fetch(struct ubd_queue *queue, struct io_uring_cmd *cmd, u6
 	spin_unlock(&queue->lock);
 	if (!is_first)
 		return -EBUSY; /* two at once */
-	queue->buffers = addr;
 	for (i = 0; i < queue->depth; i++) {
 		queue->ios[i].addr = addr + i * size;
 		atomic_cmpxchg(&queue->ios[i].state, UBD_IO_EMPTY, UBD_IO_READY);
@@ -185,8 +167,6 @@ static int ubd_batch_answer(struct ubd_queue *queue, const struct ubd_io_cmd *pa
 				refused = ubd_plan_answer(queue, tag, cmd);
 			else if (kind == UBD_ANSWER_RESULT)
 				refused = ubd_io_answer(queue, tag, result, cmd);
-			else if (kind == UBD_ANSWER_BUFFER)
-				refused = ubd_batch_move(queue, tag, result);
 		}
 		if (unlikely(refused && !error))
 			error = refused;

@@ -200,7 +200,6 @@ UBD_CHECK_SIZE(struct ubd_ctrl_cmd, 32);
 #define UBD_F_RECOVERY (1ull << 10) /* params.recovery_ms, RESUME_DEV and HAND_OVER_DEV */
 #define UBD_F_RESIZE (1ull << 11) /* UPDATE_SIZE */
 #define UBD_F_BATCHES (1ull << 12) /* ANSWER_AND_WAIT and ANSWER instead of FETCHes: see BATCHES */
-#define UBD_F_BUFFERS (1ull << 13) /* UBD_ANSWER_BUFFER; only together with UBD_F_BATCHES */
 
 struct ubd_dev_info {
 	__u16 nr_hw_queues; /* 1 ... UBD_MAX_NR_QUEUES; more than there are CPUs is lowered */
@@ -478,13 +477,6 @@ UBD_CHECK_SIZE(struct ubd_batch_answer, 8);
 
 #define UBD_ANSWER_RESULT 0
 #define UBD_ANSWER_PLAN 1 /* run the tag's plan, as COMMIT_PLAN_AND_FETCH does */
-/*
- * Nothing is answered: the tag, which is the server's, has another buffer from here on, the one whose
- * number is in `result`. There are 2 * queue_depth side by side then; a tag begins with that of its
- * own number. The next answer's READ data is taken from it, and the next request's WRITE data comes
- * to it. Two tags may have the same one; what comes of that is the server's.
- */
-#define UBD_ANSWER_BUFFER 2
 
 struct ubd_batch_event {
 	__u16 tag;

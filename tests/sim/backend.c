@@ -44,8 +44,7 @@ static struct pending *pending_add(struct sub_io *sub)
 	each = &pending[pending_count++];
 	*each = (struct pending){
 		.sub = sub,
-		.is_hung = random_one_in(backend.faults.hung) ||
-			(sub && backend.stalled[sub->leaf->place]),
+		.is_hung = random_one_in(backend.faults.hung),
 		.writes = sub ? backend.images[sub->leaf->place]->writes : 0,
 	};
 	totals.sub_ios += sub != NULL;
@@ -126,13 +125,6 @@ static bool sim_pass(void *context, unsigned tag, const struct sub_io *subs)
 	return true;
 }
 
-static void sim_moved(void *context, unsigned tag, void *data)
-{
-	(void)context;
-	sim_note("  moved tag=%u", tag);
-	backend.moved(tag, data);
-}
-
 static bool sim_ended(void *context, unsigned tag)
 {
 	(void)context;
@@ -148,7 +140,6 @@ static void sim_poll(void *context)
 const struct engine_backend sim_backend = {
 	.submit = sim_submit,
 	.commit = sim_commit,
-	.moved = sim_moved,
 	.now = clock_time,
 	.timer = clock_timer,
 };
@@ -156,7 +147,6 @@ const struct engine_backend sim_backend = {
 const struct engine_backend sim_passing_backend = {
 	.submit = sim_submit,
 	.commit = sim_commit,
-	.moved = sim_moved,
 	.pass = sim_pass,
 	.ended = sim_ended,
 	.poll = sim_poll,
@@ -164,18 +154,9 @@ const struct engine_backend sim_passing_backend = {
 	.timer = clock_timer,
 };
 
-static bool is_late(const struct pending *each)
-{
-	return each->sub && each->sub->late;
-}
-
 unsigned backend_pending(void)
 {
-	unsigned i, late = 0;
-
-	for (i = 0; i < pending_count && backend.keeps_late; i++)
-		late += is_late(&pending[i]);
-	return pending_count - late + poll_wanted;
+	return pending_count + poll_wanted;
 }
 
 void backend_reset(void)
@@ -185,7 +166,6 @@ void backend_reset(void)
 	clock_reset();
 	memset(passed, 0, sizeof(passed));
 	memset(backend.dead, 0, sizeof(backend.dead));
-	memset(backend.stalled, 0, sizeof(backend.stalled));
 }
 
 /* One piece of memory of the sub-I/O against the leaf. */
@@ -323,42 +303,11 @@ static void end_pending(unsigned n)
 		sub->event.end(&sub->event, result);
 }
 
-/* A leaf stops answering, until all hung ones are released. */
-static void stall(unsigned place)
-{
-	unsigned i;
-
-	if (backend.guarded[place])
-		return;
-	sim_note("leaf %u stalls", place);
-	backend.stalled[place] = true;
-	for (i = 0; i < pending_count; i++)
-		pending[i].is_hung |= pending[i].sub && pending[i].sub->leaf->place == place;
-}
-
-/*
- * Where all that is under way hangs, on leaves that may fail, so much time may pass that the engine
- * gives some of it up.
- */
-static bool time_passes(void)
-{
-	unsigned i;
-
-	if (!clock_is_set() || random_one_in(30))
-		return false;
-	for (i = 0; i < pending_count; i++)
-		if (!pending[i].is_hung || !pending[i].sub ||
-			backend.guarded[pending[i].sub->leaf->place])
-			return false;
-	model_fault();
-	return clock_tick(true);
-}
-
 void backend_end_one(void)
 {
-	unsigned tries, n;
+	unsigned tries;
 
-	if (clock_tick(backend_pending() == 0))
+	if (clock_tick(pending_count == 0))
 		return;
 	if (poll_wanted && (pending_count == 0 || random_one_in(4))) {
 		poll_wanted = false;
@@ -374,17 +323,15 @@ void backend_end_one(void)
 			sim_note("leaf %u %s", place, backend.dead[place] ? "dies" : "is back");
 		}
 	}
-	if (random_one_in(backend.faults.stall))
-		stall(random_below(backend.tree->leaf_count));
-	if (pending_count == 0)
-		return;
-	n = random_below(pending_count);
-	for (tries = 0; tries < pending_count; tries++, n = (n + 1) % pending_count)
+	for (tries = 0; tries < 8 && pending_count; tries++) {
+		unsigned n = random_below(pending_count);
+
 		if (!pending[n].is_hung) {
 			end_pending(n);
 			return;
 		}
-	if (!time_passes())
+	}
+	if (tries == 8)
 		backend_release_hung();
 }
 
@@ -392,32 +339,8 @@ void backend_release_hung(void)
 {
 	unsigned i;
 
-	memset(backend.stalled, 0, sizeof(backend.stalled));
 	for (i = 0; i < pending_count; i++)
-		if (!is_late(&pending[i]) || (!backend.keeps_late && random_one_in(4)))
-			pending[i].is_hung = false;
-}
-
-bool backend_has_late(void)
-{
-	unsigned i;
-
-	for (i = 0; i < pending_count; i++)
-		if (is_late(&pending[i]))
-			return true;
-	return false;
-}
-
-void backend_land_late(void)
-{
-	unsigned i;
-
-	for (i = 0; i < pending_count; i++) {
-		sim_note("  lands leaf=%u %s", pending[i].sub->leaf->place,
-			io_kind_name(pending[i].sub->kind));
-		perform(&pending[i], some_of(pending[i].sub));
-	}
-	pending_count = 0;
+		pending[i].is_hung = false;
 }
 
 void backend_crash(bool is_cut)

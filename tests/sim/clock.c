@@ -24,11 +24,6 @@ void clock_reset(void)
 	timer_at = FOREVER;
 }
 
-bool clock_is_set(void)
-{
-	return timer_at != FOREVER;
-}
-
 bool clock_tick(bool is_idle)
 {
 	clock_now += STEP_NS;

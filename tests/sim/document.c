@@ -11,8 +11,6 @@ static const char *const policies[] = { "least_pending", "round_robin", "first" 
 static const unsigned block_sizes[] = { 512, 512, 512, 1024, 4096 };
 static const char *const fan_outs[] = { "auto", "linked", "gathered", "passthrough" };
 
-static bool may_time_out; /* what the driver does itself can't */
-
 static void print_leaf(struct document *document, FILE *out, bool below_mirror)
 {
 	uint32_t size = 16384 + 8704 * random_below(2);
@@ -52,16 +50,13 @@ static void print_children(
 
 static void print_node(struct document *document, FILE *out, unsigned depth, bool below_mirror)
 {
-	char timeout[20] = "";
 	unsigned kind = random_below(10);
 	bool is_full = document->leaf_count >= sim_caps.leaves;
 
 	if (depth == 0 || kind < 2 || is_full) {
 		print_leaf(document, out, below_mirror);
 	} else if (kind < 6) {
-		if (may_time_out && random_one_in(3))
-			(void)snprintf(timeout, sizeof(timeout), ",\"timeout\":%u", random_below(4));
-		fprintf(out, "{\"type\":\"mirror\"%s,\"read_policy\":\"%s\"", timeout,
+		fprintf(out, "{\"type\":\"mirror\",\"read_policy\":\"%s\"",
 			policies[random_below(3)]);
 		print_children(document, out, 1 + random_below(3), depth - 1, true);
 	} else if (kind < 8) {
@@ -132,7 +127,6 @@ static void print_thin(struct document *document, FILE *out, unsigned depth)
 void document_make(struct document *document)
 {
 	unsigned root = random_below(ROOTS);
-	const char *fan_out = fan_outs[random_below(4)];
 	unsigned blocks = sizeof(block_sizes) / sizeof(*block_sizes);
 	size_t length;
 	FILE *out;
@@ -140,14 +134,13 @@ void document_make(struct document *document)
 	if (root <= ROOT_SHADOWS)
 		blocks--; /* the largest may be more than it has */
 	*document = (struct document){ .leaf_count = 0 };
-	may_time_out = strcmp(fan_out, "passthrough") != 0;
 	out = open_memstream(&document->text, &length);
 	if (!out)
 		sim_fail("out of memory");
 	fprintf(out,
 		"{\"format\":1,\"name\":\"sim\",\"device\":{\"queue_depth\":%u,"
 		"\"max_io_size\":\"%uKiB\",\"fan_out\":\"%s\",\"logical_block_size\":%u},\"root\":",
-		TAGS, 4u << random_below(4), fan_out,
+		TAGS, 4u << random_below(4), fan_outs[random_below(4)],
 		block_sizes[random_below(blocks)]);
 	if (random_one_in(3))
 		print_thin(document, out, random_below(3));

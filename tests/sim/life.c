@@ -20,7 +20,6 @@ static void choose_faults(void)
 		.again = random_below(2) ? 30 : 0,
 		.shorter = random_below(2) ? 6 : 0,
 		.hung = random_below(2) ? 40 : 0,
-		.stall = random_below(2) ? 0 : 60,
 		.death = is_calm || random_below(2) ? 0 : 400,
 	};
 }
@@ -96,7 +95,6 @@ static void open_engine(void)
 		.depth = TAGS,
 		.max_io = life.tree->device.max_io_size,
 		.fan_out = life.tree->device.fan_out,
-		.spares = requests_spares(),
 	};
 	unsigned i;
 
@@ -165,10 +163,8 @@ static void end_life(bool may_crash)
 	totals.resumed += stats->resumed;
 	totals.held += stats->held;
 	totals.merged += stats->merged;
-	totals.late += stats->late;
 	totals.records += stats->requests[IO_RECORD];
 	if (how == 2) {
-		backend.keeps_late = random_below(2);
 		requests_read_all();
 		requests_stop();
 		judge_legs();
@@ -182,11 +178,8 @@ static void end_life(bool may_crash)
 		if (lifetime_stop(life.tree, &err) < 0) {
 			bool is_cut = images_budget == 0;
 
-			/*
-			 * A leaf that has failed a flush fails those of unload() too, and one that
-			 * has late I/O is not asked.
-			 */
-			if (!is_cut && !backend.has_lost && !backend_has_late())
+			/* A leaf that has failed a flush fails those of unload() too. */
+			if (!is_cut && !backend.has_lost)
 				sim_fail("stop: %s", err.text);
 			sim_note(is_cut ? "power cut while stopping" : "stopped, but not cleanly");
 			totals.cuts += is_cut;
@@ -197,8 +190,6 @@ static void end_life(bool may_crash)
 		}
 		images_budget = FOREVER;
 		err_finish(&err);
-		backend_land_late();
-		backend.keeps_late = false;
 	} else {
 		sim_note(how ? "power cut" : "daemon dies");
 		if (random_below(2))

@@ -133,7 +133,7 @@ static void print_totals(double seconds)
 	printf("sim: %llu seeds, %llu operations (%.0f/s), %llu sub-I/Os, %llu starts (%.0f/s): "
 	       "after "
 	       "%llu kills, %llu power cuts, %llu stops; %llu linked, %llu passed, %llu restarted, "
-	       "%llu merged, %llu held, %llu resumed, %llu works, %llu ticks, %llu late, %llu leaves taken away, "
+	       "%llu merged, %llu held, %llu resumed, %llu works, %llu ticks, %llu leaves taken away, "
 	       "%llu put back, %llu labels rotten, %llu starts that asked whom to prefer, %llu "
 	       "requests failed as they may\n",
 		(unsigned long long)t->seeds, (unsigned long long)t->operations,
@@ -144,8 +144,7 @@ static void print_totals(double seconds)
 		(unsigned long long)t->passed, (unsigned long long)t->restarted,
 		(unsigned long long)t->merged, (unsigned long long)t->held,
 		(unsigned long long)t->resumed, (unsigned long long)t->works,
-		(unsigned long long)t->ticks, (unsigned long long)t->late,
-		(unsigned long long)t->hidden,
+		(unsigned long long)t->ticks, (unsigned long long)t->hidden,
 		(unsigned long long)t->restored, (unsigned long long)t->rotten,
 		(unsigned long long)t->asked,
 		(unsigned long long)t->failed_requests);

@@ -19,8 +19,7 @@ struct tag {
 static struct tag tags[TAGS];
 static unsigned busy;
 static char pages[TAGS][DATA_MAX]; /* the requests' own, the kernel's */
-static char memory[2 * TAGS][DATA_MAX]; /* the daemon's buffers, and the engine's spares */
-static char *data[TAGS]; /* the tags' now */
+static char data[TAGS][DATA_MAX]; /* the daemon's buffers */
 static uint64_t next_value;
 
 static void note_request(const char *what, unsigned tag, int result)
@@ -112,16 +111,6 @@ static void fetch(unsigned n)
 {
 	if (tags[n].request.kind == IO_WRITE)
 		memcpy(data[n], pages[n], tags[n].request.length);
-}
-
-static void moved(unsigned n, void *to)
-{
-	data[n] = to;
-}
-
-char *requests_spares(void)
-{
-	return memory[TAGS];
 }
 
 static void *page_of(unsigned n, void *at)
@@ -230,7 +219,7 @@ void requests_quiesce(void)
 	for (steps = 0; steps < STEPS_MAX; steps++) {
 		if (!busy && (!backend_pending() || engine_is_working(backend.engine)))
 			break;
-		if (steps % 16 == 15)
+		if (steps % 16 == 0)
 			backend_release_hung();
 		backend_end_one();
 	}
@@ -263,7 +252,6 @@ void requests_read_all(void)
 	requests_quiesce();
 	backend.faults = (struct faults){ .shorter = 20 };
 	memset(backend.dead, 0, sizeof(backend.dead));
-	memset(backend.stalled, 0, sizeof(backend.stalled));
 	for (pass = 0; pass < 2; pass++) {
 		for (first = 0; first < life.sectors; first += most) {
 			unsigned count = life.sectors - first;
@@ -292,13 +280,8 @@ void requests_forget(void)
 
 void requests_open(void)
 {
-	unsigned i;
-
-	for (i = 0; i < TAGS; i++)
-		data[i] = memory[i];
 	if (life.sectors == 0)
 		next_value = 0;
-	backend.moved = moved;
 	backend.ended = request_ended;
 	backend.passed = request_passed;
 	backend.fetch = fetch;

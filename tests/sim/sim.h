@@ -8,7 +8,7 @@
  * document.c random trees as documents
  * shadow.c   a target that uses all that the engine offers
  * model.c    which values each sector may hold, by what was asked and answered
- * backend.c  sub-I/Os under way: any order, short, failing, hung, late, linked, handed down
+ * backend.c  sub-I/Os under way: any order, short, failing, hung, linked, handed down
  * clock.c    the engine's time
  * request.c  the kernel's side: requests and their bytes
  * judge.c    what must be true of legs and labels
@@ -34,7 +34,7 @@
 struct totals {
 	uint64_t seeds, lives, operations, sub_ios, crashes, cuts, stops;
 	uint64_t restored, hidden, rotten, asked, failed_requests, linked, passed, restarted, resumed,
-		records, held, merged, works, ticks, late;
+		records, held, merged, works, ticks;
 };
 extern struct totals totals;
 
@@ -122,7 +122,7 @@ void sector_fill(char *sector, uint64_t value, unsigned number);
 
 /* backend.c */
 struct faults { /* one in so many; 0: never */
-	uint32_t error, again, shorter, hung, death, stall;
+	uint32_t error, again, shorter, hung, death;
 };
 struct backend {
 	struct tree *tree;
@@ -130,23 +130,18 @@ struct backend {
 	struct image *images[IMAGES_MAX]; /* by leaf place */
 	bool guarded[IMAGES_MAX]; /* this leaf never fails */
 	bool dead[IMAGES_MAX];
-	bool stalled[IMAGES_MAX]; /* all that this leaf is asked hangs */
 	struct faults faults;
 	bool has_lost; /* a flush has failed */
-	bool keeps_late; /* what is late is not waited for */
 	void (*ended)(unsigned tag, int result); /* a request, with its bytes in its buffer */
 	void (*passed)(unsigned tag, int result); /* one that was the driver's, on its own pages */
 	void (*fetch)(unsigned tag); /* brings a WRITE's bytes to its buffer */
-	void (*moved)(unsigned tag, void *data);
 	void *(*page_of)(unsigned tag, void *at); /* of an address in its buffer */
 };
 extern struct backend backend;
 extern const struct engine_backend sim_backend, sim_passing_backend;
 unsigned backend_pending(void);
 void backend_end_one(void); /* any of those that aren't hung */
-void backend_release_hung(void); /* what is late, perhaps */
-bool backend_has_late(void);
-void backend_land_late(void); /* the device is gone, and they come */
+void backend_release_hung(void);
 void backend_crash(bool is_cut); /* what is under way lands, in part, or not */
 void backend_print(FILE *out); /* what is under way, with its plans */
 void backend_reset(void);
@@ -154,12 +149,10 @@ void backend_reset(void);
 /* clock.c */
 uint64_t clock_time(void *context); /* an engine_backend's now() and timer() */
 void clock_timer(void *context, uint64_t when);
-bool clock_is_set(void);
 bool clock_tick(bool is_idle); /* an event; true: it was the timer's */
 void clock_reset(void);
 
 /* request.c */
-char *requests_spares(void); /* an engine_config's */
 void requests_open(void); /* tells the backend where requests end */
 void requests_forget(void); /* a crash */
 unsigned requests_busy(void);

@@ -90,25 +90,8 @@ static void memory_timer(void *context, uint64_t when)
 {
 	struct memory *memory = context;
 
-	if (!memory->spares)
-		fprintf(memory->out, "timer %" PRIu64 "\n", when);
+	fprintf(memory->out, "timer %" PRIu64 "\n", when);
 }
-
-static void memory_moved(void *context, unsigned tag, void *data)
-{
-	struct memory *memory = context;
-
-	fprintf(memory->out, "moved %u\n", tag);
-	memory->data[tag] = data;
-}
-
-static const struct engine_backend timed_backend = {
-	.submit = memory_submit,
-	.commit = memory_commit,
-	.moved = memory_moved,
-	.now = memory_now,
-	.timer = memory_timer,
-};
 
 static const struct engine_backend memory_backend = {
 	.submit = memory_submit,
@@ -161,8 +144,6 @@ static void open_with(
 	unsigned i;
 
 	*memory = (struct memory){ .tree = tree };
-	if (backend->moved)
-		config.spares = memory->spares = malloc((size_t)MEMORY_TAGS * config.max_io);
 	memory->leaves = calloc(tree->leaf_count + 1, sizeof(*memory->leaves));
 	for (i = 0; i < tree->leaf_count; i++) {
 		label_make(tree->leaves[i], tree);
@@ -176,26 +157,6 @@ static void open_with(
 void memory_open_tree(struct memory *memory, struct tree *tree)
 {
 	open_with(memory, tree, &memory_backend);
-}
-
-void memory_open_timed_tree(struct memory *memory, struct tree *tree)
-{
-	open_with(memory, tree, &timed_backend);
-}
-
-void memory_open_timed(struct memory *memory, const char *root)
-{
-	memory_open_timed_tree(memory, fixture_tree(root));
-}
-
-void memory_pass_time(struct memory *memory, unsigned seconds)
-{
-	unsigned tenths;
-
-	for (tenths = 0; tenths < seconds * 10; tenths++) {
-		memory->now += UINT64_C(100000000);
-		engine_tick(memory->engine);
-	}
 }
 
 void memory_open_passing_tree(struct memory *memory, struct tree *tree)
@@ -224,7 +185,6 @@ void memory_close(struct memory *memory)
 
 	assert_int_equal(memory->pending_count, 0);
 	engine_close(memory->engine);
-	free(memory->spares);
 	for (i = 0; i < memory->tree->leaf_count; i++)
 		free(memory->leaves[i]);
 	free(memory->leaves);

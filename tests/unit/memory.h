@@ -32,8 +32,6 @@ struct memory {
 	int results[MEMORY_TAGS]; /* the last commit's */
 	bool ended[MEMORY_TAGS]; /* for the backend's ended() */
 	uint64_t now; /* the engine's clock */
-	char *spares;
-	char *data[MEMORY_TAGS]; /* where the engine says that a request has moved; else NULL */
 	char *log;
 	size_t log_length, log_seen;
 	FILE *out;
@@ -51,14 +49,6 @@ void memory_open_passing(struct memory *memory, const char *root);
 void memory_open_passing_tree(struct memory *memory, struct tree *tree);
 /* Fails the test if something is pending still. */
 void memory_close(struct memory *memory);
-
-/*
- * With leaves that can be late. The clock stands until memory_pass_time(), which lets the engine's timer
- * tick; "timer" lines are left out. memory_end() of what is late is its late end.
- */
-void memory_open_timed(struct memory *memory, const char *root);
-void memory_open_timed_tree(struct memory *memory, struct tree *tree);
-void memory_pass_time(struct memory *memory, unsigned seconds);
 
 void memory_start(struct memory *memory, unsigned tag, struct request request, void *data);
 
