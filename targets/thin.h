@@ -12,7 +12,8 @@
  * thin_commit.c   making new mappings durable-safe: the one place that writes L2 entries
  * thin_unmap.c    WRITE_ZEROES and DISCARD
  * thin_open.c     probe(): reading an image; thin_count.c believes nothing of it
- * thin_create.c   load() and unload(): making an image, writing what a clean stop leaves
+ * thin_make.c     a new image, in memory
+ * thin_create.c   load() and unload(): writing it, and what a clean stop leaves
  *
  * The crash story, for all of them. On disk these hold at every moment, whatever part of the
  * writes since the last flush a power cut leaves:
