@@ -88,6 +88,7 @@ struct engine_backend {
 struct engine_config {
 	struct tree *tree;
 	struct node *root; /* who is asked; NULL: the tree's own */
+	uint64_t memory_max; /* bytes for all requests together; 0: 256 MiB */
 	const struct engine_backend *backend;
 	void *context; /* handed to the backend */
 	unsigned depth; /* tags 0 … depth-1 */

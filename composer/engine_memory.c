@@ -31,11 +31,13 @@ static bool needs_one_queue(const struct engine *engine, const struct node *node
 }
 
 /* Counts a run of ios that need that much each into the sum. False: it is too much. */
-static bool sum_add(struct arena_need *sum, unsigned count, const struct arena_need *need)
+static bool sum_add(const struct engine *engine, struct arena_need *sum, unsigned count,
+	const struct arena_need *need)
 {
+	uint64_t most = engine->config.memory_max;
 	uint64_t one = need->bytes + need->scratch;
 
-	if (one > ARENAS_MAX / count || count * one > ARENAS_MAX - sum->bytes - sum->scratch)
+	if (one > most / count || count * one > most - sum->bytes - sum->scratch)
 		return false;
 	sum->bytes += count * need->bytes;
 	sum->scratch += count * need->scratch;
@@ -50,11 +52,11 @@ static int engine_sum(struct engine *engine, const struct arena_need *need, stru
 	const struct tree *tree = engine->config.tree;
 	unsigned depth = engine->config.depth, i;
 
-	if (!sum_add(sum, depth, need))
+	if (!sum_add(engine, sum, depth, need))
 		return err_add(err,
 			"%s: one request may need %" PRIu64 " bytes, which is over the limit of %" PRIu64
 			" for queue_depth %u; lower queue_depth or max_io_size",
-			tree->name, need->bytes + need->scratch, ARENAS_MAX / depth, depth);
+			tree->name, need->bytes + need->scratch, engine->config.memory_max / depth, depth);
 	engine->io_count = depth;
 	for (i = 0; i < tree->node_count; i++) {
 		struct node *node = tree->nodes[i];
@@ -68,13 +70,13 @@ static int engine_sum(struct engine *engine, const struct arena_need *need, stru
 		if (!has_worker(engine, node))
 			continue;
 		work = arena_need(node, FRAME_WORK, 0);
-		if (!sum_add(sum, node->needs.work_max, &work))
+		if (!sum_add(engine, sum, node->needs.work_max, &work))
 			return err_add(err,
 				"%s: the background work of %s %s may need %" PRIu64 " bytes more than "
 				"%" PRIu64 ", and the limit is %" PRIu64 "; lower queue_depth",
 				tree->name, node->type->name, node->id,
 				node->needs.work_max * (work.bytes + work.scratch),
-				sum->bytes + sum->scratch, ARENAS_MAX);
+				sum->bytes + sum->scratch, engine->config.memory_max);
 		engine->worker_count++;
 		engine->io_count += node->needs.work_max;
 	}
@@ -166,6 +168,8 @@ int engine_open(struct engine **out, const struct engine_config *config, struct 
 	if (!engine)
 		return err_add(err, "out of memory");
 	engine->config = *config;
+	if (!engine->config.memory_max)
+		engine->config.memory_max = ARENAS_MAX;
 	engine->config.root = root;
 	engine->ready_end = &engine->ready;
 	engine->timer_at = UINT64_MAX;

@@ -95,6 +95,7 @@ static void open_engine(void)
 		.depth = TAGS,
 		.max_io = life.tree->device.max_io_size,
 		.fan_out = life.tree->device.fan_out,
+		.memory_max = UINT64_C(1) << 30, /* small chunks and cells need more than devices do */
 	};
 	unsigned i;
 
