@@ -97,7 +97,7 @@ readers 3
 within "the server has requests" 10 held_by_server 3
 dies
 refuses "the module stays while a disk waits that is open" rmmod ubd
-stop_device 0 || fail "STOP of a disk that waits"
+stop_device ubd 0 || fail "STOP of a disk that waits"
 within "STOP ends what waits" 5 all_ended 3
 expect "with an error" 3 "$(ended bad)"
 [ ! -e /sys/block/ubdb0 ] || fail "the disk is still there"
