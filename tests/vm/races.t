@@ -115,7 +115,7 @@ for end in stop kill; do
 	load 20
 	sleep 1
 	case $end in
-	delete) timeout 40 ubd-compose delete vol0 --force 2>/dev/null || kill -TERM "$(daemon)" ;;
+	stop) kill -TERM "$(daemon)" ;;
 	kill) kill -9 "$(daemon)" ;;
 	esac
 	kill $load 2>/dev/null || true
