@@ -9,6 +9,7 @@
 # make soak       the simulator on fresh seeds for MINUTES
 # make replay     the legs of a VM under load as power cuts may leave them, each opened and judged
 # make differential  REQUESTS random requests for each pair, to ours and to the kernel's dm and md
+# make check-newest  the device tests over ublk on the newest kernel of Debian's other suites
 # make check-debug  the VM tests on a kernel with KASAN, lockdep and kmemleak, built once
 # make storm     kills, recoveries, openers, loads and changes, N of each on KERNEL
 # make demo       the main job in a small VM, to watch
@@ -46,7 +47,7 @@ HELPERS := $(patsubst tests/unit/%.c,$(BUILD)/asan/tests/unit/%.o,\
 HELPERS := $(filter-out %_main.o,$(HELPERS))
 
 .DELETE_ON_ERROR:
-.PHONY: all soak mutants mutants-built fuzz coverage check check-unit check-layers check-vm check-debug storm demo replay differential bench bench-plot kmod install clean deps format
+.PHONY: all soak mutants mutants-built fuzz coverage check check-unit check-layers check-vm check-debug check-newest storm demo replay differential bench bench-plot kmod install clean deps format
 
 all: $(BUILD)/ubd-compose $(if $(wildcard $(KDIR)/Makefile),kmod)
 
@@ -164,6 +165,10 @@ differential: all
 	@echo $(REQUESTS) >$(BUILD)/requests
 	@tests/vm/run -k 6.12 -m 1536 -t 14400 -f tests/vm/guest.sh -f $(BUILD)/requests \
 		-f tests/vm/differential/differential.t sh differential.t
+
+# The device tests over ublk on the newest kernel of Debian's other suites, which changes under us.
+check-newest: all
+	@tests/vm/check -k 7
 
 check-debug: all
 	@kernel=$$(tests/vm/build-debug-kernel) && tests/vm/check -j 1 -k "$$kernel"
