@@ -127,8 +127,9 @@ static void undrop_one(struct thin *thin, uint64_t cluster)
 		thin->less[cluster]--;
 }
 
-/* Where more than one entry names a cluster, its count stays too high until the clean stop. */
-void thin_drop(struct thin *thin, const struct qcow2_entry *entry)
+/* For each cluster that the entry's bytes touch: packed ones may lie in several. */
+static void each_cluster(struct thin *thin, const struct qcow2_entry *entry,
+	void (*change)(struct thin *, uint64_t cluster))
 {
 	uint64_t cluster = entry->host >> thin->cluster_bits;
 	uint64_t last = cluster;
@@ -138,21 +139,19 @@ void thin_drop(struct thin *thin, const struct qcow2_entry *entry)
 	if (entry->compressed)
 		last = (entry->host + entry->packed - 1) >> thin->cluster_bits;
 	for (; cluster <= last && cluster < thin->clusters; cluster++)
-		drop_one(thin, cluster);
+		change(thin, cluster);
+}
+
+/* Where more than one entry names a cluster, its count stays too high until the clean stop. */
+void thin_drop(struct thin *thin, const struct qcow2_entry *entry)
+{
+	each_cluster(thin, entry, drop_one);
 }
 
 /* What thin_drop() did: nothing of it has been captured yet. */
 void thin_undrop(struct thin *thin, const struct qcow2_entry *entry)
 {
-	uint64_t cluster = entry->host >> thin->cluster_bits;
-	uint64_t last = cluster;
-
-	if (!entry->host)
-		return;
-	if (entry->compressed)
-		last = (entry->host + entry->packed - 1) >> thin->cluster_bits;
-	for (; cluster <= last && cluster < thin->clusters; cluster++)
-		undrop_one(thin, cluster);
+	each_cluster(thin, entry, undrop_one);
 }
 
 /* While a commit is writing entries, what it drops isn't gone yet: nothing is captured then. */
