@@ -2,7 +2,9 @@
 /* Options and operands by table, help, and messages. It knows no verb. */
 #include "command.h"
 
+#include "device_name.h"
 #include "json.h"
+#include "log.h"
 #include "nearest.h"
 #include "status.h"
 
@@ -57,6 +59,29 @@ int command_print_json(struct json_object *made, struct err *err)
 	printf("\n");
 	json_destroy(parsed);
 	return 0;
+}
+
+bool command_debug(const char *words)
+{
+	struct err err = { 0 };
+
+	if (!words || debug_parse(words, &debug_mask, &err) == 0)
+		return true;
+	(void)command_fail(&err);
+	return false;
+}
+
+bool command_device(const struct arguments *arguments, char **name)
+{
+	struct err err = { 0 };
+
+	if (arguments->operand_count == 0)
+		return true;
+	*name = device_name_find(arguments->operands[0], &err);
+	if (*name)
+		return true;
+	(void)command_fail(&err);
+	return false;
 }
 
 int command_misused(const struct command *command, const char *format, ...)

@@ -64,6 +64,13 @@ void command_help(const struct command *command, FILE *out);
 /* Prints every message of err to stderr, finishes it, and returns STATUS_FAILED. */
 int command_fail(struct err *err);
 
+/* What --debug=WORDS asks for, if it was given. False: it was wrong, and has been said. */
+bool command_debug(const char *words);
+
+/* The device that the optional first operand means; free() *name, which stays NULL without one.
+ * False: there is none such, and has been said. */
+bool command_device(const struct arguments *arguments, char **name);
+
 /* One message about wrong usage, with a hint at --help. Returns STATUS_USAGE. */
 int command_misused(const struct command *command, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -5,7 +5,6 @@
 #include "assemble_leaves.h"
 #include "check.h"
 #include "frontend.h"
-#include "log.h"
 #include "schema.h"
 #include "serve.h"
 
@@ -66,11 +65,8 @@ static int assemble_them(const struct arguments *arguments)
 	struct err err = { 0 };
 	struct tree *tree;
 
-	if (arguments->options[DEBUG] &&
-		debug_parse(arguments->options[DEBUG], &debug_mask, &err) < 0) {
-		(void)command_fail(&err);
+	if (!command_debug(arguments->options[DEBUG]))
 		return STATUS_USAGE;
-	}
 	if (name && check_name(name, &err) < 0) {
 		(void)command_fail(&err);
 		return STATUS_USAGE;

@@ -3,7 +3,6 @@
 #include "command.h"
 
 #include "frontend.h"
-#include "log.h"
 #include "serve.h"
 
 enum { FOREGROUND, FORCE, DEGRADED, PREFER, DEBUG };
@@ -35,11 +34,8 @@ static int create(const struct arguments *arguments)
 	struct err err = { 0 };
 	struct tree *tree;
 
-	if (arguments->options[DEBUG] &&
-		debug_parse(arguments->options[DEBUG], &debug_mask, &err) < 0) {
-		(void)command_fail(&err);
+	if (!command_debug(arguments->options[DEBUG]))
 		return STATUS_USAGE;
-	}
 	tree = tree_read(arguments->operands[0], &err);
 	if (!tree || frontend_check(tree, &err) < 0) {
 		tree_destroy(tree);

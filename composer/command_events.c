@@ -3,7 +3,6 @@
 #include "command.h"
 
 #include "control_client.h"
-#include "device_name.h"
 #include "run_directory.h"
 
 #include <errno.h>
@@ -263,11 +262,8 @@ static int events(const struct arguments *arguments)
 	char *name = NULL;
 	int result;
 
-	if (arguments->operand_count) {
-		name = device_name_find(arguments->operands[0], &err);
-		if (!name)
-			return command_fail(&err);
-	}
+	if (!command_device(arguments, &name))
+		return STATUS_FAILED;
 	if (arguments->options[FOLLOW])
 		result = follow(name, as_json, &err);
 	else

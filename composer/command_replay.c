@@ -57,11 +57,8 @@ static int replay(const struct arguments *arguments)
 	FILE *script = NULL;
 	int result = -1;
 
-	if (arguments->options[DEBUG] &&
-		debug_parse(arguments->options[DEBUG], &debug_mask, &err) < 0) {
-		(void)command_fail(&err);
+	if (!command_debug(arguments->options[DEBUG]))
 		return STATUS_USAGE;
-	}
 	script = strcmp(name, "-") ? fopen(name, "re") : stdin;
 	if (!script)
 		err_add(&err, "%s: %s", name, strerror(errno));

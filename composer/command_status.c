@@ -119,15 +119,11 @@ static int watch(const char *name, bool as_json)
 static int status(const struct arguments *arguments)
 {
 	bool as_json = arguments->options[JSON] != NULL;
-	struct err err = { 0 };
 	char *name = NULL;
 	int result;
 
-	if (arguments->operand_count) {
-		name = device_name_find(arguments->operands[0], &err);
-		if (!name)
-			return command_fail(&err);
-	}
+	if (!command_device(arguments, &name))
+		return STATUS_FAILED;
 	result = arguments->options[WATCH] ? watch(name, as_json) : show(name, as_json, stdout);
 	free(name);
 	return result;
