@@ -61,12 +61,13 @@ measure_tree() {
 	fi
 }
 
-# Ours over one file on each leg: as the loop device, with direct I/O, whatever the fan-out.
+# Ours over one file on each leg: as the loop device, with direct I/O, whatever the fan-out. ext4 has nothing left to do by itself
+# meanwhile: no tables to fill with zeroes, no commit every five seconds.
 measure_files() {
 	for leg in 0 1 2 3; do
-		mkfs.ext4 -qF /dev/ram$leg
+		mkfs.ext4 -qF -E lazy_itable_init=0,lazy_journal_init=0 /dev/ram$leg
 		mkdir -p /mnt/$leg
-		mount /dev/ram$leg /mnt/$leg
+		mount -o noatime,commit=3600 /dev/ram$leg /mnt/$leg
 		fallocate -l $((LEG_MIB - 28))M /mnt/$leg/file
 		dd if=/dev/zero of=/mnt/$leg/file bs=1M count=$((LEG_MIB - 28)) oflag=direct conv=notrunc 2>/dev/null
 	done
