@@ -175,10 +175,19 @@ static void move_piece(struct image *image, const struct sub_io *sub, uint64_t o
 	if (offset > image->bytes || length > image->bytes - offset)
 		sim_fail("leaf %u of %zu bytes is asked for %llu at %llu", sub->leaf->place,
 			image->bytes, (unsigned long long)length, (unsigned long long)offset);
-	if (sub->kind == IO_READ)
+	if (sub->kind == IO_READ) {
 		memcpy(memory, image->view + offset, length);
-	else
+		lie_read(image, offset, memory, length);
+	} else {
 		image_write(image, offset, memory, length);
+		lie_written(image, offset, memory, length);
+	}
+}
+
+static void zero(struct image *image, uint64_t offset, uint64_t length)
+{
+	image_zero(image, offset, length);
+	lie_written(image, offset, NULL, length);
 }
 
 /* Carries out the first `length` bytes. */
@@ -186,13 +195,16 @@ static void perform(const struct pending *each, uint64_t length)
 {
 	const struct sub_io *sub = each->sub, *part = sub;
 	struct image *image = backend.images[sub->leaf->place];
-	uint64_t offset = sub->offset, left = length;
+	struct lie lie = lie_about(image, sub, length, each->is_passed);
+	uint64_t offset = lie.offset, left = length;
 	unsigned i;
 
+	if (lie.kind == LIE_LOST)
+		return;
 	if (sub->kind == IO_FLUSH)
 		image_flush(image, random_below(2) ? each->writes : image->writes);
 	if (sub->kind == IO_WRITE_ZEROES || sub->kind == IO_DISCARD)
-		image_zero(image, sub->offset, length);
+		zero(image, sub->offset, length);
 	for (i = 0; has_bytes(sub) && left > 0; i++) {
 		struct iovec piece = each->is_passed ? part->vector : sub->vectors[i];
 		uint64_t count = piece.iov_len < left ? piece.iov_len : left;
@@ -209,7 +221,8 @@ static void perform(const struct pending *each, uint64_t length)
 		part = part->merged;
 	}
 	if (sub->kind == IO_WRITE && sub->flags & IO_FUA && length)
-		image_persist(image, sub->offset, length);
+		image_persist(image, lie.offset, length);
+	lie_told(image, &lie, length);
 }
 
 /* Some whole sectors of it, perhaps none, perhaps all. */
@@ -307,6 +320,7 @@ void backend_end_one(void)
 {
 	unsigned tries;
 
+	lie_rot();
 	if (clock_tick(pending_count == 0))
 		return;
 	if (poll_wanted && (pending_count == 0 || random_one_in(4))) {

@@ -87,11 +87,13 @@ static void print_root(struct document *document, FILE *out, unsigned root)
 
 	switch (root) {
 	case ROOT_SHADOW:
+		document->has_shadow = true;
 		shadow_print_begin(out);
 		print_node(document, out, 1 + random_below(2), true);
 		shadow_print_end(out);
 		break;
 	case ROOT_SHADOWS:
+		document->has_shadow = true;
 		fprintf(out, "{\"type\":\"mirror\",\"children\":[");
 		for (i = 0; i < legs && document->leaf_count < sim_caps.leaves; i++) {
 			fputs(i ? "," : "", out);

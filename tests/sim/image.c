@@ -74,7 +74,18 @@ struct image *image_of_fd(int fd)
 	*image = (struct image){ .inode = status.st_ino, .bytes = (size_t)status.st_size };
 	image->view = map_file(fd, image->bytes);
 	image->durable = map(-1, image->bytes);
+	lie_prepare(image);
 	return image;
+}
+
+struct image *image_of_view(const char *view)
+{
+	unsigned i;
+
+	for (i = 0; i < image_count; i++)
+		if (view >= images[i].view && view < images[i].view + images[i].bytes)
+			return &images[i];
+	return NULL;
 }
 
 static bool *counts(struct unflushed *write)
@@ -197,6 +208,14 @@ void image_lose_flush(struct image *image)
 		write->is_lost = true;
 }
 
+void image_doubt(struct image *image)
+{
+	const struct unflushed *write;
+
+	for (write = image->first; write; write = write->next)
+		lie_doubt(image, write->offset, write->length);
+}
+
 /* Both ways between the leaf and what was saved of it, where anything ever is. */
 static void copy_all(const struct image *image, char *to, const char *from)
 {
@@ -219,6 +238,7 @@ void image_restore(struct image *image)
 	drop_all(image, false);
 	copy_all(image, image->view, image->saved);
 	copy_all(image, image->durable, image->saved);
+	lie_return(image);
 }
 
 void images_cut(void)
@@ -234,6 +254,7 @@ void images_cut(void)
 			settle(&images[i], write, fate == 0, fate == 1);
 		}
 		drop_all(&images[i], true);
+		lie_return(&images[i]);
 	}
 }
 
@@ -243,6 +264,7 @@ void images_forget(void)
 
 	for (i = 0; i < image_count; i++) {
 		drop_all(&images[i], false);
+		free(images[i].marks);
 		(void)munmap(images[i].view, images[i].bytes);
 		(void)munmap(images[i].durable, images[i].bytes);
 		if (images[i].saved)
@@ -297,7 +319,10 @@ int leaf_io_write(int fd, const void *memory, size_t length, uint64_t offset)
 	}
 	if (!spend())
 		return -EIO;
+	if (lie_main(image, offset, length))
+		return 0;
 	image_write(image, offset, memory, length);
+	lie_written(image, offset, NULL, length);
 	return 0;
 }
 
@@ -306,6 +331,7 @@ int leaf_io_zero(int fd, uint64_t length, uint64_t offset)
 	if (!spend())
 		return -EIO;
 	image_zero(image_of_fd(fd), offset, length);
+	lie_written(image_of_fd(fd), offset, NULL, length);
 	return 0;
 }
 

@@ -79,7 +79,9 @@ static bool try_start(bool permute)
 
 	if (result < 0 && err.text && strstr(err.text, "nobody is left to say"))
 		result = start_with_a_word(text, options, &err);
-	if (result < 0 && images_budget != 0)
+	if (result < 0 && images_budget != 0 && life.lies == LIES_ANY)
+		sim_note("start is refused: %s", err.text);
+	else if (result < 0 && images_budget != 0)
 		sim_fail("start is refused: %s", err.text);
 	free(text);
 	err_finish(&err);
@@ -108,27 +110,40 @@ static void open_engine(void)
 		sim_fail("engine: %s", err.text);
 }
 
-static void begin_life(void)
+/* Again and again, as the power goes while it starts. False: a lie has been found out. */
+static bool start(bool permute)
+{
+	images_budget = random_one_in(4) ? 1 + random_below(100) : FOREVER;
+	while (!try_start(permute)) {
+		if (images_budget != 0)
+			return false;
+		sim_note("power cut while starting");
+		totals.cuts++;
+		images_cut();
+		if (life.is_formatted)
+			model_crash(true);
+		images_budget = random_one_in(2) ? 1 + random_below(100) : FOREVER;
+	}
+	images_budget = FOREVER;
+	return true;
+}
+
+static bool begin_life(void)
 {
 	bool is_first = life.sectors == 0;
 	bool permute = !is_first && random_one_in(3);
 	unsigned i;
 
 	backend_reset();
+	lie_begin();
 	if (!is_first)
 		meddle();
 	judge_keep_image();
-	images_budget = random_one_in(4) ? 1 + random_below(100) : FOREVER;
-	if (!try_start(permute)) {
-		sim_note("power cut while starting");
-		totals.cuts++;
-		images_cut();
-		if (life.is_formatted)
-			model_crash(true);
+	if (!start(permute)) {
 		images_budget = FOREVER;
-		(void)try_start(permute);
+		totals.refused++;
+		return false;
 	}
-	images_budget = FOREVER;
 	life.is_formatted = true;
 	totals.lives++;
 	if (backend.has_lost && !life.is_guarded)
@@ -152,6 +167,7 @@ static void begin_life(void)
 	judge_labels();
 	choose_faults();
 	engine_begin(backend.engine);
+	return true;
 }
 
 static void end_life(bool may_crash)
@@ -180,7 +196,7 @@ static void end_life(bool may_crash)
 			bool is_cut = images_budget == 0;
 
 			/* A leaf that has failed a flush fails those of unload() too. */
-			if (!is_cut && !backend.has_lost)
+			if (!is_cut && !backend.has_lost && life.lies != LIES_ANY)
 				sim_fail("stop: %s", err.text);
 			sim_note(is_cut ? "power cut while stopping" : "stopped, but not cleanly");
 			totals.cuts += is_cut;
@@ -229,6 +245,23 @@ static void live(void)
 	}
 }
 
+/* By the seed's number alone, so that the others mean what they meant before any leaf lied. */
+static void choose_lies(uint64_t seed)
+{
+	unsigned draw = (unsigned)((seed * UINT64_C(0xd1342543de82ef95) >> 32) % 18);
+
+	life.lies = draw < 2 ? LIES_DATA : draw == 2 ? LIES_ANY : LIES_NONE;
+	if (sim_caps.lies >= 0)
+		life.lies = (enum lies)sim_caps.lies;
+	if (life.lies == LIES_ANY && life.document.has_shadow)
+		life.lies = LIES_DATA; /* it judges its table itself */
+	life.has_metadata = life.document.has_thin || life.document.has_shadow ||
+			    strstr(life.document.text, "\"mirror\"");
+	totals.liars += life.lies != LIES_NONE;
+	if (life.lies)
+		sim_note("leaves lie about %s", life.lies == LIES_DATA ? "data" : "anything");
+}
+
 void seed_run(uint64_t seed)
 {
 	unsigned lives, i;
@@ -240,14 +273,14 @@ void seed_run(uint64_t seed)
 	requests_forget();
 	document_make(&life.document);
 	sim_note("%s", life.document.text);
+	choose_lies(seed);
 	lives = 1 + random_below(sim_caps.lives);
-	for (i = 0; i < lives; i++) {
-		begin_life();
+	for (i = 0; i < lives && begin_life(); i++) {
 		live();
 		end_life(true);
 	}
-	begin_life();
-	end_life(false);
+	if (i == lives && begin_life())
+		end_life(false);
 	model_close();
 	images_forget();
 	for (i = 0; i < life.document.leaf_count; i++) {

@@ -20,13 +20,14 @@
 
 static const char usage[] =
 	"usage: sim [--seed N] [--count N] [--seconds N] [--trace] [--leaves N] [--lives N] "
-	"[--requests N] [--images DIRECTORY]\n"
+	"[--requests N] [--lies none|data|any] [--images DIRECTORY]\n"
 	"       sim --shrink [--seconds N]\n"
 	"Runs seeds from N (at random without --seed): one after the other, until COUNT have run "
 	"or\n"
 	"SECONDS have passed. Exit 1 and a report when something is violated. --shrink looks for "
 	"the\n"
 	"smallest run that violates something: few leaves, few lives, few requests, then more.\n"
+	"--lies says for all seeds what leaves lie about, instead of one in six.\n"
 	"--images puts there what each crash leaves of a thin's image, for qemu-img to judge.\n";
 
 struct shared {
@@ -41,7 +42,8 @@ static char directory[64];
 static const char *program;
 const char *sim_directory = directory;
 bool sim_is_traced;
-struct caps sim_caps = { 9, 8, UINT32_MAX };
+struct caps sim_caps = { 9, 8, UINT32_MAX, -1 };
+static const char *const lies[] = { "none", "data", "any" }; /* enum lies */
 struct totals totals;
 const char *sim_images;
 
@@ -148,6 +150,13 @@ static void print_totals(double seconds)
 		(unsigned long long)t->restored, (unsigned long long)t->rotten,
 		(unsigned long long)t->asked,
 		(unsigned long long)t->failed_requests);
+	printf("sim: leaves lied in %llu of the seeds: %llu writes lost, %llu misdirected, %llu with a "
+	       "wrong bit, %llu sectors rotten, %llu flushes that weren't; %llu sectors were read from "
+	       "there, %llu starts refused\n",
+		(unsigned long long)t->liars, (unsigned long long)t->lost,
+		(unsigned long long)t->misdirected, (unsigned long long)t->flipped,
+		(unsigned long long)t->rotted, (unsigned long long)t->lied_flushes,
+		(unsigned long long)t->lied_reads, (unsigned long long)t->refused);
 }
 
 static uint64_t random_seed(void)
@@ -182,17 +191,19 @@ static bool run_child(uint64_t seed, uint64_t count, double seconds)
 			WTERMSIG(status) == SIGALRM ? "it hangs" : strsignal(WTERMSIG(status)));
 	fprintf(stderr,
 		"sim: FAILED; again with: %s --trace --seed %llu --leaves %u --lives %u --requests "
-		"%u\n",
+		"%u%s%s\n",
 		program, (unsigned long long)shared->seed, sim_caps.leaves, sim_caps.lives,
-		sim_caps.requests);
+		sim_caps.requests, sim_caps.lies < 0 ? "" : " --lies ",
+		sim_caps.lies < 0 ? "" : lies[sim_caps.lies]);
 	return false;
 }
 
 /* Small runs first: what fails there is read in a minute. */
 static bool shrink(uint64_t seed, double seconds)
 {
-	static const struct caps ladder[] = { { 1, 1, 4 }, { 2, 1, 4 }, { 2, 2, 4 }, { 2, 2, 16 },
-		{ 3, 2, 16 }, { 4, 3, 32 }, { 6, 4, 64 }, { 9, 8, 256 } };
+	static const struct caps ladder[] = { { 1, 1, 4, 0 }, { 2, 1, 4, 0 }, { 2, 2, 4, 0 },
+		{ 2, 2, 16, 0 }, { 3, 2, 16, 0 }, { 4, 3, 32, 0 }, { 6, 4, 64, 0 },
+		{ 9, 8, 256, 0 }, { 9, 8, 256, LIES_DATA }, { 9, 8, 256, LIES_ANY } };
 	unsigned i;
 
 	for (i = 0; i < sizeof(ladder) / sizeof(*ladder); i++) {
@@ -232,6 +243,10 @@ int main(int count, char **words)
 			sim_caps.lives = (unsigned)strtoul(value, NULL, 0);
 		else if (!strcmp(word, "--images"))
 			sim_images = value;
+		else if (!strcmp(word, "--lies"))
+			sim_caps.lies = !strcmp(value, lies[LIES_DATA]) ? LIES_DATA :
+					!strcmp(value, lies[LIES_ANY])	? LIES_ANY :
+									  LIES_NONE;
 		else if (!strcmp(word, "--requests"))
 			sim_caps.requests = (unsigned)strtoul(value, NULL, 0);
 		else

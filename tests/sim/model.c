@@ -30,6 +30,10 @@ struct sector {
 	uint64_t chosen, chosen_upheavals;
 };
 
+static struct written { /* by value */
+	unsigned first, count;
+} *history;
+static uint64_t history_end, history_room;
 static struct sector *sectors;
 static unsigned sector_count;
 static uint64_t now, oldest, doubt;
@@ -86,6 +90,7 @@ void model_open(unsigned count)
 	if (!sectors)
 		sim_fail("out of memory");
 	sector_count = count;
+	history_end = 0;
 	now = 1;
 	oldest = doubt = 0;
 	was_crashed = false;
@@ -130,11 +135,27 @@ static void forget_dropped(struct sector *sector)
 	sector->count = kept;
 }
 
+static void note_write(unsigned first, unsigned count, uint64_t value)
+{
+	if (value >= history_room) {
+		uint64_t room = history_room ? history_room * 2 : 256;
+
+		history = realloc(history, room * sizeof(*history));
+		if (!history)
+			sim_fail("out of memory");
+		history_room = room;
+	}
+	history[value] = (struct written){ first, count };
+	history_end = value + 1;
+}
+
 uint64_t model_write_begins(unsigned first, unsigned count, uint64_t value)
 {
 	uint64_t begun = model_time();
 	unsigned i;
 
+	if (life.lies && value)
+		note_write(first, count, value);
 	for (i = first; i < first + count; i++) {
 		sectors[i].is_chosen = false;
 		add_entry(&sectors[i], value, begun);
@@ -233,6 +254,13 @@ static void check_stable(struct sector *sector, unsigned number, uint64_t value,
 	sector->chosen_upheavals = model_upheavals;
 }
 
+/* Whether the value was ever asked to be written there; sectors begin as zeroes, and may become such. */
+static bool was_written(unsigned number, uint64_t value)
+{
+	return value == 0 || (value < history_end && number >= history[value].first &&
+				     number - history[value].first < history[value].count);
+}
+
 static void check_sector(
 	unsigned number, const char *data, uint64_t begun, uint64_t begun_upheavals)
 {
@@ -240,6 +268,8 @@ static void check_sector(
 	uint64_t value;
 	unsigned i;
 
+	if (life.lies == LIES_ANY && life.document.has_thin)
+		return;
 	if (!sector_read(data, number, &value)) {
 		describe(sector);
 		sim_fail("sector %u is a mixture: it begins as value %llu", number,
@@ -250,6 +280,12 @@ static void check_sector(
 			(unsigned long long)value);
 	if (sector->is_void)
 		return;
+	if (life.lies == LIES_ANY) {
+		if (!was_written(number, value))
+			sim_fail("sector %u is read as %llu, which was never written there", number,
+				(unsigned long long)value);
+		return;
+	}
 	for (i = 0; i < sector->count; i++)
 		if (sector->entries[i].value == value && sector->entries[i].gone > begun)
 			break;

@@ -12,6 +12,7 @@
  * clock.c    the engine's time
  * request.c  the kernel's side: requests and their bytes
  * judge.c    what must be true of legs and labels
+ * lie.c      leaves that lie, and what they lied about
  * meddle.c   legs taken away, older copies put back, rot
  * life.c     one run of a device from start to stop or crash
  * main.c     seeds, totals, the report of a failure
@@ -35,12 +36,14 @@ struct totals {
 	uint64_t seeds, lives, operations, sub_ios, crashes, cuts, stops;
 	uint64_t restored, hidden, rotten, asked, failed_requests, linked, passed, restarted, resumed,
 		records, held, merged, works, ticks;
+	uint64_t lost, misdirected, flipped, rotted, lied_flushes, lied_reads, refused, liars;
 };
 extern struct totals totals;
 
 /* What a run may have at most: --shrink tries small ones. */
 struct caps {
 	unsigned leaves, lives, requests;
+	int lies; /* enum lies for all seeds; -1: each seed decides */
 };
 extern struct caps sim_caps;
 
@@ -65,8 +68,11 @@ struct image {
 	size_t bytes;
 	struct unflushed *first, *last;
 	uint64_t writes; /* so far */
+	unsigned char *marks; /* lie.c's, by sector; NULL: this leaf never lies */
 };
 struct image *image_of_fd(int fd);
+struct image *image_of_view(const char *view); /* NULL: the address is none's */
+void image_doubt(struct image *image); /* tells lie.c what a flush should have made durable */
 void image_write(struct image *image, uint64_t offset, const void *data, uint64_t length);
 void image_zero(struct image *image, uint64_t offset, uint64_t length);
 void image_persist(struct image *image, uint64_t offset, uint64_t length); /* FUA */
@@ -86,6 +92,7 @@ struct document {
 	uint32_t sizes[IMAGES_MAX];
 	bool is_raw[IMAGES_MAX]; /* without a label: its path is its identity */
 	bool has_thin;
+	bool has_shadow;
 	bool is_bare; /* while it is made: the next leaf stands right below a thin */
 	uint32_t room; /* further bytes of each leaf */
 };
@@ -156,6 +163,7 @@ void clock_reset(void);
 void requests_open(void); /* tells the backend where requests end */
 void requests_forget(void); /* a crash */
 unsigned requests_busy(void);
+bool requests_own(const void *at); /* it is a request's bytes */
 void request_start(enum io_kind kind, unsigned flags, unsigned first, unsigned count);
 void request_start_random(void);
 void requests_quiesce(void); /* ends all; checks that nothing is left over */
@@ -167,6 +175,30 @@ bool judge_is_void(struct node *node, uint64_t offset); /* a zero target's; asks
 void judge_legs(void); /* those in sync hold the same */
 void judge_labels(void);
 void judge_keep_image(void); /* for another judge: between two lives */
+
+/* lie.c: the marks of a leaf's sectors and of memory are only kept in seeds in which leaves lie. */
+enum lies { LIES_NONE, LIES_DATA, LIES_ANY };
+enum lie_kind { LIE_NONE, LIE_LOST, LIE_FLIPPED, LIE_MISDIRECTED };
+struct lie {
+	enum lie_kind kind;
+	uint64_t offset; /* where it goes in truth */
+};
+void lie_begin(void); /* a life: nothing of memory is known, and who lies is chosen */
+void lie_prepare(struct image *image);
+/* What becomes of the sub-I/O, of which `length` bytes are to be done. */
+struct lie lie_about(
+	struct image *image, const struct sub_io *sub, uint64_t length, bool is_passed);
+void lie_told(struct image *image, const struct lie *lie, uint64_t length); /* it has been done so */
+bool lie_main(struct image *image, uint64_t offset, uint64_t length); /* this write isn't done */
+void lie_rot(void); /* now and then */
+void lie_read(const struct image *image, uint64_t offset, const void *to, uint64_t length);
+void lie_written(struct image *image, uint64_t offset, const void *from, uint64_t length); /* NULL: by nobody */
+void lie_return(struct image *image); /* other bytes of its past are there now */
+void lie_doubt(struct image *image, uint64_t offset, uint64_t length); /* may be lost in a power cut */
+bool lie_at(const char *view); /* the leaf's sector there was lied about */
+bool lie_in(const void *at); /* the sector in memory comes from where a leaf had lied */
+void lie_clear(const void *at, uint64_t length);
+void lie_copy(const void *to, const void *from, uint64_t length);
 
 /* meddle.c */
 void meddle_choose_guards(void);
@@ -183,6 +215,8 @@ struct life {
 	struct document document;
 	unsigned sectors; /* of the device; 0: it has never been started */
 	bool is_formatted;
+	enum lies lies;
+	bool has_metadata; /* a node keeps some on its children */
 	uint64_t faults_before; /* model_faults when this life began */
 	bool is_guarded; /* of each mirror a leg never fails: neither does any request */
 	bool was_stopped; /* cleanly */
