@@ -192,6 +192,8 @@ void thin_give_back(struct thin *thin, uint64_t host); /* nothing ever named it 
 void thin_unclaim(struct thin *thin, struct thin_io *io);
 void thin_drop(struct thin *thin, const struct qcow2_entry *entry); /* what it named */
 void thin_undrop(struct thin *thin, const struct qcow2_entry *entry);
+/* What it names may be had back: it was dropped and not yet captured, or others name it too. */
+bool thin_was_dropped(const struct thin *thin, const struct qcow2_entry *entry);
 void thin_flush(struct thin *thin, struct plan *plan, struct thin_io *io); /* plans one */
 void thin_flushed(struct thin *thin, struct thin_io *io, int result); /* it has ended */
 void thin_reserve_map(struct node *node, struct plan *plan, struct thin_io *io, struct thin_io *parent);

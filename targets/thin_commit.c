@@ -201,6 +201,8 @@ static int take_back(struct thin *thin, uint64_t cluster, const uint8_t *bytes)
 	if (qcow2_entry_read(&thin->header, bytes, &old, why) < 0)
 		return -EIO;
 	if (old.host != ours.host || old.compressed) {
+		if (!thin_was_dropped(thin, &old))
+			return -EIO; /* it is not what we have replaced: the child has lost it */
 		thin_undrop(thin, &old);
 		thin_drop(thin, &ours);
 		thin->allocated += old.host && !old.compressed;

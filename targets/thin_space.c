@@ -127,18 +127,23 @@ static void undrop_one(struct thin *thin, uint64_t cluster)
 		thin->less[cluster]--;
 }
 
-/* For each cluster that the entry's bytes touch: packed ones may lie in several. */
+/* Packed bytes may lie in several clusters. */
+static uint64_t last_cluster(const struct thin *thin, const struct qcow2_entry *entry)
+{
+	uint64_t length = entry->compressed ? entry->packed : 1;
+
+	return (entry->host + length - 1) >> thin->cluster_bits;
+}
+
+/* For each cluster that the entry's bytes touch. */
 static void each_cluster(struct thin *thin, const struct qcow2_entry *entry,
 	void (*change)(struct thin *, uint64_t cluster))
 {
 	uint64_t cluster = entry->host >> thin->cluster_bits;
-	uint64_t last = cluster;
 
 	if (!entry->host)
 		return;
-	if (entry->compressed)
-		last = (entry->host + entry->packed - 1) >> thin->cluster_bits;
-	for (; cluster <= last && cluster < thin->clusters; cluster++)
+	for (; cluster <= last_cluster(thin, entry) && cluster < thin->clusters; cluster++)
 		change(thin, cluster);
 }
 
@@ -152,6 +157,23 @@ void thin_drop(struct thin *thin, const struct qcow2_entry *entry)
 void thin_undrop(struct thin *thin, const struct qcow2_entry *entry)
 {
 	each_cluster(thin, entry, undrop_one);
+}
+
+bool thin_was_dropped(const struct thin *thin, const struct qcow2_entry *entry)
+{
+	uint64_t cluster = entry->host >> thin->cluster_bits;
+
+	if (!entry->host)
+		return true;
+	if (cluster >= thin->clusters)
+		return false;
+	for (; cluster <= last_cluster(thin, entry) && cluster < thin->clusters; cluster++) {
+		uint64_t count = thin_count_of(thin, cluster);
+
+		if (count == 0 || (count == 1 && !thin_bit(thin->dropped.words, cluster)))
+			return false;
+	}
+	return true;
 }
 
 /* While a commit is writing entries, what it drops isn't gone yet: nothing is captured then. */
