@@ -248,9 +248,9 @@ static void live(void)
 /* By the seed's number alone, so that the others mean what they meant before any leaf lied. */
 static void choose_lies(uint64_t seed)
 {
-	unsigned draw = (unsigned)((seed * UINT64_C(0xd1342543de82ef95) >> 32) % 18);
+	unsigned draw = (unsigned)((seed * UINT64_C(0xd1342543de82ef95) >> 32) % 90);
 
-	life.lies = draw < 2 ? LIES_DATA : draw == 2 ? LIES_ANY : LIES_NONE;
+	life.lies = draw < 12 ? LIES_DATA : draw < 14 ? LIES_ANY : LIES_NONE;
 	if (sim_caps.lies >= 0)
 		life.lies = (enum lies)sim_caps.lies;
 	if (life.lies == LIES_ANY && life.document.has_shadow)

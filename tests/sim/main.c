@@ -27,7 +27,7 @@ static const char usage[] =
 	"SECONDS have passed. Exit 1 and a report when something is violated. --shrink looks for "
 	"the\n"
 	"smallest run that violates something: few leaves, few lives, few requests, then more.\n"
-	"--lies says for all seeds what leaves lie about, instead of one in six.\n"
+	"--lies says for all seeds what leaves lie about, instead of one in seven.\n"
 	"--images puts there what each crash leaves of a thin's image, for qemu-img to judge.\n";
 
 struct shared {
