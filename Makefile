@@ -4,7 +4,7 @@
 # make kmod       the driver for the running kernel (KDIR=… for another)
 # make check      all tests: unit, simulator, command line, VM; installs what they need
 # make mutants    deliberate bugs, and whether the tests catch them
-# make fuzz       libFuzzer: T=json, label, control, plan or qcow2; MINUTES
+# make fuzz       libFuzzer: T=json, label, control, plan, qcow2 or thin; MINUTES
 # make coverage   lines that the unit tests and the simulator run
 # make soak       the simulator on fresh seeds for MINUTES
 # make replay     the legs of a VM under load as power cuts may leave them, each opened and judged

@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * Fuzzes the JSON reader and the schema check with any bytes as document (libFuzzer):
- *
- *   clang -std=gnu11 -D_GNU_SOURCE -Icomposer -g -O1 -fsanitize=fuzzer,address,undefined \
- *     tests/fuzz/fuzz_json.c composer/err.c composer/json*.c composer/schema*.c \
- *     composer/schema_text.S -ljson-c -o build/fuzz_json
- *   build/fuzz_json -dict=tests/fuzz/json.dict -max_total_time=300 build/corpus tests/fuzz/json
+ * make fuzz T=json MINUTES=10.
  *
  * What must hold: a document is either read or refused with a message; every value's place can be
  * told; its own text, read again, is the same value; what the schema accepts, the readers of sizes

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Fuzzes the label's decoder with any bytes as a copy of it (libFuzzer):
- *
- *   clang -std=gnu11 -D_GNU_SOURCE -Icomposer -g -O1 -fsanitize=fuzzer,address,undefined \
- *     tests/fuzz/fuzz_label.c composer/label.c composer/crc32c.c -luuid -o build/fuzz_label
- *   build/fuzz_label -max_len=65536 -max_total_time=300 build/corpus-label
+ * Fuzzes the label's decoder with any bytes as a copy of it (libFuzzer): make fuzz T=label MINUTES=10.
  *
  * Half of the inputs get a head whose checksum fits, else the fuzzer would never come past it. What
  * must hold: nothing is read outside; what is taken for a label is within its bounds, and encoded
@@ -25,6 +21,8 @@
 #define DOCUMENT_LENGTH 128
 #define GEOMETRY_LENGTH 132
 #define GEOMETRY_OFFSET 140
+#define LENGTHS_CRC 152
+#define LENGTHS 20480
 #define DOCUMENT 32768
 
 static void must(bool what)
@@ -56,6 +54,7 @@ static void mend_all(char *copy, size_t size)
 {
 	memcpy(copy, "UBDLABEL", 8);
 	mend(copy, size, PEERS_CRC, LABEL_BLOCK, UINT64_C(16) * field(copy, LEAF_COUNT));
+	mend(copy, size, LENGTHS_CRC, LENGTHS, UINT64_C(8) * field(copy, LEAF_COUNT));
 	mend(copy, size, DOCUMENT_CRC, DOCUMENT, field(copy, DOCUMENT_LENGTH));
 	mend(copy, size, GEOMETRY_CRC, field(copy, GEOMETRY_OFFSET), field(copy, GEOMETRY_LENGTH));
 	memset(copy + HEAD_CRC, 0, sizeof(uint32_t));
