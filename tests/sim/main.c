@@ -16,6 +16,7 @@
 
 #define NOTES_MAX 48
 #define NOTE_BYTES 2048
+#define VIOLATION_MAX 200
 #define SEED_SECONDS 60 /* a seed that takes longer hangs */
 
 static const char usage[] =
@@ -26,13 +27,15 @@ static const char usage[] =
 	"or\n"
 	"SECONDS have passed. Exit 1 and a report when something is violated. --shrink looks for "
 	"the\n"
-	"smallest run that violates something: few leaves, few lives, few requests, then more.\n"
+	"smallest run that violates something, and where seed N does, that same thing: few leaves,\n"
+	"few lives, few requests, then more; SECONDS (10) for each size.\n"
 	"--lies says for all seeds what leaves lie about, instead of one in seven.\n"
 	"--images puts there what each crash leaves of a thin's image, for qemu-img to judge.\n";
 
 struct shared {
 	uint64_t seed;
 	struct totals totals;
+	char violation[VIOLATION_MAX + 1]; /* without its numbers */
 };
 
 static struct shared *shared;
@@ -70,14 +73,19 @@ static void print_report(void)
 
 void sim_fail(const char *format, ...)
 {
+	char text[NOTE_BYTES], *from, *to;
 	va_list arguments;
 
 	print_report();
-	fputs("violated: ", stderr);
 	va_start(arguments, format);
-	vfprintf(stderr, format, arguments);
+	(void)vsnprintf(text, sizeof(text), format, arguments);
 	va_end(arguments);
-	fputc('\n', stderr);
+	fprintf(stderr, "violated: %s\n", text);
+	for (from = to = text; *from; from++)
+		if (*from < '0' || *from > '9')
+			*to++ = *from;
+	*to = '\0';
+	(void)snprintf(shared->violation, sizeof(shared->violation), "%.*s", VIOLATION_MAX, text);
 	_exit(1);
 }
 
@@ -186,9 +194,11 @@ static bool run_child(uint64_t seed, uint64_t count, double seconds)
 	print_totals(seconds_now() - begun);
 	if (child > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return true;
-	if (WIFSIGNALED(status))
-		fprintf(stderr, "sim: %s\n",
+	if (WIFSIGNALED(status)) {
+		(void)snprintf(shared->violation, sizeof(shared->violation), "%s",
 			WTERMSIG(status) == SIGALRM ? "it hangs" : strsignal(WTERMSIG(status)));
+		fprintf(stderr, "sim: %s\n", shared->violation);
+	}
 	fprintf(stderr,
 		"sim: FAILED; again with: %s --trace --seed %llu --leaves %u --lives %u --requests "
 		"%u%s%s\n",
@@ -198,20 +208,35 @@ static bool run_child(uint64_t seed, uint64_t count, double seconds)
 	return false;
 }
 
+/* Seeds from there on for a while, until one violates what is wanted; "": anything. */
+static bool find(uint64_t seed, double seconds, const char *wanted)
+{
+	double end = seconds_now() + seconds;
+
+	for (; seconds_now() < end; seed = shared->seed + 1)
+		if (!run_child(seed, UINT64_MAX, end - seconds_now()) &&
+			(!*wanted || !strcmp(wanted, shared->violation)))
+			return true;
+	return false;
+}
+
 /* Small runs first: what fails there is read in a minute. */
 static bool shrink(uint64_t seed, double seconds)
 {
+	char wanted[sizeof(shared->violation)] = "";
 	static const struct caps ladder[] = { { 1, 1, 4, 0 }, { 2, 1, 4, 0 }, { 2, 2, 4, 0 },
 		{ 2, 2, 16, 0 }, { 3, 2, 16, 0 }, { 4, 3, 32, 0 }, { 6, 4, 64, 0 },
 		{ 9, 8, 256, 0 }, { 9, 8, 256, LIES_DATA }, { 9, 8, 256, LIES_ANY } };
 	unsigned i;
 
+	if (!run_child(seed, 1, 0))
+		memcpy(wanted, shared->violation, sizeof(wanted));
 	for (i = 0; i < sizeof(ladder) / sizeof(*ladder); i++) {
 		sim_caps = ladder[i];
-		if (!run_child(seed, UINT64_MAX, seconds ? seconds : 10))
+		if (find(seed, seconds ? seconds : 10, wanted))
 			return false;
 	}
-	return true;
+	return !*wanted;
 }
 
 int main(int count, char **words)
