@@ -3,7 +3,8 @@
  * A leaf: a backing file or disk, from its keys in the document to an open file.
  *
  * leaf.c reads keys and brings all leaves up together, leaf_open.c finds, opens and makes one,
- * leaf_limits.c learns what it can do, leaf_stack.c what stands on what, leaf_busy.c who has it.
+ * leaf_limits.c learns what it can do, leaf_stack.c what stands on what, leaf_busy.c who has it,
+ * leaf_lock.c keeps off QEMU's images.
  * What a leaf holds is identify.c's matter, who it is label.c's, whether it fits assemble.c's;
  * bytes are moved by backing_file.c. Main thread only, except for the counters and `record`, which
  * belong to the queue's thread while live.

@@ -78,6 +78,12 @@ int leaf_locked(const struct leaf *leaf, struct err *err)
 	return -EBUSY;
 }
 
+int leaf_imaged(const struct leaf *leaf, struct err *err)
+{
+	leaf_err(leaf, err, "%s is open in QEMU or one of its tools", leaf->path);
+	return -EBUSY;
+}
+
 static bool is_busy(const struct leaf *leaf)
 {
 	int flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | (leaf->is_block ? O_EXCL : 0);
@@ -123,6 +129,8 @@ int leaves_check_free(const struct tree *tree, struct err *err)
 				(void)leaf_busy(leaf, err); /* counted in err */
 		} else if (flock(leaf->fd, LOCK_EX | LOCK_NB) == 0) {
 			(void)flock(leaf->fd, LOCK_UN); /* closing does the same */
+			if (leaf_is_imaged(leaf))
+				(void)leaf_imaged(leaf, err); /* counted in err */
 		} else if (errno == EWOULDBLOCK) {
 			(void)leaf_locked(leaf, err); /* counted in err */
 		}

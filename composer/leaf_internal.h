@@ -42,6 +42,13 @@ int leaves_check_stacks(struct tree *tree, struct err *err);
 int leaf_busy(const struct leaf *leaf, struct err *err);
 int leaf_locked(const struct leaf *leaf, struct err *err);
 
+/* The locks that QEMU's programs take on images (leaf_lock.c): takes ours; true: nobody's is against
+ * them. */
+bool leaf_lock_images(const struct leaf *leaf, bool writes);
+/* Whether a writer of ours would be let in; takes none. */
+bool leaf_is_imaged(const struct leaf *leaf);
+int leaf_imaged(const struct leaf *leaf, struct err *err);
+
 /* The first that holds a disk or one of its partitions: "/dev/sda1 is mounted on /home". */
 void leaf_holder(dev_t disk, char *text, size_t size);
 

@@ -185,6 +185,8 @@ static int take(struct leaf *leaf, const struct leaf_mode *mode, struct err *err
 		return leaf_err(leaf, err, "%s: %s", leaf->path, strerror(errno));
 	if (mode->serve && flock(leaf->fd, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0)
 		return leaf_locked(leaf, err);
+	if (mode->serve && !leaf_lock_images(leaf, !shared))
+		return leaf_imaged(leaf, err);
 	if (!leaf->is_block)
 		leaf->bytes = (uint64_t)opened.st_size;
 	else if (ioctl(leaf->fd, BLKGETSIZE64, &leaf->bytes) < 0)
@@ -256,6 +258,8 @@ static int make_locked(struct leaf *leaf, struct err *err)
 		return leaf_locked(leaf, err);
 	if (fstat(leaf->fd, &made) < 0)
 		return leaf_err(leaf, err, "%s: %s", leaf->path, strerror(errno));
+	if (!leaf_lock_images(leaf, true))
+		return leaf_imaged(leaf, err);
 	leaf->device = made.st_dev;
 	leaf->inode = made.st_ino;
 	leaf->made = true;

@@ -149,6 +149,33 @@ for option in compat=1.1 compression_type=zstd; do
 	[ "$(dd if=base bs=524288 skip=5 2>/dev/null | cksum)" = "$(cksum <p5)" ] || fail "$option, read-only: other bytes"
 	expect "what is only read is not written: $option" "$sum" "$(cksum <image)"
 done
+quietly qemu-img create -f qcow2 image 1M
+mkfifo words
+qemu-io -f qcow2 image <words >/dev/null 2>&1 &
+exec 3>words
+until_so() { # WHAT COMMAND...: it succeeds, in the end
+	_what=$1 _tries=0
+	shift
+	until "$@" >out 2>err; do
+		[ $((_tries += 1)) -lt 300 ] || fail "$_what: $(cat out err)"
+		sleep 0.1
+	done
+}
+is_in_qemu() { ! ubd-compose check tree.json >out 2>err && grep -q "image is open in QEMU or one of its tools" err; }
+is_ours() { ! qemu-io -f qcow2 -c 'write 0 512' image >out 2>err && grep -q 'lock' err; }
+until_so 'check of an image that QEMU has' is_in_qemu
+refused 'an image that QEMU has open' "file file1: $directory/image is open in QEMU or one of its tools (tree.json:1, /root/data/path)"
+echo quit >&3
+exec 3>&-
+wait
+ubd-compose replay tree.json - <words >/dev/null 2>&1 &
+exec 3>words
+until_so 'QEMU on an image that we have' is_ours
+ok 'an image that we have open is refused by QEMU'
+exec 3>&-
+wait
+quietly qemu-io -f qcow2 -c 'write 0 512' image
+
 rm -f image
 quietly qemu-img create -f raw image 1M
 refused 'a blank file without a size' "thin thin0: what is below is blank; an image is made if the node has a \"size\" $place"

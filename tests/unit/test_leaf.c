@@ -287,6 +287,65 @@ static void a_served_file_is_locked_until_it_is_closed(void **state)
 	assert_true(scene_has("x"));
 }
 
+/* What QEMU does for each thing that it does (from 100 on), or doesn't bear (from 200 on). */
+static void lock_byte(int fd, int byte)
+{
+	struct flock lock = { .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
+
+	assert_int_equal(fcntl(fd, F_OFD_SETLK, &lock), 0);
+}
+
+static bool is_byte_locked(int fd, int byte)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
+
+	assert_int_equal(fcntl(fd, F_OFD_GETLK, &lock), 0);
+	return lock.l_type != F_UNLCK;
+}
+
+static void a_file_that_qemu_has_is_told(void **state)
+{
+	static const int against[] = { 101, 103, 200, 201, 203 };
+	struct err err = { 0 };
+	unsigned i;
+
+	scene_file("x", SCENE_LEAF_BYTES);
+	one_leaf("file", ",'direct':false");
+	for (i = 0; i < sizeof(against) / sizeof(*against); i++) {
+		int other = open(scene_path("x"), O_RDWR | O_CLOEXEC);
+
+		lock_byte(other, against[i]);
+		assert_false(scene_open(LEAF_SERVE));
+		scene_said("file d0: x is open in QEMU or one of its tools (tree.json:1, /root/path)\n");
+		assert_true(scene_open(LEAF_PROBE));
+		assert_int_equal(leaves_check_free(scene_assembled(), &err), -1);
+		assert_non_null(strstr(err.text, "x is open in QEMU or one of its tools"));
+		err_finish(&err);
+		scene_close();
+		close(other);
+	}
+	assert_true(scene_open(LEAF_SERVE));
+}
+
+static void qemu_finds_what_we_do_and_bear(void **state)
+{
+	static const int locked[] = { 100, 101, 103, 201, 203 }, others[] = { 0, 102, 200, 202 };
+	unsigned i;
+	int other;
+
+	one_leaf("file", ",'size':'1MiB','direct':false");
+	assert_true(scene_open(LEAF_SERVE));
+	other = open(scene_path("x"), O_RDWR | O_CLOEXEC);
+	for (i = 0; i < sizeof(locked) / sizeof(*locked); i++)
+		assert_true(is_byte_locked(other, locked[i]));
+	for (i = 0; i < sizeof(others) / sizeof(*others); i++)
+		assert_false(is_byte_locked(other, others[i]));
+	scene_close();
+	for (i = 0; i < sizeof(locked) / sizeof(*locked); i++)
+		assert_false(is_byte_locked(other, locked[i]));
+	close(other);
+}
+
 static void the_same_file_twice_is_refused_by_any_name(void **state)
 {
 	scene_file("a", SCENE_LEAF_BYTES);
@@ -438,6 +497,8 @@ int main(void)
 		TEST(an_unreadable_file_is_told),
 		TEST(a_file_that_another_serves_is_told),
 		TEST(a_served_file_is_locked_until_it_is_closed),
+		TEST(a_file_that_qemu_has_is_told),
+		TEST(qemu_finds_what_we_do_and_bear),
 		TEST(the_same_file_twice_is_refused_by_any_name),
 		TEST(the_same_missing_file_twice_is_refused),
 		TEST(all_faults_are_told_at_once_and_nothing_is_made),
