@@ -114,6 +114,15 @@ void io_work(struct io *io, const struct request *request)
 	node_start(io, io->worker->node, &io->request, NULL, NULL);
 }
 
+static bool fetches_first(const struct engine *engine, const struct request *request)
+{
+	const struct node *root = engine->config.root;
+
+	return engine->fetches_first &&
+		!(engine->asks_root && request_check(engine, request) == 0 &&
+			root->type->is_plain(root, request));
+}
+
 void engine_start(struct engine *engine, unsigned tag, const struct request *request, void *data)
 {
 	struct io *io = &engine->ios[tag];
@@ -130,7 +139,7 @@ void engine_start(struct engine *engine, unsigned tag, const struct request *req
 	engine_count(&engine->stats.bytes[request->kind], request->length);
 	if (engine->config.trace)
 		trace_request(io, "request", 0);
-	if (!io->fetched && engine->fetches_first)
+	if (!io->fetched && fetches_first(engine, request))
 		io->passed = engine->config.backend->pass(engine->config.context, tag, NULL);
 	else
 		io_begin(io);

@@ -88,7 +88,8 @@ struct engine {
 	unsigned io_count; /* those of the tags, then the workers' */
 	unsigned fan_out_max;
 	uint64_t sub_ios_max;
-	bool fetches_first; /* a WRITE is planned once: its bytes are there before */
+	bool fetches_first; /* a WRITE is planned once: its bytes are there before … */
+	bool asks_root; /* … unless the root calls it plain */
 	struct hold_list *holds; /* by node->index */
 	struct sub_io **last_subs; /* by leaf place: not submitted yet, takes neighbours */
 	struct frame *ready, **ready_end; /* frames whose hold was granted */

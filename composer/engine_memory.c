@@ -50,7 +50,9 @@ static int engine_sum(struct engine *engine, const struct arena_need *need, stru
 	struct err *err)
 {
 	const struct tree *tree = engine->config.tree;
+	const struct node *root = engine->config.root;
 	unsigned depth = engine->config.depth, i;
+	bool has_others = false;
 
 	if (!sum_add(engine, sum, depth, need))
 		return err_add(err,
@@ -64,6 +66,7 @@ static int engine_sum(struct engine *engine, const struct arena_need *need, stru
 
 		node->served = node->needs.scratch || node->needs.self_fixed || node->needs.work_max;
 		engine->fetches_first |= node->served && is_below(engine, node);
+		has_others |= node->served && node != root && is_below(engine, node);
 		if (tree->device.queues > 1 && needs_one_queue(engine, node))
 			return err_add(err, "queues %u: %s %s works with 1 queue only",
 				tree->device.queues, node->type->name, node->id);
@@ -80,6 +83,7 @@ static int engine_sum(struct engine *engine, const struct arena_need *need, stru
 		engine->worker_count++;
 		engine->io_count += node->needs.work_max;
 	}
+	engine->asks_root = !has_others && root->type && root->type->is_plain;
 	return 0;
 }
 

@@ -158,6 +158,13 @@ struct target_type {
 	/* Which range the request needs alone or shared, until it ends. Optional. */
 	enum hold (*hold)(
 		const struct node *node, const struct request *request, struct range *range);
+	/*
+	 * Whether the plan of this WRITE, which has come just now, will be ops with its own bytes and
+	 * nothing else, without a trace in the node's state: it may be made before the bytes are
+	 * there, and a second time. Asked of the root alone, before hold(). NULL: of a type with
+	 * scratch, self ops or work() no WRITE is so. Optional.
+	 */
+	bool (*is_plain)(const struct node *node, const struct request *request);
 	/* The plan for a request. Range, block size and kind have been checked against limits. */
 	void (*map)(struct node *node, const struct request *request, struct plan *plan);
 	/* What next, after a failed op or plan_ask(). Adds ops, calls plan_end(), or leaves it.

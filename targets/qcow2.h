@@ -138,6 +138,11 @@ uint64_t qcow2_l1_needed(const struct qcow2_header *header, uint64_t size);
 /* qcow2_map.c. */
 enum qcow2_kind { QCOW2_HOLE, QCOW2_ZERO, QCOW2_DATA, QCOW2_COMPRESSED };
 
+#define QCOW2_ENTRY_COPIED (UINT64_C(1) << 63)
+#define QCOW2_ENTRY_COMPRESSED (UINT64_C(1) << 62)
+#define QCOW2_ENTRY_HOST UINT64_C(0x00fffffffffffe00)
+#define QCOW2_ENTRY_ZERO UINT64_C(1)
+
 /* One L2 entry, taken apart. */
 struct qcow2_entry {
 	uint64_t host; /* 0: none. Compressed: the first byte */
@@ -145,6 +150,17 @@ struct qcow2_entry {
 	uint32_t data, zeroes; /* grains, bit 0 the first; without extended L2 bit 0 alone */
 	bool compressed, copied;
 };
+
+/*
+ * For each request's way: the cluster that an 8 byte entry, judged before, names as data, 0 for all
+ * that is not that.
+ */
+static inline uint64_t qcow2_entry_data(const uint8_t *bytes)
+{
+	uint64_t word = qcow2_read64(bytes);
+
+	return word & (QCOW2_ENTRY_COMPRESSED | QCOW2_ENTRY_ZERO) ? 0 : word & QCOW2_ENTRY_HOST;
+}
 
 /* `bytes` is the 8 or 16 byte entry. -1: it breaks a rule of the format. */
 int qcow2_entry_read(const struct qcow2_header *header, const uint8_t *bytes,

@@ -22,10 +22,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#define COPIED (UINT64_C(1) << 63)
-#define COMPRESSED (UINT64_C(1) << 62)
-#define OFFSET_MASK UINT64_C(0x00fffffffffffe00)
-#define ZERO UINT64_C(1)
+#define COPIED QCOW2_ENTRY_COPIED
+#define COMPRESSED QCOW2_ENTRY_COMPRESSED
+#define OFFSET_MASK QCOW2_ENTRY_HOST
+#define ZERO QCOW2_ENTRY_ZERO
 #define SECTOR 512u
 
 #define FAIL(...) (snprintf(why, QCOW2_WHY, __VA_ARGS__), -1)

@@ -116,9 +116,24 @@ static enum hold hold_self(const struct request *request, struct range *range)
 }
 
 /*
- * Reads and writes in place share; who changes the map is alone with the clusters. A write that
- * finds all mapped would be wrong if that were undone before its turn comes: while somebody waits
- * to unmap, writes are alone too. Called once for each request, when it comes.
+ * Whether a write that has come just now goes in place, and still will when its turn comes: all is
+ * mapped, nobody waits to unmap, and no commit is writing entries, which go back if that fails.
+ */
+static bool is_settled(const struct thin *thin, const struct request *request)
+{
+	return !thin->unmappers && !thin->is_writing && !thin->failed &&
+		thin_is_mapped(thin, request->offset, request->length);
+}
+
+/* With FUA it may have to flush for others, and then notes that it does. */
+static bool thin_is_plain(const struct node *node, const struct request *request)
+{
+	return !(request->flags & IO_FUA) && is_settled(thin_of(node), request);
+}
+
+/*
+ * Reads and writes in place share; who changes the map is alone with the clusters. Called when the
+ * request comes: twice for one that thin_is_plain() and that the driver hands back.
  */
 static enum hold thin_hold(
 	const struct node *node, const struct request *request, struct range *range)
@@ -133,7 +148,7 @@ static enum hold thin_hold(
 	case IO_READ:
 		return HOLD_SHARED;
 	case IO_WRITE:
-		if (!thin->unmappers && thin_is_mapped(thin, request->offset, request->length))
+		if (is_settled(thin, request))
 			return HOLD_SHARED;
 		break;
 	case IO_WRITE_ZEROES:
@@ -248,6 +263,7 @@ const struct target_type thin_target = {
 	.close = thin_close,
 	.status = thin_status,
 	.hold = thin_hold,
+	.is_plain = thin_is_plain,
 	.map = thin_map,
 	.resume = thin_resume,
 };

@@ -45,22 +45,35 @@ static uint32_t grains_of(const struct thin *thin, uint64_t begin, uint64_t end)
 	return (uint32_t)((UINT64_C(2) << last) - (UINT64_C(1) << first));
 }
 
+/* The part [offset, end) of one cluster. */
+static bool is_part_mapped(const struct thin *thin, uint64_t offset, uint64_t end)
+{
+	uint64_t cluster = offset >> thin->cluster_bits, base = thin_down(thin, offset);
+	struct qcow2_entry entry;
+	uint32_t wanted;
+
+	if (!thin_table_is_ready(thin, cluster >> thin->table_bits))
+		return false;
+	if (thin->grain_bits == thin->cluster_bits) {
+		uint64_t host = qcow2_entry_data(thin_entry(thin, cluster));
+
+		return host && thin_count_of(thin, host >> thin->cluster_bits) == 1;
+	}
+	entry = thin_lookup(thin, cluster);
+	wanted = grains_of(thin, offset - base, end - base);
+	return thin_is_own(thin, &entry) && (entry.data & wanted) == wanted;
+}
+
 bool thin_is_mapped(const struct thin *thin, uint64_t offset, uint64_t length)
 {
-	uint64_t end = offset + length;
+	uint64_t end = offset + length, next;
 
-	while (offset < end) {
-		uint64_t base = thin_down(thin, offset), next = base + thin_cluster(thin);
-		struct qcow2_entry entry = thin_lookup(thin, offset >> thin->cluster_bits);
-		uint32_t wanted;
-
+	for (; offset < end; offset = next) {
+		next = thin_down(thin, offset) + thin_cluster(thin);
 		if (next > end)
 			next = end;
-		wanted = grains_of(thin, offset - base, next - base);
-		if (!thin_is_own(thin, &entry) || (entry.data & wanted) != wanted ||
-			!thin_table_is_ready(thin, offset >> thin->cluster_bits >> thin->table_bits))
+		if (!is_part_mapped(thin, offset, next))
 			return false;
-		offset = next;
 	}
 	return true;
 }

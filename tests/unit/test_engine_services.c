@@ -289,6 +289,49 @@ static void a_write_that_changes_the_node_is_planned_once(void **state)
 	close_typed(&memory);
 }
 
+/* Writes of the first block are plain: one op with their own bytes. */
+static bool first_is_plain(const struct node *node, const struct request *request)
+{
+	assert_true(request->offset + request->length <= node->limits.size);
+	return request->offset == 0;
+}
+
+static void plain_map(struct node *node, const struct request *request, struct plan *plan)
+{
+	((struct counter *)node->state)->maps++;
+	plan_pass(plan, request, 0, request->offset);
+	if (request->offset == 0)
+		return;
+	plan_then(plan);
+	plan_scratch(plan, IO_WRITE, 0, 0, 32768, 0, 512);
+}
+
+static void a_plain_write_is_planned_without_its_bytes(void **state)
+{
+	static const struct target_type type = { .name = "plain", .state_size = sizeof(struct counter),
+		.map = plain_map, .is_plain = first_is_plain, .single_queue = true };
+	const struct needs needs = { .ops_fixed = 2, .scratch = 4096 };
+	struct memory memory;
+
+	memory_open_passing_tree(&memory, typed_tree("{'type':'linear','children':[@65536]}",
+		&type, needs));
+	memory_start(&memory, 0, asks(IO_WRITE, 0, 512), data);
+	memory_start(&memory, 1, asks(IO_WRITE, 4096, 512), data);
+	assert_string_equal(memory_log(&memory), "pass 0 in 1\nfetch 1\n");
+	assert_int_equal(((struct counter *)memory.tree->root->state)->maps, 1);
+	memory_start(&memory, 2, asks(IO_WRITE, UINT64_MAX - 511, 512), data); /* not even asked about */
+	assert_string_equal(memory_log(&memory), "fetch 2\n");
+	engine_restart(memory.engine, 0); /* the driver couldn't: again, with its bytes */
+	engine_restart(memory.engine, 1);
+	engine_restart(memory.engine, 2);
+	memory_end_all(&memory);
+	assert_int_equal(memory.results[0], 512);
+	assert_int_equal(memory.results[1], 512);
+	assert_int_equal(memory.results[2], -EINVAL);
+	assert_int_equal(((struct counter *)memory.tree->root->state)->maps, 3);
+	close_typed(&memory);
+}
+
 /* Self ops of self ops: a request asks for word 1, that for word 2, which does the I/O. */
 static void chain_map(struct node *node, const struct request *request, struct plan *plan)
 {
@@ -349,6 +392,7 @@ int main(void)
 		cmocka_unit_test(self_ops_that_wait_for_each_other_commit_as_a_group),
 		cmocka_unit_test(a_failed_self_op_fails_its_request_alone),
 		cmocka_unit_test(a_write_that_changes_the_node_is_planned_once),
+		cmocka_unit_test(a_plain_write_is_planned_without_its_bytes),
 		cmocka_unit_test(self_ops_nest_twice),
 	};
 
