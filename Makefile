@@ -47,7 +47,7 @@ HELPERS := $(patsubst tests/unit/%.c,$(BUILD)/asan/tests/unit/%.o,\
 HELPERS := $(filter-out %_main.o,$(HELPERS))
 
 .DELETE_ON_ERROR:
-.PHONY: all soak mutants mutants-built fuzz coverage check check-unit check-layers check-vm check-debug check-newest storm demo replay differential bench bench-plot kmod install clean deps format
+.PHONY: all soak mutants mutants-built fuzz coverage check check-unit fuzz-checks check-layers check-vm check-debug check-newest storm demo replay differential bench bench-plot kmod install clean deps format
 
 all: $(BUILD)/ubd-compose $(if $(wildcard $(KDIR)/Makefile),kmod)
 
@@ -110,7 +110,7 @@ deps:
 
 check: deps
 	@$(MAKE) --no-print-directory -j2 all $(UNIT_TESTS) $(BUILD)/tests/schema-check \
-		$(BUILD)/tests/sim $(BUILD)/tests/sim-asan
+		$(BUILD)/tests/sim $(BUILD)/tests/sim-asan $(FUZZ_CHECKS)
 	@tests/check
 
 # The layers hold: targets name nothing of the system, nor of io_uring, files or threads.
@@ -138,6 +138,15 @@ fuzz: $(BUILD)/fuzz/fuzz_$(T)
 	$< -max_total_time=$$(($(MINUTES) * 60)) -artifact_prefix=$(BUILD)/fuzz/ -print_final_stats=1 \
 		$(if $(wildcard tests/fuzz/$(T).dict),-dict=tests/fuzz/$(T).dict) \
 		$(BUILD)/fuzz/corpus-$(T) $(wildcard tests/fuzz/$(T))
+
+# The same on the inputs in the tree alone, without libFuzzer, for tests/fuzz/check.
+FUZZ_CHECKS := $(patsubst tests/fuzz/%/,$(BUILD)/fuzz-check/%,$(wildcard tests/fuzz/*/))
+
+$(BUILD)/fuzz-check/%: $(BUILD)/asan/tests/fuzz/fuzz_%.o $(BUILD)/asan/tests/fuzz/corpus_main.o \
+		$(TEST_OBJECTS)
+	@mkdir -p $(@D)
+	@echo "  LD  $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $(SANITIZE) -o $@ $^ $(LIBS)
 
 # Deliberate bugs: each must be caught by the test that it names.
 mutants:
@@ -194,6 +203,7 @@ bench-plot: all
 	@echo "$(BUILD)/bench/wide-$(BENCH_KERNEL).png"
 
 unit: $(UNIT_TESTS)
+fuzz-checks: $(FUZZ_CHECKS)
 
 install: all
 	install -D -m 755 $(BUILD)/ubd-compose $(DESTDIR)$(PREFIX)/sbin/ubd-compose

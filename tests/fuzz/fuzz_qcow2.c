@@ -63,6 +63,8 @@ static void read_all(struct node *node)
 	}
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
 	static const char *const documents[] = {
