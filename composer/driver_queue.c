@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <ubd_cmd.h>
 #include <unistd.h>
 
@@ -257,6 +258,22 @@ int driver_queue_start(struct driver_queue *queue, struct err *err)
 	err_add(err, "%.*s", (int)(queue->err.length ? queue->err.length - 1 : 0),
 		queue->err.text ? queue->err.text : "");
 	return -1;
+}
+
+bool driver_queue_ends_within(struct driver_queue *queue, unsigned ms)
+{
+	struct timespec until;
+
+	if (!queue->is_running)
+		return true;
+	(void)clock_gettime(CLOCK_REALTIME, &until); /* the only clock that can be waited by */
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
+	until.tv_sec += ms / 1000 + until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	if (pthread_timedjoin_np(queue->thread, NULL, &until) != 0)
+		return false; /* not yet: nothing else is possible */
+	queue->is_running = false;
+	return true;
 }
 
 void driver_queue_join(struct driver_queue *queue)

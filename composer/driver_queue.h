@@ -83,6 +83,9 @@ void driver_queue_poll(void *context);
 /* Starts the thread and waits until all tags are fetched. 0, or -1 with messages. */
 int driver_queue_start(struct driver_queue *queue, struct err *err);
 
+/* Waits a while for the thread's end; whether it has come. */
+bool driver_queue_ends_within(struct driver_queue *queue, unsigned ms);
+
 /* Waits for the thread, which ends when the driver gives its tags back, and frees all within. */
 void driver_queue_join(struct driver_queue *queue);
 

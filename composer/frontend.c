@@ -221,6 +221,8 @@ int frontend_start(struct frontend *frontend, struct err *err)
 			strerror(-result));
 	frontend->is_added = true;
 	frontend->is_taken = false;
+	if (frontend->type->started)
+		frontend->type->started(frontend);
 	return 0;
 }
 
@@ -234,7 +236,20 @@ int frontend_hand_over(struct frontend *frontend, struct err *err)
 		return err_add(err, "%s: the driver can't leave the disk to another daemon: %s",
 			frontend->path, strerror(-result));
 	frontend->is_added = false;
+	frontend->is_left = true;
 	return 0;
+}
+
+/* How often the driver is asked again for commands that have come to it since. */
+#define LEAVE_MS 50
+
+static void leave(struct frontend *frontend)
+{
+	unsigned i;
+
+	for (i = 0; i < frontend->queue_count; i++)
+		while (!driver_queue_ends_within(frontend->queues[i], LEAVE_MS))
+			(void)frontend->type->hand_over(&frontend->control, frontend->id);
 }
 
 const char *frontend_path(const struct frontend *frontend)
@@ -298,8 +313,12 @@ void frontend_close(struct frontend *frontend)
 	/* Results aside: whatever they are, what follows has to happen, and remove() stops too. */
 	if (frontend->is_added)
 		(void)frontend->type->stop(&frontend->control, frontend->id);
-	if (frontend->is_taken && frontend->queue_count)
+	if (frontend->is_taken && frontend->queue_count) {
 		(void)frontend->type->hand_over(&frontend->control, frontend->id);
+		frontend->is_left = true;
+	}
+	if (frontend->is_left)
+		leave(frontend);
 	for (i = 0; i < frontend->queue_count; i++) {
 		driver_queue_join(frontend->queues[i]);
 		free(frontend->queues[i]);

@@ -54,7 +54,7 @@ int frontend_take(struct frontend **out, const char *driver, unsigned id, struct
 	}
 	if (frontend->char_fd == -ETIME)
 		err_add(err, "%s can't be taken over: the kernel has not answered within %d s",
-			frontend->path, DRIVER_ANSWER_MS / 1000);
+			frontend->path, FRONTEND_TAKE_MS / 1000);
 	else
 		err_add(err, "%s can't be taken over: %s", frontend->path,
 			strerror(-frontend->char_fd));

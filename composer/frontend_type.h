@@ -21,6 +21,7 @@ struct frontend {
 	struct driver_control control;
 	struct starter starter;
 	bool is_added; /* there is a device with this id, ours to remove */
+	bool is_left; /* handed over: our queues are about to end */
 	bool is_taken; /* there is one that another daemon has left, not ours yet */
 	uint32_t id;
 	char path[FRONTEND_PATH_BYTES]; /* the disk's */
@@ -54,6 +55,8 @@ struct frontend_type {
 	 */
 	int (*start)(struct driver_control *control, uint32_t id, pid_t server);
 	int (*stop)(struct driver_control *control, uint32_t id);
+	/* The disk is there, new or taken: what is left to set where only the disk has it. Optional. */
+	void (*started)(const struct frontend *frontend);
 	/* `is_open`: the caller has the char device open; -EOPNOTSUPP: then it can't be removed. */
 	int (*remove)(struct driver_control *control, uint32_t id, bool is_open);
 	/* Whether there is a device of that number that nobody serves, nor waits for anybody. */
@@ -72,7 +75,11 @@ struct frontend_type {
 	int (*take)(struct driver_control *control, uint32_t id);
 	int (*adopt)(struct frontend *frontend, struct err *err);
 	int (*resume)(struct frontend *frontend);
-	/* Ends our session and leaves the disk waiting: -ETIMEDOUT, and it goes on as before. */
+	/*
+	 * Ends our session and leaves the disk waiting: -ETIMEDOUT, and it goes on as before. Once
+	 * it has answered it may be called again until the queues have ended: a driver may give
+	 * back only the commands that are its own at the moment, and some are answers on their way.
+	 */
 	int (*hand_over)(struct driver_control *control, uint32_t id);
 	bool (*is_waiting)(struct driver_control *control, uint32_t id);
 	/* Whether a driver with these features can do hand_over(). -1: a message. Optional. */
@@ -95,6 +102,7 @@ const struct frontend_type *frontend_type_named(const char *driver);
  * udev with the node of a new device.
  */
 int frontend_session(const struct frontend_type *type, uint32_t id, bool is_new, unsigned tries);
+#define FRONTEND_TAKE_MS 45000 /* one command of take(): more than the block layer's own limit */
 #define FRONTEND_TRIES 200 /* two seconds */
 
 #endif

@@ -5,10 +5,12 @@
  */
 #include "crc32c.h"
 #include "frontend_type.h"
+#include "log.h"
 #include "ublk_control.h"
 #include "ublk_queue.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <string.h>
@@ -18,6 +20,12 @@
 #define RANGE_MAX (UINT64_C(1) << 30) /* one DISCARD or WRITE_ZEROES */
 #define SECTOR 512
 #define END_MS 1000 /* for a killed server's process, which may be about to end */
+/*
+ * A request that a killed server's last commands missed is seen only by its time limit (measured on
+ * 6.12: up to then START_USER_RECOVERY waits for the driver's lock). The block layer's is 30 s; a
+ * living server's requests are not concerned, the driver begins their time again.
+ */
+#define IO_TIMEOUT_MS "3000"
 #define HAND_OVER_MS 3000 /* less than who asked for it waits for the daemon's answer */
 
 /* The driver keeps 64 bits for the server: who it is, and for which device. */
@@ -267,7 +275,8 @@ static int ublk_take(struct driver_control *control, uint32_t id)
 
 	if (result < 0 || info.state == UBLK_DEV_DEAD)
 		return result;
-	result = ublk_command(control, UBLK_CMD_START_USER_RECOVERY, id, NULL, 0, 0);
+	result = ublk_command_within(
+		control, UBLK_CMD_START_USER_RECOVERY, id, NULL, 0, 0, FRONTEND_TAKE_MS);
 	return result == -EINVAL && info.state == UBLK_DEV_QUIESCED ? 0 : result;
 }
 
@@ -297,6 +306,22 @@ static int ublk_hand_over(struct driver_control *control, uint32_t id)
 static int ublk_start(struct driver_control *control, uint32_t id, pid_t server)
 {
 	return ublk_command_within(control, UBLK_CMD_START_DEV, id, NULL, 0, (uint64_t)server, 0);
+}
+
+static void ublk_started(const struct frontend *frontend)
+{
+	char path[64];
+	int fd;
+
+	if (frontend->tree->device.recovery == RECOVERY_NONE)
+		return;
+	(void)snprintf(path, sizeof(path), "/sys/block/ublkb%u/queue/io_timeout", frontend->id);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return; /* no sysfs: a recovery may take half a minute */
+	if (write(fd, IO_TIMEOUT_MS, sizeof(IO_TIMEOUT_MS) - 1) < 0)
+		log_say("%s: %s; `recover` may take half a minute", path, strerror(errno));
+	(void)close(fd); /* sysfs answers at the write */
 }
 
 static int ublk_stop(struct driver_control *control, uint32_t id)
@@ -359,6 +384,7 @@ const struct frontend_type frontend_ublk = {
 	.control_open = ublk_control_open,
 	.add = ublk_add,
 	.start = ublk_start,
+	.started = ublk_started,
 	.stop = ublk_stop,
 	.remove = ublk_remove,
 	.is_dead = ublk_is_dead,

@@ -1,5 +1,5 @@
 # vm: -k all -d 48M -d 48M -t 240
-# drivers: ubd
+# drivers: ubd ublk
 # Daemons are killed while the driver itself has sub-I/Os under way, or leaves have: nothing acknowledged is lost.
 # shellcheck disable=SC1091 # sourced in the guest
 . ./guest.sh
