@@ -9,6 +9,7 @@
 # make soak       the simulator on fresh seeds for MINUTES
 # make replay     the legs of a VM under load as power cuts may leave them, each opened and judged
 # make differential  REQUESTS random requests for each pair, to ours and to the kernel's dm and md
+# make check-vm  the VM tests alone, all of them on both kernels
 # make check-newest  the device tests over ublk on the newest kernel of Debian's other suites
 # make check-debug  the VM tests on a kernel with KASAN, lockdep and kmemleak, built once
 # make storm     kills, recoveries, openers, loads and changes, N of each on KERNEL
@@ -174,6 +175,10 @@ differential: all
 	@echo $(REQUESTS) >$(BUILD)/requests
 	@tests/vm/run -k 6.12 -m 1536 -t 14400 -f tests/vm/guest.sh -f $(BUILD)/requests \
 		-f tests/vm/differential/differential.t sh differential.t
+
+# Each VM test on each kernel, also those that don't depend on one.
+check-vm: all
+	@tests/vm/check -a
 
 # The device tests over ublk on the newest kernel of Debian's other suites, which changes under us.
 check-newest: all

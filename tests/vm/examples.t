@@ -1,5 +1,5 @@
 # shellcheck shell=sh source-path=SCRIPTDIR source=guest.sh
-# vm: -k all -d 2500M -m 1280 -t 240 -f examples
+# vm: -k any -d 2500M -m 1280 -t 240 -f examples
 # drivers: ubd ublk
 # Every example becomes a device, twice: made, and found again by its labels. Its daemon's memory stays in bounds.
 . ./guest.sh

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# vm: -k all -d 64M -d 64M -d 64M -t 240
+# vm: -k any -d 64M -d 64M -d 64M -t 240
 # Disks as leaves: what is on them, who has them, what stands on what. `replay` is create without a driver.
 . ./guest.sh
 

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# vm: -k all -d 64M -t 120
+# vm: -k any -d 64M -t 120
 # drivers: ubd ublk
 # Our own device, or what is on it, is no leaf; and a tree whose device is live is left alone.
 . ./guest.sh

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# vm: -k all -d 64M -d 64M -t 120
+# vm: -k any -d 64M -d 64M -t 120
 # drivers: ubd ublk
 # A mirror's leg dies under writes, and then the daemon too: the next create knows which leg missed them.
 . ./guest.sh

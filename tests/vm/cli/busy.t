@@ -1,4 +1,4 @@
-# vm: -k all -d 64M
+# vm: -k any -d 64M
 # drivers: ubd ublk
 # `delete` refuses a device in use, whoever uses it, and names the holder; then the device still works.
 . ./guest.sh

@@ -1,4 +1,4 @@
-# vm: -k all -d 32M -d 32M
+# vm: -k any -d 32M -d 32M
 # drivers: ubd ublk
 # A leg that fails: logged once, shown in the list and the status; its absence is accepted with --degraded only.
 . ./guest.sh

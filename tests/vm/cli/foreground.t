@@ -1,4 +1,4 @@
-# vm: -k all -d 64M
+# vm: -k any -d 64M
 # drivers: ubd ublk
 # In the foreground: the path on stdout, traces on stderr, SIGINT stops, a hang-up doesn't.
 . ./guest.sh

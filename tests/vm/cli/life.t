@@ -1,4 +1,4 @@
-# vm: -k all -d 64M -d 64M
+# vm: -k any -d 64M -d 64M
 # drivers: ubd ublk
 # A device's life: create prints its path alone, every name leads to it, delete leaves nothing, create finds it again.
 . ./guest.sh

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# vm: -k all -d 64M -d 64M
+# vm: -k any -d 64M -d 64M
 # drivers: ubd ublk
 # A device whose daemon is gone and that no name leads to: listed as an orphan, and removed without a reboot.
 . ./guest.sh

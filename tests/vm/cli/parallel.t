@@ -1,4 +1,4 @@
-# vm: -k all -d 64M -m 1536 -t 180
+# vm: -k any -d 64M -m 1536 -t 180
 # drivers: ubd ublk
 # Many at once: of several creates of one name, or on the same leaves, one wins; many devices come and go side by side.
 . ./guest.sh

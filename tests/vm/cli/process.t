@@ -1,4 +1,4 @@
-# vm: -k all -d 64M
+# vm: -k any -d 64M
 # drivers: ubd ublk
 # What the daemon is: few rights, locked memory, not for the OOM killer, nothing of its caller's.
 . ./guest.sh

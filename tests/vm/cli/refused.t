@@ -1,4 +1,4 @@
-# vm: -k all -d 16M -d 16M
+# vm: -k any -d 16M -d 16M
 # drivers: ubd ublk
 # What `create` refuses leaves nothing made, formatted or running.
 . ./guest.sh

@@ -1,4 +1,4 @@
-# vm: -k all -d 64M
+# vm: -k any -d 64M
 # drivers: ubd ublk
 # A device that somebody else stops: its daemon ends by itself, cleanly, and leaves nothing.
 . ./guest.sh

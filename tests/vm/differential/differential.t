@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# vm: -k all -m 1536 -t 300
+# vm: -k any -m 1536 -t 300
 # The same random requests to ours and to the kernel's own dm and md: every result and every byte the same.
 # REQUESTS for each pair comes from the file `requests`, if one is given (make differential).
 . ./guest.sh
