@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "frontend.h"
+#include "lifetime.h"
 #include "run_directory.h"
 #include "status.h"
 
@@ -11,12 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FORCE, DEGRADED, PREFER, JSON };
+enum { FORCE, DEGRADED, PREFER, REPAIR, JSON };
+
+extern const struct command check_command;
 
 static const struct command_option options[] = {
 	[FORCE] = { "force", 0, NULL, "As if create were given --force." },
 	[DEGRADED] = { "degraded", 0, NULL, "As if create were given --degraded." },
 	[PREFER] = { "prefer", 0, "LEAF", "As if create were given --prefer=LEAF.", .many = true },
+	[REPAIR] = { "repair", 0, NULL, "Start the nodes and stop them, to put right what crashes have left." },
 	[JSON] = { "json", 0, NULL, "An object that mirrors the tree, for programs." },
 	{ 0 },
 };
@@ -54,6 +58,41 @@ static int print(const struct tree *tree, bool as_json, struct err *err)
 	return 0;
 }
 
+/* Nothing may come into being by it, only be put right. */
+static int refuse_new(const struct tree *tree, struct err *err)
+{
+	unsigned before = err->count, i;
+
+	for (i = 0; i < tree->leaf_count; i++)
+		if (tree->leaves[i]->made || tree->leaves[i]->todo >= LEAF_FORMAT)
+			leaf_err(tree->leaves[i], err, "there is nothing to repair: a create would make it");
+	return err->count == before ? 0 : -1;
+}
+
+/* What a start finds and puts right, it does; and a clean stop. */
+static int repair(const char *document, const struct assemble_options *assembly, struct err *err,
+	struct err *notes)
+{
+	struct tree *tree = tree_read(document, err);
+	int result = -1;
+	unsigned i;
+
+	if (!tree)
+		return -1;
+	for (i = 0; i < tree->node_count; i++)
+		tree->nodes[i]->repairs = true;
+	if (run_check_free(tree->name, err) == 0 && lifetime_prepare(tree, assembly, err, notes) == 0) {
+		bool is_old = refuse_new(tree, err) == 0;
+
+		if (is_old && lifetime_start(tree, err) == 0)
+			result = lifetime_stop(tree, err);
+		else
+			lifetime_undo(tree, is_old);
+	}
+	tree_destroy(tree);
+	return result;
+}
+
 /* A driver that isn't loaded is this machine's matter, not the tree's: it is told, and no more. */
 static void note_driver(const struct tree *tree, struct err *notes)
 {
@@ -80,21 +119,33 @@ int check_tree(struct tree *tree, const struct assemble_options *assembly, bool 
 
 static int check(const struct arguments *arguments)
 {
-	const struct assemble_options assembly = {
+	struct assemble_options assembly = {
 		.force = arguments->options[FORCE] != NULL,
 		.degraded = arguments->options[DEGRADED] != NULL,
 		.dry = true,
 		.prefer = arguments->values,
 		.prefer_count = arguments->value_count,
 	};
-	struct err err = { 0 };
-	struct tree *tree = tree_read(arguments->operands[0], &err);
+	const char *document = arguments->operands[0];
+	struct err err = { 0 }, notes = { 0 };
+	struct tree *tree;
 
+	if (arguments->options[REPAIR]) {
+		if (!strcmp(document, "-"))
+			return command_misused(&check_command, "--repair needs TREE to be a file");
+		assembly.dry = false;
+		if (repair(document, &assembly, &err, &notes) < 0) {
+			err_finish(&notes); /* of what has not been done */
+			return command_fail(&err);
+		}
+		command_note(&notes);
+		assembly.dry = true;
+	}
+	tree = tree_read(document, &err);
 	return tree ? check_tree(tree, &assembly, arguments->options[JSON] != NULL)
 		    : command_fail(&err);
 }
 
-extern const struct command check_command;
 const struct command check_command = {
 	.name = "check",
 	.operands = "TREE",
@@ -104,7 +155,12 @@ const struct command check_command = {
 		   "that create would make of them: its size and limits, and for each leaf whether "
 		   "it would be\n"
 		   "made, formatted or recognised. Exit status 1, with every reason, if create "
-		   "would refuse.\n",
+		   "would refuse.\n"
+		   "With --repair the tree is started first and stopped again, without a device: a "
+		   "mirror's legs are\n"
+		   "brought to the same, and clusters of a thin volume that a crash has left counted "
+		   "and unused\n"
+		   "(leaked=) are free again.\n",
 	.options = options,
 	.operands_min = 1,
 	.operands_max = 1,

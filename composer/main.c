@@ -10,7 +10,7 @@
 extern const struct command create_command, delete_command, list_command, status_command;
 extern const struct command check_command, explain_command, replay_command;
 extern const struct command assemble_command, examine_command, wipe_command, events_command;
-extern const struct command recover_command;
+extern const struct command recover_command, map_command;
 
 /* A new verb adds its line here. */
 static const struct command *const commands[] = {
@@ -21,6 +21,7 @@ static const struct command *const commands[] = {
 	&events_command,
 	&check_command,
 	&explain_command,
+	&map_command,
 	&replay_command,
 	&assemble_command,
 	&recover_command,

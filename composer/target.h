@@ -96,6 +96,7 @@ struct node {
 	bool failed;
 	bool unclean; /* the last stop was no clean one: redundant legs may differ. Set before
 			 open() */
+	bool repairs; /* probe() and load() put right, too, what a create leaves alone */
 	bool loaded; /* load() has succeeded, unload() is still to come */
 	bool served; /* its plans have more than ops: the engine's, from needs */
 	uint64_t

@@ -7,7 +7,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <json-c/json_object.h>
 
 #define UNMAP_PAGES 16u /* of L2 tables that one DISCARD or WRITE_ZEROES covers at most */
 #define SCRATCH_ALIGN 4096u
@@ -80,32 +79,6 @@ static int thin_open(struct node *node, struct err *err)
 static void thin_close(struct node *node)
 {
 	thin_free(thin_of(node));
-}
-
-static uint64_t read_number(const uint64_t *number)
-{
-	return __atomic_load_n(number, __ATOMIC_RELAXED);
-}
-
-static void add_number(struct json_object *out, const char *key, uint64_t number)
-{
-	json_object_object_add(out, key, json_object_new_uint64(number));
-}
-
-static void thin_status(const struct node *node, struct json_object *out)
-{
-	const struct thin *thin = thin_of(node);
-	uint64_t cluster = thin_cluster(thin);
-
-	json_object_object_add(out, "format", json_object_new_string("qcow2"));
-	add_number(out, "cluster_size", cluster);
-	add_number(out, "virtual", thin->header.size);
-	add_number(out, "allocated", read_number(&thin->allocated) * cluster);
-	add_number(out, "reserved", read_number(&thin->reserve.count) * cluster);
-	add_number(out, "reclaimable", read_number(&thin->dropped.count) * cluster);
-	add_number(out, "commits", read_number(&thin->committed));
-	add_number(out, "no_space", read_number(&thin->no_space));
-	json_object_object_add(out, "metadata_failed", json_object_new_boolean(thin->failed));
 }
 
 static enum hold hold_self(const struct request *request, struct range *range)
@@ -262,6 +235,7 @@ const struct target_type thin_target = {
 	.unload = thin_unload,
 	.close = thin_close,
 	.status = thin_status,
+	.command = thin_command,
 	.hold = thin_hold,
 	.is_plain = thin_is_plain,
 	.map = thin_map,

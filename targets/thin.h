@@ -14,6 +14,7 @@
  * thin_open.c     probe(): reading an image; thin_count.c believes nothing of it
  * thin_make.c     a new image, in memory
  * thin_create.c   load() and unload(): writing it, and what a clean stop leaves
+ * thin_report.c   status, and the map as others may read it
  *
  * The crash story, for all of them. On disk these hold at every moment, whatever part of the
  * writes since the last flush a power cut leaves:
@@ -133,6 +134,9 @@ struct thin {
 	uint32_t unmappers; /* requests that unmap, waiting or running */
 	uint64_t committed, flushed; /* commits that have ended; those known to be durable */
 	uint64_t allocated; /* host clusters that guest data has */
+	uint64_t used; /* whose count isn't 0 */
+	uint64_t leaked; /* that were counted too often when the image was opened */
+	bool is_mended; /* in memory, as tree->repairs asks: load() is to write that */
 	uint32_t pages_max, tables_max; /* one request's */
 	uint64_t first_commits, no_space;
 };
@@ -214,6 +218,8 @@ void thin_commit_resume(
 /* thin_read.c */
 void thin_read(struct node *node, const struct request *request, struct plan *plan);
 void thin_read_resume(struct node *node, const struct request *request, struct plan *plan);
+uint64_t thin_run_end(const struct thin *thin, const struct qcow2_entry *entry, uint64_t within,
+	uint64_t end); /* where another kind begins, both within the cluster */
 void thin_read_packed(struct node *node, struct plan *plan, const struct qcow2_entry *entry);
 int thin_unpack(struct node *node, struct plan *plan, const struct qcow2_entry *entry, uint32_t *at);
 uint32_t thin_packed_scratch(const struct node *node);
@@ -233,6 +239,11 @@ int thin_failure_from(const struct plan *plan, unsigned first);
 bool thin_can_unmap(const struct node *node, const struct request *request);
 void thin_unmap(struct node *node, const struct request *request, struct plan *plan);
 void thin_unmap_resume(struct node *node, const struct request *request, struct plan *plan);
+
+/* thin_report.c */
+void thin_status(const struct node *node, struct json_object *out);
+int thin_command(struct node *node, const char *verb, const struct json *arguments,
+	struct json_object *answer, struct err *err);
 
 /* thin_open.c, thin_count.c, thin_create.c */
 int thin_probe(struct node *node, struct err *err);

@@ -271,10 +271,16 @@ static int judge(struct count *count)
 		uint64_t said = thin_count_of(thin, cluster);
 		uint64_t named = cluster < count->present ? count->counts[cluster] : 0;
 
+		thin->used += said > 0;
+		thin->leaked += said > named;
 		if (said == named)
 			continue;
-		if (said > named && named > 0)
-			continue; /* used by more than we see, or leaked: never written in place */
+		if (said > named && named > 0) {
+			/* Used by more than we see, or leaked: never written in place. */
+			if (count->node->repairs && named < COUNT_MAX)
+				thin_count_set(thin, cluster, named);
+			continue;
+		}
 		if (named == 0) {
 			if (said > 1)
 				thin_count_set(thin, cluster, 1);
@@ -304,10 +310,35 @@ static void find_allocated(struct count *count)
 	uint64_t cluster;
 
 	for (cluster = 0; cluster < thin->table_count << thin->table_bits; cluster++) {
-		struct qcow2_entry entry = thin_lookup(thin, cluster);
+		struct qcow2_entry entry;
 
+		if (!thin->table_hosts[cluster >> thin->table_bits]) {
+			cluster |= (UINT64_C(1) << thin->table_bits) - 1;
+			continue;
+		}
+		entry = thin_lookup(thin, cluster);
 		thin->allocated += entry.host && !entry.compressed;
 	}
+}
+
+/* "Its refcount is one" as the counts have it, in the entries of the device's own map. */
+static void mend_flags(struct thin *thin)
+{
+	uint64_t index, cluster, per_table = qcow2_l2_entries(&thin->header);
+
+	for (index = 0; index < thin->table_count; index++) {
+		if (!thin->table_hosts[index])
+			continue;
+		qcow2_l1_write(thin->l1 + index * 8, thin->table_hosts[index],
+			thin_table_is_ready(thin, index));
+		for (cluster = index * per_table; cluster < (index + 1) * per_table; cluster++) {
+			struct qcow2_entry entry = thin_lookup(thin, cluster);
+
+			entry.copied = thin_is_own(thin, &entry);
+			thin_store(thin, cluster, &entry);
+		}
+	}
+	thin->is_mended = true;
 }
 
 int thin_count(struct node *node, struct err *err)
@@ -343,6 +374,8 @@ int thin_count(struct node *node, struct err *err)
 		result = -1;
 	if (result == 0)
 		find_allocated(&count);
+	if (result == 0 && thin->can_write && node->repairs)
+		mend_flags(thin);
 	free(count.counts);
 	free(count.kinds);
 	free(count.cluster);

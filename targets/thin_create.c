@@ -227,7 +227,7 @@ int thin_load(struct node *node, struct err *err)
 		return write_header(node, err);
 	}
 	result = write_end(node);
-	if (result == 0 && (node->unclean || thin->reserve.count))
+	if (result == 0 && (node->unclean || thin->reserve.count || thin->is_mended))
 		result = write_again(node);
 	if (result == 0 && thin->header.autoclear) {
 		thin->header.autoclear = 0;
@@ -242,6 +242,7 @@ int thin_load(struct node *node, struct err *err)
 			result = write_features(node);
 		thin->is_dirty = false;
 	}
+	thin->leaked = thin->is_mended ? 0 : thin->leaked - thin->reserve.count; /* those are found again */
 	return result < 0 ? write_failed(node, result, err) : 0;
 }
 

@@ -245,6 +245,8 @@ static int make_image(struct node *node, const uint8_t *first, uint64_t length, 
 	struct thin *thin = thin_of(node);
 
 	thin->is_blank = true;
+	if (node->repairs)
+		return json_err(node->json, err, "thin %s: there is no image to repair", node->id);
 	if (thin_make(node, err) < 0)
 		return -1;
 	if (!is_blank(node, first, length))

@@ -96,7 +96,7 @@ static void read_hole(struct node *node, const struct request *request, struct p
 }
 
 /* Grains of one kind in a row, within one cluster. Returns where the next kind begins. */
-static uint64_t run_end(const struct thin *thin, const struct qcow2_entry *entry, uint64_t within,
+uint64_t thin_run_end(const struct thin *thin, const struct qcow2_entry *entry, uint64_t within,
 	uint64_t end)
 {
 	unsigned grain = (unsigned)(within >> thin->grain_bits);
@@ -117,7 +117,7 @@ static void read_cluster(struct node *node, const struct request *request, struc
 	uint64_t end = within + length;
 
 	while (within < end) {
-		uint64_t next = run_end(thin, entry, within, end);
+		uint64_t next = thin_run_end(thin, entry, within, end);
 
 		switch (qcow2_entry_kind(entry, (unsigned)(within >> thin->grain_bits))) {
 		case QCOW2_DATA:

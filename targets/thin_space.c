@@ -79,6 +79,8 @@ static uint64_t count_page(const struct thin *thin, uint64_t cluster)
 
 void thin_count_set(struct thin *thin, uint64_t cluster, uint64_t count)
 {
+	thin->used += count > 0;
+	thin->used -= thin_count_of(thin, cluster) > 0;
 	qcow2_refcount_write(&thin->header, thin->blocks, cluster, count);
 	thin_bit_set(thin->stale, count_page(thin, cluster), true);
 }

@@ -120,6 +120,59 @@ judged
 replay full.json 'read 2621440 131072 5'
 ok 'what is discarded makes room again'
 
+rm -f image
+quietly qemu-img convert -f raw -O qcow2 base image
+printf '\0\2' | dd of=image bs=1 seek=$((131072 + 2 * 5)) conv=notrunc 2>/dev/null # of a cluster that is used
+printf '\0\1' | dd of=image bs=1 seek=$((131072 + 2 * 40)) conv=notrunc 2>/dev/null # of one that is not
+qemu-img check image >out 2>&1 && fail 'qemu-img finds nothing wrong'
+sum=$(cksum <image)
+leaked() { ubd-compose check --json "$@" 2>err | sed -n 's/.*"leaked": \([0-9]*\).*/\1/p'; }
+expect 'check tells what is leaked' 131072 "$(leaked tree.json)"
+expect 'check alone touches nothing' "$sum" "$(cksum <image)"
+expect 'check --repair leaves nothing leaked' 0 "$(leaked --repair tree.json)"
+judged
+quietly qemu-img compare -f qcow2 -F raw image base
+mkdir none
+on '"size":"3MiB",' >none/tree.json
+(cd none && ubd-compose check --repair tree.json >out 2>err) && fail 'what is not there is repaired'
+grep -q 'there is no image to repair' none/err || fail "repair of nothing: $(cat none/err)"
+[ ! -e none/image ] || fail 'a repair has made an image'
+rm -rf none
+ok 'what is not there is not repaired'
+
+# The same ranges as qemu-img tells, whatever either joins.
+cat >same.py <<'END'
+import json, sys
+def told(path):
+    told = []
+    for extent in json.load(open(path)):
+        extent = {key: extent.get(key) for key in ("start", "length", "depth", "present", "zero", "data", "offset")}
+        if extent["zero"]:
+            extent["offset"] = None
+        last = told[-1] if told else None
+        follows = last and (extent["offset"] is None or last["offset"] is not None and last["offset"] + last["length"] == extent["offset"])
+        if follows and all(last[key] == extent[key] for key in ("depth", "present", "zero", "data")) and (
+                (last["offset"] is None) == (extent["offset"] is None)):
+            last["length"] += extent["length"]
+        else:
+            told.append(extent)
+    return told
+sys.exit(told("ours") != told("theirs") or not told("ours"))
+END
+quietly qemu-img convert -f raw -O qcow2 base over
+on '"backing":{"type":"thin","data":{"type":"file","path":"over"}},' >backed.json
+for options in cluster_size=512 cluster_size=65536 extended_l2=on; do
+	quietly qemu-img create -f qcow2 -o $options -b over -F qcow2 image 4M
+	quietly qemu-io -f qcow2 -c 'write 0 64k' -c 'write -z 128k 64k' -c 'write 2900k 10k' -c 'discard 1M 64k' -c 'write -z 1100k 4k' image
+	quietly qemu-img map --output=json image
+	cp out theirs
+	ubd-compose map --json backed.json >ours 2>err || fail "map: $(cat err)"
+	python3 same.py || fail "map of $options: $(cat ours theirs)"
+done
+[ "$(ubd-compose map backed.json | grep -c '^[0-9]')" -gt 2 ] || fail "map: $(ubd-compose map backed.json)"
+ok 'map tells what qemu-img map does'
+answers 'map of what has none' 1 '' 'ubd-compose: file file0 has no map' ubd-compose map raw.json
+
 refused() { # WHAT MESSAGE
 	echo 'read 0 512' | ubd-compose replay tree.json - >out 2>err && fail "$1: accepted"
 	expect "$1" "ubd-compose: $2" "$(head -n 1 err)"

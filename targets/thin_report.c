@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What thin tells about itself: its status, and its map as the verb "map":
+ *
+ *   {"offset": N}   answers {"extents": [ … ], "next": M}
+ *
+ * with extents from N on, as qemu-img map has them: start, length, depth (0: this image, 1: its
+ * backing, …), present, zero, data, compressed, and offset within the file at that depth. "next" is
+ * left out at the end. So that no request waits for long, an answer ends after EXTENTS_MAX extents or
+ * LOOKUPS_MAX lookups.
+ */
+#include "thin.h"
+
+#include <json-c/json_object.h>
+
+#define EXTENTS_MAX 1024u
+#define LOOKUPS_MAX (1u << 18)
+
+struct extent {
+	uint64_t start, length, host; /* host 0: none */
+	unsigned depth;
+	enum qcow2_kind kind;
+};
+
+static uint64_t read_number(const uint64_t *number)
+{
+	return __atomic_load_n(number, __ATOMIC_RELAXED);
+}
+
+static void add_number(struct json_object *out, const char *key, uint64_t number)
+{
+	json_object_object_add(out, key, json_object_new_uint64(number));
+}
+
+static void add_flag(struct json_object *out, const char *key, bool value)
+{
+	json_object_object_add(out, key, json_object_new_boolean(value));
+}
+
+void thin_status(const struct node *node, struct json_object *out)
+{
+	const struct thin *thin = thin_of(node);
+	uint64_t cluster = thin_cluster(thin);
+
+	json_object_object_add(out, "format", json_object_new_string("qcow2"));
+	add_number(out, "cluster_size", cluster);
+	add_number(out, "virtual", thin->header.size);
+	add_number(out, "allocated", read_number(&thin->allocated) * cluster);
+	if (thin->can_write)
+		add_number(out, "available", (thin->clusters - read_number(&thin->used)) * cluster);
+	add_number(out, "reserved", read_number(&thin->reserve.count) * cluster);
+	add_number(out, "reclaimable", read_number(&thin->dropped.count) * cluster);
+	add_number(out, "leaked", read_number(&thin->leaked) * cluster);
+	add_number(out, "snapshots", thin->header.snapshot_count);
+	add_number(out, "commits", read_number(&thin->committed));
+	add_number(out, "no_space", read_number(&thin->no_space));
+	add_flag(out, "metadata_failed", thin->failed);
+}
+
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* What one lookup tells about [extent->start, end): the part of it that is of one kind. */
+static void look(const struct node *node, uint64_t end, struct extent *extent)
+{
+	const struct thin *thin = thin_of(node);
+	uint64_t cluster = extent->start >> thin->cluster_bits;
+	uint64_t base = cluster << thin->cluster_bits, within = extent->start - base;
+	uint64_t table = cluster >> thin->table_bits;
+	struct qcow2_entry entry;
+
+	if (!thin->table_hosts[table]) {
+		end = smaller(end, (table + 1) << thin->table_bits << thin->cluster_bits);
+		extent->kind = QCOW2_HOLE;
+		extent->length = end - extent->start;
+		return;
+	}
+	entry = thin_lookup(thin, cluster);
+	end = smaller(end, base + thin_run_end(thin, &entry, within, thin_cluster(thin)));
+	extent->kind = qcow2_entry_kind(&entry, (unsigned)(within >> thin->grain_bits));
+	extent->length = end - extent->start;
+	if (extent->kind == QCOW2_DATA)
+		extent->host = entry.host + within;
+}
+
+/* The same down the chain: a hole shows what backing has there, as far as that goes. */
+static void look_through(const struct node *node, uint64_t end, struct extent *extent)
+{
+	unsigned depth = 0;
+
+	for (;;) {
+		const struct node *backing;
+
+		look(node, end, extent);
+		end = extent->start + extent->length;
+		if (extent->kind != QCOW2_HOLE || node->child_count <= THIN_BACKING)
+			break;
+		backing = node->children[THIN_BACKING];
+		if (extent->start >= backing->limits.size)
+			break;
+		depth++;
+		end = smaller(end, backing->limits.size);
+		extent->length = end - extent->start;
+		if (backing->type != node->type) { /* bytes, and nothing else is known of them */
+			extent->kind = QCOW2_DATA;
+			extent->host = extent->start;
+			break;
+		}
+		node = backing;
+	}
+	extent->depth = depth;
+}
+
+/* Whether `next` goes on where `extent` ends, on disk too. */
+static bool is_continued(const struct extent *extent, const struct extent *next)
+{
+	return extent->kind == next->kind && extent->depth == next->depth &&
+		(extent->kind != QCOW2_DATA || extent->host + extent->length == next->host);
+}
+
+static void add_extent(struct json_object *extents, const struct extent *extent)
+{
+	struct json_object *out = json_object_new_object();
+	bool is_data = extent->kind == QCOW2_DATA || extent->kind == QCOW2_COMPRESSED;
+
+	add_number(out, "start", extent->start);
+	add_number(out, "length", extent->length);
+	add_number(out, "depth", extent->depth);
+	add_flag(out, "present", extent->kind != QCOW2_HOLE);
+	add_flag(out, "zero", !is_data);
+	add_flag(out, "data", is_data);
+	add_flag(out, "compressed", extent->kind == QCOW2_COMPRESSED);
+	if (extent->kind == QCOW2_DATA)
+		add_number(out, "offset", extent->host);
+	json_object_array_add(extents, out);
+}
+
+static int tell_map(const struct node *node, uint64_t offset, struct json_object *answer)
+{
+	uint64_t size = node->limits.size;
+	struct json_object *extents = json_object_new_array();
+	struct extent extent = { .start = offset };
+	unsigned count = 0, lookups;
+
+	for (lookups = 0; offset < size && lookups < LOOKUPS_MAX && count < EXTENTS_MAX; lookups++) {
+		struct extent next = { .start = offset };
+
+		look_through(node, size, &next);
+		offset += next.length;
+		if (extent.length && is_continued(&extent, &next)) {
+			extent.length += next.length;
+			continue;
+		}
+		if (extent.length) {
+			add_extent(extents, &extent);
+			count++;
+		}
+		extent = next;
+	}
+	/* The last one may go on: the next answer begins with it, unless it is all that there was room for. */
+	if (extent.length && (offset >= size || count == 0)) {
+		add_extent(extents, &extent);
+		extent.start = offset;
+	}
+	json_object_object_add(answer, "extents", extents);
+	if (offset < size)
+		add_number(answer, "next", extent.start);
+	return 0;
+}
+
+int thin_command(struct node *node, const char *verb, const struct json *arguments,
+	struct json_object *answer, struct err *err)
+{
+	uint64_t offset = json_get_unsigned(arguments, "offset", 0);
+
+	if (strcmp(verb, "map") != 0)
+		return err_add(err, "thin %s: there is no verb \"%s\"", node->id, verb);
+	if (offset > node->limits.size)
+		return err_add(err, "thin %s: offset %llu is beyond its size %llu", node->id,
+			(unsigned long long)offset, (unsigned long long)node->limits.size);
+	return tell_map(node, offset, answer);
+}
