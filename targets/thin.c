@@ -52,6 +52,7 @@ static void find_needs(struct node *node)
 			node->needs.scratch = 0;
 		return;
 	}
+	node->needs.work_max = thin->punches;
 	node->needs.self_ops = larger(2 * pages + 1, thin->tables_max * pieces + l1_pages + 1);
 	node->needs.self_ops = larger(node->needs.self_ops,
 		THIN_RESERVE_ROUNDS * larger(THIN_RESERVE_PAGES + 1, pieces + 4));
@@ -64,11 +65,13 @@ static int thin_open(struct node *node, struct err *err)
 {
 	struct thin *thin = thin_of(node);
 	struct limits *limits = &node->limits;
+	bool is_ignored = !strcmp(json_get_string(node->json, "discard", "unmap"), "ignore");
 
 	(void)err; /* probe() has judged all there is */
+	thin->punches = thin->can_write && !is_ignored && node->children[THIN_DATA]->limits.discard_granularity;
 	limits->read_only = !thin->can_write;
 	limits->size = thin->header.size - thin->header.size % limits->logical_block_size;
-	limits->discard_granularity = (uint32_t)thin_cluster(thin);
+	limits->discard_granularity = is_ignored ? 0 : (uint32_t)thin_cluster(thin);
 	limits->zeroes_granularity = (uint32_t)thin_cluster(thin);
 	limits->io_opt = (uint32_t)thin_cluster(thin);
 	limits->is_growing = false;
@@ -147,6 +150,9 @@ static void map_self(struct node *node, const struct request *request, struct pl
 	case SELF_TABLES:
 		thin_tables_map(node, plan, io, parent);
 		break;
+	case SELF_PUNCH:
+		thin_punch_map(node, request, plan);
+		break;
 	default:
 		thin_commit_map(node, plan, io, parent);
 	}
@@ -192,6 +198,9 @@ static void resume_self(struct node *node, const struct request *request, struct
 	case SELF_TABLES:
 		thin_tables_resume(node, plan, io, parent);
 		break;
+	case SELF_PUNCH:
+		thin_punch_resume(node, plan);
+		break;
 	default:
 		thin_commit_resume(node, plan, io, parent);
 	}
@@ -211,7 +220,7 @@ static void thin_resume(struct node *node, const struct request *request, struct
 		thin_unmap_resume(node, request, plan);
 		break;
 	case IO_FLUSH:
-		thin_flushed(thin_of(node), plan->io_state, thin_failure(plan));
+		thin_flushed(thin_of(node), plan, plan->io_state, thin_failure(plan));
 		break;
 	case IO_SELF:
 		resume_self(node, request, plan);
@@ -240,4 +249,5 @@ const struct target_type thin_target = {
 	.is_plain = thin_is_plain,
 	.map = thin_map,
 	.resume = thin_resume,
+	.work = thin_work,
 };

@@ -11,6 +11,7 @@
  * thin_tables.c   new L2 tables
  * thin_commit.c   making new mappings durable-safe: the one place that writes L2 entries
  * thin_unmap.c    WRITE_ZEROES and DISCARD
+ * thin_punch.c    giving back to the child what they free
  * thin_open.c     probe(): reading an image; thin_count.c believes nothing of it
  * thin_make.c     a new image, in memory
  * thin_create.c   load() and unload(): writing it, and what a clean stop leaves
@@ -46,7 +47,7 @@
 #define THIN_COMMIT_EXTRA 16u /* L2 pages of other requests that one commit takes along */
 
 /* What a self op is for: request.flags. plan->asker is the struct thin_io of who wants it. */
-enum thin_self { SELF_RESERVE = 1, SELF_TABLES, SELF_COMMIT };
+enum thin_self { SELF_RESERVE = 1, SELF_TABLES, SELF_COMMIT, SELF_PUNCH };
 
 #define THIN_HOLD_SELF (UINT64_C(1) << 62) /* where self ops hold their kind: beyond any device */
 
@@ -64,6 +65,7 @@ enum thin_step {
 	STEP_READ_BACK, /* COMMIT: they could not be, and have been read */
 	STEP_BLOCK, /* RESERVE: a new refcount block has been written */
 	STEP_LISTED, /* RESERVE: and named by the refcount table */
+	STEP_AWAITED, /* RESERVE: time has passed; what was being punched may be there */
 };
 
 /* A request that allocates or unmaps, or a self op. */
@@ -122,6 +124,10 @@ struct thin {
 	struct thin_bits picked; /* being counted */
 	struct thin_bits dropped, flushing; /* lost their entry; a flush since is under way */
 	bool is_flushing; /* `flushing` is somebody's */
+	bool punches; /* what is freed is given back to the child */
+	struct thin_bits freed; /* to be punched; reserve as soon as that is short */
+	struct thin_bits punching; /* being punched: nobody's until that has ended */
+	uint64_t punched; /* clusters, since the start */
 	uint16_t *less; /* names that shared clusters have lost; NULL: there are no such clusters */
 	bool is_exhausted; /* no cluster is left whose count is 0 */
 	uint64_t cursor; /* where free clusters are looked for */
@@ -199,7 +205,9 @@ void thin_undrop(struct thin *thin, const struct qcow2_entry *entry);
 /* What it names may be had back: it was dropped and not yet captured, or others name it too. */
 bool thin_was_dropped(const struct thin *thin, const struct qcow2_entry *entry);
 void thin_flush(struct thin *thin, struct plan *plan, struct thin_io *io); /* plans one */
-void thin_flushed(struct thin *thin, struct thin_io *io, int result); /* it has ended */
+void thin_flushed(struct thin *thin, struct plan *plan, struct thin_io *io, int result); /* it has ended */
+uint64_t thin_bits_first(struct thin_bits *bits); /* the lowest, taken out; there is one */
+void thin_bits_move(struct thin_bits *to, struct thin_bits *from); /* all */
 void thin_reserve_map(struct node *node, struct plan *plan, struct thin_io *io, struct thin_io *parent);
 void thin_reserve_resume(
 	struct node *node, struct plan *plan, struct thin_io *io, struct thin_io *parent);
@@ -239,6 +247,11 @@ int thin_failure_from(const struct plan *plan, unsigned first);
 bool thin_can_unmap(const struct node *node, const struct request *request);
 void thin_unmap(struct node *node, const struct request *request, struct plan *plan);
 void thin_unmap_resume(struct node *node, const struct request *request, struct plan *plan);
+
+/* thin_punch.c */
+bool thin_work(struct node *node, uint64_t now, struct request *request, uint64_t *again);
+void thin_punch_map(struct node *node, const struct request *request, struct plan *plan);
+void thin_punch_resume(struct node *node, struct plan *plan);
 
 /* thin_report.c */
 void thin_status(const struct node *node, struct json_object *out);

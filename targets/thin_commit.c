@@ -287,7 +287,7 @@ void thin_commit_resume(
 
 	(void)parent; /* one of the batch */
 	if (io->step == STEP_FLUSHED) {
-		thin_flushed(thin, io, result);
+		thin_flushed(thin, plan, io, result);
 		if (result == 0 && !thin->failed) {
 			write_entries(node, plan, io);
 			return;

@@ -256,6 +256,8 @@ int thin_unload(struct node *node, struct err *err)
 	if (!thin->can_write || thin->failed)
 		return 0; /* the next start counts */
 	result = child_flush(child);
+	thin_bits_move(&thin->reserve, &thin->freed);
+	thin_bits_move(&thin->reserve, &thin->punching);
 	for (cluster = 0; cluster < thin->clusters && result == 0; cluster++)
 		if (thin_bits_take(&thin->reserve, cluster) || thin_bits_take(&thin->dropped, cluster))
 			thin_count_set(thin, cluster, 0);

@@ -183,7 +183,9 @@ int thin_allocate(struct node *node, struct err *err)
 		thin_bits_make(&thin->reserve, thin->clusters) < 0 ||
 		thin_bits_make(&thin->picked, thin->clusters) < 0 ||
 		thin_bits_make(&thin->dropped, thin->clusters) < 0 ||
-		thin_bits_make(&thin->flushing, thin->clusters) < 0)
+		thin_bits_make(&thin->flushing, thin->clusters) < 0 ||
+		thin_bits_make(&thin->freed, thin->clusters) < 0 ||
+		thin_bits_make(&thin->punching, thin->clusters) < 0)
 		return json_err(node->json, err, "thin %s: out of memory for %" PRIu64 " bytes of tables",
 			node->id, bytes);
 	return 0;
@@ -301,6 +303,8 @@ void thin_free(struct thin *thin)
 	free(thin->picked.words);
 	free(thin->dropped.words);
 	free(thin->flushing.words);
+	free(thin->freed.words);
+	free(thin->punching.words);
 	free(thin->less);
 	*thin = (struct thin){ .cursor = 0 };
 }

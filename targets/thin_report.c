@@ -49,7 +49,10 @@ void thin_status(const struct node *node, struct json_object *out)
 	if (thin->can_write)
 		add_number(out, "available", (thin->clusters - read_number(&thin->used)) * cluster);
 	add_number(out, "reserved", read_number(&thin->reserve.count) * cluster);
-	add_number(out, "reclaimable", read_number(&thin->dropped.count) * cluster);
+	add_number(out, "reclaimable",
+		(read_number(&thin->dropped.count) + read_number(&thin->flushing.count) +
+			read_number(&thin->freed.count)) * cluster);
+	add_number(out, "punched", read_number(&thin->punched) * cluster);
 	add_number(out, "leaked", read_number(&thin->leaked) * cluster);
 	add_number(out, "snapshots", thin->header.snapshot_count);
 	add_number(out, "commits", read_number(&thin->committed));

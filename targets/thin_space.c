@@ -8,7 +8,9 @@
  *   claimed   a part of the reserve, as a number: promised to requests that will take it
  *   used      an entry in memory or on disk names it
  *   dropped   its last entry has been cleared in memory; a power cut may bring that back
- *   flushing  and a flush that began since is under way: then it is reserve again
+ *   flushing  and a flush that began since is under way: then it is reserve again, or
+ *   freed     no crash brings it back, and the child may take its bytes: reserve when that is short
+ *   punching  the child is taking them: reserve when that has ended
  *
  * A crash at any point leaves clusters that are counted and not named: the next start counts and
  * takes them as reserve. A clean stop counts the reserve down to 0.
@@ -49,7 +51,7 @@ bool thin_bits_take(struct thin_bits *bits, uint64_t bit)
 }
 
 /* The lowest one is taken out; there is one. */
-static uint64_t bits_first(struct thin_bits *bits)
+uint64_t thin_bits_first(struct thin_bits *bits)
 {
 	assert(bits->count);
 	while (!thin_bit(bits->words, bits->low))
@@ -59,10 +61,10 @@ static uint64_t bits_first(struct thin_bits *bits)
 	return bits->low++;
 }
 
-static void bits_move(struct thin_bits *to, struct thin_bits *from)
+void thin_bits_move(struct thin_bits *to, struct thin_bits *from)
 {
 	while (from->count)
-		thin_bits_put(to, bits_first(from));
+		thin_bits_put(to, thin_bits_first(from));
 }
 
 uint64_t thin_count_of(const struct thin *thin, uint64_t cluster)
@@ -99,7 +101,7 @@ uint64_t thin_take(struct thin *thin, struct thin_io *io)
 	assert(io->claim && thin->claimed);
 	io->claim--;
 	thin->claimed--;
-	return bits_first(&thin->reserve) << thin->cluster_bits;
+	return thin_bits_first(&thin->reserve) << thin->cluster_bits;
 }
 
 void thin_give_back(struct thin *thin, uint64_t host)
@@ -185,15 +187,20 @@ void thin_flush(struct thin *thin, struct plan *plan, struct thin_io *io)
 	io->captures = !thin->is_writing && !thin->is_flushing && thin->dropped.count;
 	if (io->captures) {
 		thin->is_flushing = true;
-		bits_move(&thin->flushing, &thin->dropped);
+		thin_bits_move(&thin->flushing, &thin->dropped);
 	}
 	plan_add(plan, THIN_DATA, (struct request){ .kind = IO_FLUSH });
 }
 
-void thin_flushed(struct thin *thin, struct thin_io *io, int result)
+void thin_flushed(struct thin *thin, struct plan *plan, struct thin_io *io, int result)
 {
 	if (io->captures) {
-		bits_move(result < 0 ? &thin->dropped : &thin->reserve, &thin->flushing);
+		if (result < 0)
+			thin_bits_move(&thin->dropped, &thin->flushing);
+		else
+			thin_bits_move(thin->punches ? &thin->freed : &thin->reserve, &thin->flushing);
+		if (thin->freed.count)
+			plan_wake(plan);
 		thin->is_flushing = io->captures = false;
 	}
 	if (result == 0 && io->seen > thin->flushed)
@@ -293,29 +300,43 @@ static void list_block(struct thin *thin, struct plan *plan, struct thin_io *io)
 	io->step = STEP_LISTED;
 }
 
+/* None is free. What was freed may be there in a moment: when a flush or the child has ended. */
+static void no_room(struct thin *thin, struct plan *plan, struct thin_io *io)
+{
+	if (!thin->punching.count && !thin->dropped.count && !thin->is_flushing) {
+		thin->no_space++;
+		plan_end(plan, -ENOSPC);
+		return;
+	}
+	thin_flush(thin, plan, io);
+	plan_ask(plan);
+	io->step = STEP_AWAITED;
+}
+
 /* Clusters for the parent, or a round towards them. */
 static void reserve(struct thin *thin, struct plan *plan, struct thin_io *io, struct thin_io *parent)
 {
 	uint64_t missing;
 	unsigned i;
 
+	if (thin->reserve.count - thin->claimed < parent->wants)
+		thin_bits_move(&thin->reserve, &thin->freed); /* sooner than new ones */
 	if (thin_claim(thin, parent, parent->wants)) {
 		plan_end(plan, 0);
 		return;
 	}
 	missing = parent->wants - (thin->reserve.count - thin->claimed);
-	if (thin->failed || thin->is_exhausted || io->round++ == THIN_RESERVE_ROUNDS) {
+	if (thin->failed || io->round++ == THIN_RESERVE_ROUNDS) {
 		thin->no_space += !thin->failed;
 		plan_end(plan, thin->failed ? -EIO : -ENOSPC);
 		return;
 	}
-	if (!pick(thin, io, missing + THIN_RESERVE_EXTRA)) {
+	if (!thin->is_exhausted && !pick(thin, io, missing + THIN_RESERVE_EXTRA)) {
 		make_block(thin, plan, io);
 		return;
 	}
 	if (thin->is_exhausted) {
-		thin->no_space++;
-		plan_end(plan, -ENOSPC);
+		no_room(thin, plan, io);
 		return;
 	}
 	for (i = 0; i < io->page_count; i++)
@@ -334,7 +355,7 @@ void thin_reserve_map(struct node *node, struct plan *plan, struct thin_io *io, 
 static void unpick(struct thin *thin)
 {
 	while (thin->picked.count)
-		thin_count_set(thin, bits_first(&thin->picked), 0);
+		thin_count_set(thin, thin_bits_first(&thin->picked), 0);
 }
 
 /*
@@ -348,7 +369,7 @@ void thin_reserve_resume(
 	int result = thin_failure(plan);
 	unsigned i;
 
-	thin_flushed(thin, io, result);
+	thin_flushed(thin, plan, io, result);
 	if (result < 0) {
 		unpick(thin);
 		if (io->step == STEP_BLOCK || io->step == STEP_LISTED) {
@@ -367,7 +388,7 @@ void thin_reserve_resume(
 	if (io->step == STEP_PAGES) {
 		for (i = 0; i < io->page_count; i++)
 			thin_bit_set(thin->stale, io->pages[i], false);
-		bits_move(&thin->reserve, &thin->picked);
+		thin_bits_move(&thin->reserve, &thin->picked);
 	}
 	reserve(thin, plan, io, parent);
 }

@@ -135,7 +135,7 @@ void thin_tables_resume(
 	int result = thin_failure(plan);
 
 	if (io->step == STEP_FLUSHED)
-		thin_flushed(thin, io, result);
+		thin_flushed(thin, plan, io, result);
 	if (result < 0) {
 		undo(thin, parent, io->step == STEP_PAGES);
 		plan_end(plan, result);

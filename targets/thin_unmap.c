@@ -115,7 +115,7 @@ void thin_unmap_resume(struct node *node, const struct request *request, struct 
 	int result = thin_failure(plan);
 
 	if (io->step == STEP_FLUSHED)
-		thin_flushed(thin, io, result);
+		thin_flushed(thin, plan, io, result);
 	if (result < 0 || io->step == STEP_FLUSHED) {
 		end(thin, plan, io, result);
 		return;

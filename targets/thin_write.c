@@ -315,7 +315,7 @@ void thin_write_resume(struct node *node, const struct request *request, struct 
 	if (io->step == STEP_NONE)
 		return; /* in place: the first error is the result */
 	if (io->step == STEP_FLUSHED)
-		thin_flushed(thin, io, result);
+		thin_flushed(thin, plan, io, result);
 	if (result < 0)
 		give_up(thin, plan, io, result);
 	else

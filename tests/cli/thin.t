@@ -76,6 +76,24 @@ after=$(qemu-img check image | sed -n 's/^Image end offset: //p')
 [ "$after" -le $((before + 65536)) ] || fail "what was discarded isn't used again: $before, $after"
 ok 'what was discarded is used again'
 
+rm -f image
+on '"size":"3MiB",' >new.json
+blocks() { # of 512 bytes, that the file system has for the image
+	stat -c %b image
+}
+replay new.json 'write 0 524288 1' 'write 524288 524288 2' 'write 1048576 524288 3' 'write 1572864 524288 4' flush
+before=$(blocks)
+replay new.json 'discard 0 2097152' flush 'read 0 4096'
+judged
+[ $((before - $(blocks))) -ge 2048 ] || fail "what was discarded is kept below: $before, $(blocks)"
+replay new.json 'write 0 524288 1' 'write 524288 524288 2' 'write 1048576 524288 3' 'write 1572864 524288 4' flush
+before=$(blocks)
+on '"size":"3MiB","discard":"ignore",' >ignored.json
+ubd-compose check --json ignored.json 2>err | grep -q '"discard_granularity": 0' || fail 'discard is ignored, and offered'
+replay ignored.json 'zeroes 0 2097152' flush 'read 0 4096'
+[ "$(blocks)" -ge "$before" ] || fail "with discard ignored it is given back: $before, $(blocks)"
+ok 'what was discarded is given back to the file below'
+
 for format in raw qcow2; do
 	rm -f image over
 	quietly qemu-img convert -f raw -O $format base over
@@ -112,6 +130,10 @@ ok 'what a snapshot holds is left alone'
 
 rm -f image
 echo '{"format":1,"name":"t","root":{"type":"thin","size":"3MiB","cluster_size":"4KiB","data":{"type":"file","path":"image","size":"1MiB"}}}' >full.json
+replay full.json 'write 0 524288 1' 'discard 0 524288' 'write 1048576 524288 2' 'read 1048576 524288 2'
+judged
+ok 'what is discarded makes room at once'
+rm image
 printf '%s\n' 'write 0 524288 1' 'write 1048576 524288 2' wait 'write 0 4096 3' 'read 0 4096 3' 'discard 0 262144' flush \
 	'write 2621440 131072 5' 'read 2621440 131072 5' | ubd-compose replay full.json - >out 2>err && fail 'more is written than there is room for'
 expect 'a write for which there is no room fails, and no other request' '2: write 1048576 524288: No space left on device' "$(grep -v ': ok' out)"

@@ -116,8 +116,8 @@ static void print_thin(struct document *document, FILE *out, unsigned depth)
 
 	document->has_thin = document->is_bare = true;
 	document->room = (96u << 10) + sectors * 2 * SECTOR;
-	fprintf(out, "{\"type\":\"thin\",\"size\":%u,\"cluster_size\":%u,\"data\":", sectors * SECTOR,
-		512u << random_below(4));
+	fprintf(out, "{\"type\":\"thin\",\"discard\":\"%s\",\"size\":%u,\"cluster_size\":%u,\"data\":",
+		sectors % 8 ? "unmap" : "ignore", sectors * SECTOR, 512u << random_below(4));
 	print_node(document, out, depth, false);
 	if (!backing)
 		fprintf(out, ",\"backing\":{\"type\":\"zero\",\"size\":%u}",

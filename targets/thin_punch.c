@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+/*
+ * thin gives back what it has freed: in the background, one run of clusters after the other, as a
+ * DISCARD of the child.
+ *
+ * Crash story: only what is `freed` goes, whose last entry's end has been flushed, so that no crash
+ * brings a name of it back. While the child takes a run it is nobody's: a cluster that was in use
+ * again could lose what is written to it. It stays counted, and is reserve afterwards, whatever the
+ * child has answered: what lies in a reserve is never shown.
+ */
+#include "thin.h"
+
+#include <errno.h>
+
+#define RUN_MAX (UINT64_C(16) << 20)
+
+static uint64_t run_max(const struct node *node)
+{
+	uint64_t most = node->children[THIN_DATA]->limits.unmap_max;
+
+	return most && most < RUN_MAX ? most : RUN_MAX;
+}
+
+bool thin_work(struct node *node, uint64_t now, struct request *request, uint64_t *again)
+{
+	struct thin *thin = thin_of(node);
+	uint64_t first, end, most = run_max(node) >> thin->cluster_bits;
+
+	(void)now;
+	(void)again; /* whoever frees something wakes us */
+	if (!thin->freed.count || thin->punching.count || thin->failed)
+		return false;
+	first = thin_bits_first(&thin->freed);
+	thin_bits_put(&thin->punching, first);
+	for (end = first + 1; end < thin->clusters && end - first < most; end++) {
+		if (!thin_bits_take(&thin->freed, end))
+			break;
+		thin_bits_put(&thin->punching, end);
+	}
+	request->flags = SELF_PUNCH;
+	request->offset = first << thin->cluster_bits;
+	request->length = (end - first) << thin->cluster_bits;
+	return true;
+}
+
+void thin_punch_map(struct node *node, const struct request *request, struct plan *plan)
+{
+	(void)node;
+	plan_add(plan, THIN_DATA,
+		(struct request){
+			.kind = IO_DISCARD,
+			.offset = request->offset,
+			.length = request->length,
+		});
+	plan_ask(plan);
+}
+
+void thin_punch_resume(struct node *node, struct plan *plan)
+{
+	struct thin *thin = thin_of(node);
+	int result = thin_failure(plan);
+
+	if (result == 0)
+		thin->punched += thin->punching.count;
+	thin_bits_move(&thin->reserve, &thin->punching);
+	if (result == -EOPNOTSUPP) {
+		thin->punches = false;
+		thin_bits_move(&thin->reserve, &thin->freed);
+	}
+	plan_end(plan, 0); /* it was an offer */
+}
