@@ -68,6 +68,7 @@ static int thin_open(struct node *node, struct err *err)
 	bool is_ignored = !strcmp(json_get_string(node->json, "discard", "unmap"), "ignore");
 
 	(void)err; /* probe() has judged all there is */
+	thin->low_water_mark = json_get_size(node->json, "low_water_mark", 0);
 	thin->punches = thin->can_write && !is_ignored && node->children[THIN_DATA]->limits.discard_granularity;
 	limits->read_only = !thin->can_write;
 	limits->size = thin->header.size - thin->header.size % limits->logical_block_size;

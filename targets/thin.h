@@ -8,6 +8,7 @@
  * thin_write.c    WRITE: in place, or by allocating
  * thin_fill.c     what stands around a small first write: from backing, old cluster, or zeroes
  * thin_space.c    which host clusters are free, and making them ours
+ * thin_room.c     how much is left of them, and telling so
  * thin_tables.c   new L2 tables
  * thin_commit.c   making new mappings durable-safe: the one place that writes L2 entries
  * thin_unmap.c    WRITE_ZEROES and DISCARD
@@ -143,6 +144,10 @@ struct thin {
 	uint64_t used; /* whose count isn't 0 */
 	uint64_t leaked; /* that were counted too often when the image was opened */
 	bool is_mended; /* in memory, as tree->repairs asks: load() is to write that */
+	uint64_t low_water_mark; /* bytes; 0: nobody wants to be told */
+	bool is_low, is_full; /* and has been */
+	uint64_t window_at, window_room; /* since when the rate is measured, and from what; 0: not yet */
+	uint64_t rate; /* bytes a second by which the room has shrunk, in the last window */
 	uint32_t pages_max, tables_max; /* one request's */
 	uint64_t first_commits, no_space;
 };
@@ -247,6 +252,12 @@ int thin_failure_from(const struct plan *plan, unsigned first);
 bool thin_can_unmap(const struct node *node, const struct request *request);
 void thin_unmap(struct node *node, const struct request *request, struct plan *plan);
 void thin_unmap_resume(struct node *node, const struct request *request, struct plan *plan);
+
+/* thin_room.c */
+uint64_t thin_room(const struct thin *thin); /* bytes that may still be allocated */
+void thin_room_watch(struct node *node, struct plan *plan); /* it has changed */
+void thin_room_forget(struct thin *thin, uint64_t now, uint64_t *again); /* an old rate, then */
+void thin_room_none(struct node *node); /* a write has failed for want of it */
 
 /* thin_punch.c */
 bool thin_work(struct node *node, uint64_t now, struct request *request, uint64_t *again);

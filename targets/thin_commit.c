@@ -313,5 +313,6 @@ void thin_commit_resume(
 	}
 	thin->is_writing = false;
 	thin->committed++; /* also where some pages have failed: others are written */
+	thin_room_watch(node, plan);
 	finish(thin, plan, result);
 }

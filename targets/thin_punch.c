@@ -26,8 +26,7 @@ bool thin_work(struct node *node, uint64_t now, struct request *request, uint64_
 	struct thin *thin = thin_of(node);
 	uint64_t first, end, most = run_max(node) >> thin->cluster_bits;
 
-	(void)now;
-	(void)again; /* whoever frees something wakes us */
+	thin_room_forget(thin, now, again);
 	if (!thin->freed.count || thin->punching.count || thin->failed)
 		return false;
 	first = thin_bits_first(&thin->freed);

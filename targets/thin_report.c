@@ -37,6 +37,24 @@ static void add_flag(struct json_object *out, const char *key, bool value)
 	json_object_object_add(out, key, json_object_new_boolean(value));
 }
 
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* "Full in": at the rate of late, where there is less room than the device could still ask for. */
+static void add_room(const struct thin *thin, struct json_object *out)
+{
+	uint64_t room = thin_room(thin), rate = read_number(&thin->rate);
+	uint64_t allocated = read_number(&thin->allocated) << thin->cluster_bits;
+
+	add_number(out, "available", room);
+	if (thin->low_water_mark)
+		add_number(out, "low_water_mark", thin->low_water_mark);
+	if (rate && room < thin->header.size - smaller(allocated, thin->header.size))
+		add_number(out, "full_in_s", room / rate);
+}
+
 void thin_status(const struct node *node, struct json_object *out)
 {
 	const struct thin *thin = thin_of(node);
@@ -47,7 +65,7 @@ void thin_status(const struct node *node, struct json_object *out)
 	add_number(out, "virtual", thin->header.size);
 	add_number(out, "allocated", read_number(&thin->allocated) * cluster);
 	if (thin->can_write)
-		add_number(out, "available", (thin->clusters - read_number(&thin->used)) * cluster);
+		add_room(thin, out);
 	add_number(out, "reserved", read_number(&thin->reserve.count) * cluster);
 	add_number(out, "reclaimable",
 		(read_number(&thin->dropped.count) + read_number(&thin->flushing.count) +
@@ -58,11 +76,6 @@ void thin_status(const struct node *node, struct json_object *out)
 	add_number(out, "commits", read_number(&thin->committed));
 	add_number(out, "no_space", read_number(&thin->no_space));
 	add_flag(out, "metadata_failed", thin->failed);
-}
-
-static uint64_t smaller(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
 }
 
 /* What one lookup tells about [extent->start, end): the part of it that is of one kind. */

@@ -301,10 +301,12 @@ static void list_block(struct thin *thin, struct plan *plan, struct thin_io *io)
 }
 
 /* None is free. What was freed may be there in a moment: when a flush or the child has ended. */
-static void no_room(struct thin *thin, struct plan *plan, struct thin_io *io)
+static void no_room(struct node *node, struct plan *plan, struct thin_io *io)
 {
+	struct thin *thin = thin_of(node);
+
 	if (!thin->punching.count && !thin->dropped.count && !thin->is_flushing) {
-		thin->no_space++;
+		thin_room_none(node);
 		plan_end(plan, -ENOSPC);
 		return;
 	}
@@ -314,8 +316,9 @@ static void no_room(struct thin *thin, struct plan *plan, struct thin_io *io)
 }
 
 /* Clusters for the parent, or a round towards them. */
-static void reserve(struct thin *thin, struct plan *plan, struct thin_io *io, struct thin_io *parent)
+static void reserve(struct node *node, struct plan *plan, struct thin_io *io, struct thin_io *parent)
 {
+	struct thin *thin = thin_of(node);
 	uint64_t missing;
 	unsigned i;
 
@@ -327,7 +330,8 @@ static void reserve(struct thin *thin, struct plan *plan, struct thin_io *io, st
 	}
 	missing = parent->wants - (thin->reserve.count - thin->claimed);
 	if (thin->failed || io->round++ == THIN_RESERVE_ROUNDS) {
-		thin->no_space += !thin->failed;
+		if (!thin->failed)
+			thin_room_none(node);
 		plan_end(plan, thin->failed ? -EIO : -ENOSPC);
 		return;
 	}
@@ -336,7 +340,7 @@ static void reserve(struct thin *thin, struct plan *plan, struct thin_io *io, st
 		return;
 	}
 	if (thin->is_exhausted) {
-		no_room(thin, plan, io);
+		no_room(node, plan, io);
 		return;
 	}
 	for (i = 0; i < io->page_count; i++)
@@ -349,7 +353,7 @@ static void reserve(struct thin *thin, struct plan *plan, struct thin_io *io, st
 
 void thin_reserve_map(struct node *node, struct plan *plan, struct thin_io *io, struct thin_io *parent)
 {
-	reserve(thin_of(node), plan, io, parent);
+	reserve(node, plan, io, parent);
 }
 
 static void unpick(struct thin *thin)
@@ -390,5 +394,5 @@ void thin_reserve_resume(
 			thin_bit_set(thin->stale, io->pages[i], false);
 		thin_bits_move(&thin->reserve, &thin->picked);
 	}
-	reserve(thin, plan, io, parent);
+	reserve(node, plan, io, parent);
 }

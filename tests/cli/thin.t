@@ -143,6 +143,16 @@ replay full.json 'read 2621440 131072 5'
 ok 'what is discarded makes room again'
 
 rm -f image
+quietly qemu-img create -f qcow2 -o lazy_refcounts=on image 3M
+qemu-io -f qcow2 -c 'write -P 5 0 1M' -c flush -c abort image >/dev/null 2>&1 && fail 'qemu-io has not aborted'
+qemu-img check image >out 2>&1 && fail 'the image is not marked dirty'
+echo 'read 0 4096' | ubd-compose replay tree.json - >out 2>err || fail "a dirty image: $(cat err)"
+judged
+quietly qemu-io -r -f qcow2 -c 'read -P 5 0 1M' image
+grep -q 'Pattern' out && fail 'a dirty image has lost what was written'
+ok 'an image that was marked dirty is counted anew, and no longer marked'
+
+rm -f image
 quietly qemu-img convert -f raw -O qcow2 base image
 printf '\0\2' | dd of=image bs=1 seek=$((131072 + 2 * 5)) conv=notrunc 2>/dev/null # of a cluster that is used
 printf '\0\1' | dd of=image bs=1 seek=$((131072 + 2 * 40)) conv=notrunc 2>/dev/null # of one that is not
