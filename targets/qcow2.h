@@ -132,6 +132,8 @@ uint64_t qcow2_header_cluster(const uint8_t *bytes, size_t length);
 int qcow2_header_write(const struct qcow2_header *header, uint8_t *bytes);
 /* Sets or clears bits of a version 3 header's feature fields, in its bytes. */
 void qcow2_header_set_features(uint8_t *bytes, const struct qcow2_header *header);
+/* Sets where the refcount table is, in its bytes. */
+void qcow2_header_set_refcounts(uint8_t *bytes, const struct qcow2_header *header);
 /* The L1 entries that a device of this size needs. */
 uint64_t qcow2_l1_needed(const struct qcow2_header *header, uint64_t size);
 

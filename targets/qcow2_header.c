@@ -13,8 +13,9 @@
  * then extensions, each 4 bytes type, 4 bytes length, data padded to 8, ended by type 0; then the
  * backing file's name, before the first cluster's end.
  *
- * Crash story: a header is written once, as the last of a new image's parts, and its feature bits
- * are changed in place: one 8 byte field within one sector, which is old or new after a power cut.
+ * Crash story: a header is written once, as the last of a new image's parts. Its feature bits, and
+ * where the refcount table is, are changed in place: fields within one sector, which is old or new
+ * after a power cut.
  */
 #include "qcow2.h"
 
@@ -269,6 +270,12 @@ void qcow2_header_set_features(uint8_t *bytes, const struct qcow2_header *header
 	qcow2_write64(bytes + 88, header->autoclear);
 }
 
+void qcow2_header_set_refcounts(uint8_t *bytes, const struct qcow2_header *header)
+{
+	qcow2_write64(bytes + 48, header->refcount_table_offset);
+	qcow2_write32(bytes + 56, header->refcount_table_clusters);
+}
+
 int qcow2_header_write(const struct qcow2_header *header, uint8_t *bytes)
 {
 	size_t format = strlen(header->backing_format), name = strlen(header->backing);
@@ -280,8 +287,7 @@ int qcow2_header_write(const struct qcow2_header *header, uint8_t *bytes)
 	qcow2_write64(bytes + 24, header->size);
 	qcow2_write32(bytes + 36, header->l1_size);
 	qcow2_write64(bytes + 40, header->l1_offset);
-	qcow2_write64(bytes + 48, header->refcount_table_offset);
-	qcow2_write32(bytes + 56, header->refcount_table_clusters);
+	qcow2_header_set_refcounts(bytes, header);
 	qcow2_write32(bytes + 60, header->snapshot_count);
 	qcow2_write64(bytes + 64, header->snapshots_offset);
 	qcow2_header_set_features(bytes, header);

@@ -34,6 +34,10 @@ static void find_needs(struct node *node)
 	thin->pages_max = larger((uint32_t)(clusters / per_page) + 2, UNMAP_PAGES + 1);
 	thin->tables_max = (uint32_t)((uint64_t)thin->pages_max * thin->page >> thin->cluster_bits) + 2;
 	l1_pages = thin->tables_max * 8 / thin->page + 2;
+	/* A round picks what one refcount block counts, or makes one. */
+	thin->rounds_max = larger(THIN_RESERVE_ROUNDS,
+		2 * ((uint32_t)((clusters + thin->tables_max + THIN_RESERVE_EXTRA) /
+			     qcow2_block_entries(&thin->header)) + 3));
 	pages = thin->pages_max + THIN_COMMIT_EXTRA;
 	pieces = (uint32_t)(cluster / thin->fill) + 1;
 	node->limits.unmap_max = (uint64_t)UNMAP_PAGES * per_page << thin->cluster_bits;
@@ -55,7 +59,7 @@ static void find_needs(struct node *node)
 	node->needs.work_max = thin->punches;
 	node->needs.self_ops = larger(2 * pages + 1, thin->tables_max * pieces + l1_pages + 1);
 	node->needs.self_ops = larger(node->needs.self_ops,
-		THIN_RESERVE_ROUNDS * larger(THIN_RESERVE_PAGES + 1, pieces + 4));
+		thin->rounds_max * larger(THIN_RESERVE_PAGES + 1, pieces + 4));
 	node->needs.self_scratch = larger(pages * thin->page, l1_pages * thin->page);
 	node->needs.self_scratch = aligned(larger(node->needs.self_scratch,
 		larger(THIN_RESERVE_PAGES * thin->page, thin->page + thin->fill)));

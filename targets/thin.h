@@ -14,6 +14,7 @@
  * thin_unmap.c    WRITE_ZEROES and DISCARD
  * thin_punch.c    giving back to the child what they free
  * thin_open.c     probe(): reading an image; thin_count.c believes nothing of it
+ * thin_grow.c     a longer refcount table, where an image's counts too little
  * thin_make.c     a new image, in memory
  * thin_create.c   load() and unload(): writing it, and what a clean stop leaves
  * thin_report.c   status, and the map as others may read it
@@ -43,7 +44,7 @@
 #define THIN_FILL_MAX (64u << 10)
 #define THIN_MEMORY_MAX (UINT64_C(1) << 30) /* of tables and refcounts */
 #define THIN_RESERVE_PAGES 4u /* refcount pages that one round of reserving writes */
-#define THIN_RESERVE_ROUNDS 8u
+#define THIN_RESERVE_ROUNDS 8u /* at least; small clusters take more */
 #define THIN_RESERVE_EXTRA 64u /* clusters beyond what is asked for */
 #define THIN_COMMIT_EXTRA 16u /* L2 pages of other requests that one commit takes along */
 
@@ -117,7 +118,12 @@ struct thin {
 	uint64_t table_count;
 
 	uint64_t clusters; /* host clusters that may be used */
-	uint8_t *refcount_table; /* whole pages, as on disk */
+	uint8_t *refcount_table; /* whole pages, as on disk; with room for grow.table */
+	struct {
+		uint32_t table; /* clusters of the refcount table that load() is to make; 0: none */
+		uint64_t clusters; /* host clusters that may be used then */
+		uint64_t at; /* where it will be, by cluster */
+	} grow;
 	uint8_t *blocks; /* by index, a cluster each; memory for all, also those not on disk */
 	uint64_t block_count;
 	uint64_t *stale; /* refcount pages that differ from the disk's, by bit */
@@ -148,7 +154,7 @@ struct thin {
 	bool is_low, is_full; /* and has been */
 	uint64_t window_at, window_room; /* since when the rate is measured, and from what; 0: not yet */
 	uint64_t rate; /* bytes a second by which the room has shrunk, in the last window */
-	uint32_t pages_max, tables_max; /* one request's */
+	uint32_t pages_max, tables_max, rounds_max; /* one request's */
 	uint64_t first_commits, no_space;
 };
 
@@ -273,9 +279,12 @@ int thin_command(struct node *node, const char *verb, const struct json *argumen
 int thin_probe(struct node *node, struct err *err);
 int thin_child_read(const struct node *node, uint64_t offset, void *memory, uint64_t length);
 int thin_count(struct node *node, struct err *err);
+void thin_grow_plan(struct thin *thin); /* all is counted: finds a place for it, or none */
+int thin_grow(struct node *node); /* 0 or -errno */
 int thin_make(struct node *node, struct err *err); /* a new image's tables, in memory */
 void thin_make_cluster(const struct node *node, uint64_t cluster, uint8_t *bytes); /* what it has there */
 int thin_allocate(struct node *node, struct err *err); /* memory for all tables */
+int thin_write_counts(struct node *node); /* that differ from the disk's; 0 or -errno */
 int thin_load(struct node *node, struct err *err);
 int thin_unload(struct node *node, struct err *err);
 void thin_free(struct thin *thin);

@@ -36,7 +36,7 @@ static int write_failed(const struct node *node, int error, struct err *err)
 }
 
 /* Pages of the refcount blocks that differ from the disk's. */
-static int write_counts(struct node *node)
+int thin_write_counts(struct node *node)
 {
 	struct thin *thin = thin_of(node);
 	uint64_t pages = thin->block_count * thin_cluster(thin) / thin->page, page;
@@ -234,7 +234,7 @@ int thin_load(struct node *node, struct err *err)
 		result = write_features(node);
 	}
 	if (result == 0 && thin->is_dirty) {
-		result = write_counts(node);
+		result = thin_write_counts(node);
 		if (result == 0)
 			result = child_flush(node->children[THIN_DATA]);
 		thin->header.incompatible &= ~(uint64_t)QCOW2_DIRTY;
@@ -242,6 +242,8 @@ int thin_load(struct node *node, struct err *err)
 			result = write_features(node);
 		thin->is_dirty = false;
 	}
+	if (result == 0 && thin->grow.table)
+		result = thin_grow(node);
 	thin->leaked = thin->is_mended ? 0 : thin->leaked - thin->reserve.count; /* those are found again */
 	return result < 0 ? write_failed(node, result, err) : 0;
 }
@@ -268,7 +270,7 @@ int thin_unload(struct node *node, struct err *err)
 			thin_count_set(thin, cluster, count - thin->less[cluster]);
 	}
 	if (result == 0)
-		result = write_counts(node);
+		result = thin_write_counts(node);
 	if (result == 0)
 		result = child_flush(child);
 	return result < 0 ? write_failed(node, result, err) : 0;

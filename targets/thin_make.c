@@ -131,6 +131,7 @@ int thin_make(struct node *node, struct err *err)
 			node->id, node->children[THIN_DATA]->limits.size, used << header->cluster_bits);
 	if (thin_allocate(node, err) < 0)
 		return -1;
+	thin->grow.table = 0; /* its own is as long as it may be */
 	for (i = 0; i < blocks; i++)
 		qcow2_write64(thin->refcount_table + i * 8,
 			(1 + header->refcount_table_clusters + i) << header->cluster_bits);

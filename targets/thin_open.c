@@ -137,13 +137,37 @@ static uint64_t clusters_bound(const struct node *node)
 	uint64_t present = thin_up(thin, thin->present) / cluster;
 	uint64_t guest = thin->table_count << thin->table_bits;
 	uint64_t bound = present + guest + thin->table_count;
-	uint64_t counted = qcow2_block_entries(&thin->header) *
-		(thin->header.refcount_table_clusters * cluster / 8);
 
 	bound += bound / qcow2_block_entries(&thin->header) + THIN_RESERVE_EXTRA;
 	if (bound > there) /* whole ones: what can be written */
 		bound = there;
-	return bound < counted ? bound : counted;
+	return bound;
+}
+
+static uint64_t table_bytes(const struct thin *thin, uint64_t clusters)
+{
+	uint64_t entries = qcow2_block_entries(&thin->header);
+
+	return (thin->table_count + (clusters + entries - 1) / entries) << thin->cluster_bits;
+}
+
+/* What the image's refcount table counts, and how long it should be where that is too little. */
+static void find_clusters(struct node *node)
+{
+	struct thin *thin = thin_of(node);
+	uint64_t cluster = thin_cluster(thin), entries = qcow2_block_entries(&thin->header);
+	uint64_t bound = clusters_bound(node);
+	uint64_t guest = (thin->table_count << thin->table_bits) + thin->table_count;
+	uint64_t counted = entries * (thin->header.refcount_table_clusters * cluster / 8), table;
+
+	thin->clusters = bound < counted ? bound : counted;
+	if (bound <= counted || counted >= 2 * guest || !thin->can_write)
+		return; /* of a disk much larger than the device, not all is wanted */
+	table = ((bound + entries - 1) / entries * 8 + cluster - 1) / cluster;
+	if (table * cluster > QCOW2_REFCOUNT_TABLE_MAX || table_bytes(thin, bound) > THIN_MEMORY_MAX)
+		return;
+	thin->grow.table = (uint32_t)table;
+	thin->grow.clusters = bound;
 }
 
 /* The geometry, and memory for all that the device can come to need. */
@@ -151,7 +175,7 @@ int thin_allocate(struct node *node, struct err *err)
 {
 	struct thin *thin = thin_of(node);
 	const struct qcow2_header *header = &thin->header;
-	uint64_t cluster = qcow2_cluster_size(header), bytes, entries, pages;
+	uint64_t cluster = qcow2_cluster_size(header), bytes, entries, pages, clusters;
 
 	thin->cluster_bits = header->cluster_bits;
 	thin->entry_bits = log_of(qcow2_entry_size(header));
@@ -160,10 +184,11 @@ int thin_allocate(struct node *node, struct err *err)
 	thin->page = cluster < THIN_PAGE_MAX ? (uint32_t)cluster : THIN_PAGE_MAX;
 	thin->fill = cluster < THIN_FILL_MAX ? (uint32_t)cluster : THIN_FILL_MAX;
 	thin->table_count = qcow2_l1_needed(header, header->size);
-	thin->clusters = clusters_bound(node);
+	find_clusters(node);
+	clusters = thin->grow.table ? thin->grow.clusters : thin->clusters;
 	entries = qcow2_block_entries(header);
 	thin->block_count = (thin->clusters + entries - 1) / entries;
-	bytes = (thin->table_count + thin->block_count) * cluster;
+	bytes = table_bytes(thin, clusters);
 	if (bytes > THIN_MEMORY_MAX || thin_up(thin, thin->present) / cluster > THIN_MEMORY_MAX / 4)
 		return json_err(node->json, err,
 			"thin %s: its tables take %" PRIu64 " bytes of memory, over the limit of %" PRIu64
@@ -174,18 +199,18 @@ int thin_allocate(struct node *node, struct err *err)
 	thin->tables = calloc(1, thin->table_count * cluster + 1);
 	thin->table_hosts = calloc(thin->table_count + 1, sizeof(uint64_t));
 	thin->table_news = calloc(thin->table_count + 1, sizeof(uint64_t));
-	thin->refcount_table = calloc(1, header->refcount_table_clusters * cluster);
-	thin->blocks = calloc(1, thin->block_count * cluster + 1);
+	thin->refcount_table = calloc(1, (header->refcount_table_clusters + thin->grow.table) * cluster);
+	thin->blocks = calloc(1, bytes - thin->table_count * cluster + 1);
 	thin->stale = calloc(pages / 64 + 1, sizeof(uint64_t));
 	thin->marks = calloc(pages / 64 + 1, sizeof(uint64_t));
 	if (!thin->l1 || !thin->tables || !thin->table_hosts || !thin->table_news ||
 		!thin->refcount_table || !thin->blocks || !thin->stale || !thin->marks ||
-		thin_bits_make(&thin->reserve, thin->clusters) < 0 ||
-		thin_bits_make(&thin->picked, thin->clusters) < 0 ||
-		thin_bits_make(&thin->dropped, thin->clusters) < 0 ||
-		thin_bits_make(&thin->flushing, thin->clusters) < 0 ||
-		thin_bits_make(&thin->freed, thin->clusters) < 0 ||
-		thin_bits_make(&thin->punching, thin->clusters) < 0)
+		thin_bits_make(&thin->reserve, clusters) < 0 ||
+		thin_bits_make(&thin->picked, clusters) < 0 ||
+		thin_bits_make(&thin->dropped, clusters) < 0 ||
+		thin_bits_make(&thin->flushing, clusters) < 0 ||
+		thin_bits_make(&thin->freed, clusters) < 0 ||
+		thin_bits_make(&thin->punching, clusters) < 0)
 		return json_err(node->json, err, "thin %s: out of memory for %" PRIu64 " bytes of tables",
 			node->id, bytes);
 	return 0;
@@ -211,8 +236,9 @@ static int read_image(struct node *node, const uint8_t *first, uint64_t length, 
 		return -1;
 	if (thin_count(node, err) < 0)
 		return -1;
+	thin_grow_plan(thin);
 	if (thin->can_write && (thin->has_compressed || thin->header.snapshot_count)) {
-		thin->less = calloc(thin->clusters + 1, sizeof(*thin->less));
+		thin->less = calloc(thin->clusters + thin->grow.clusters + 1, sizeof(*thin->less));
 		if (!thin->less)
 			return json_err(node->json, err, "thin %s: out of memory", node->id);
 	}

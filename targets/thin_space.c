@@ -329,7 +329,7 @@ static void reserve(struct node *node, struct plan *plan, struct thin_io *io, st
 		return;
 	}
 	missing = parent->wants - (thin->reserve.count - thin->claimed);
-	if (thin->failed || io->round++ == THIN_RESERVE_ROUNDS) {
+	if (thin->failed || io->round++ == thin->rounds_max) {
 		if (!thin->failed)
 			thin_room_none(node);
 		plan_end(plan, thin->failed ? -EIO : -ENOSPC);

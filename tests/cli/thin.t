@@ -205,6 +205,21 @@ done
 ok 'map tells what qemu-img map does'
 answers 'map of what has none' 1 '' 'ubd-compose: file file0 has no map' ubd-compose map raw.json
 
+rm -f image
+quietly qemu-img create -f qcow2 -o cluster_size=512 image 32M # whose refcount table counts 8 MiB
+i=0
+: >script
+while [ $i -lt 24 ]; do
+	echo "write $((i * 1048576)) 131072 $((i + 1))" >>script
+	echo "write $((i * 1048576 + 131072)) 524288 $((i + 100))" >>script
+	i=$((i + 1))
+done
+ubd-compose replay tree.json - <script >out 2>err || fail "a short refcount table: $(grep -v ': ok' out | head -n 2) $(cat err)"
+judged
+sed 's/write/read/' script | ubd-compose replay tree.json - >out 2>err || fail "after its refcount table has grown: $(grep -v ': ok' out)"
+judged
+ok 'a refcount table that counts too little is made longer'
+
 refused() { # WHAT MESSAGE
 	echo 'read 0 512' | ubd-compose replay tree.json - >out 2>err && fail "$1: accepted"
 	expect "$1" "ubd-compose: $2" "$(head -n 1 err)"
