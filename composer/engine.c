@@ -149,14 +149,21 @@ void engine_start(struct engine *engine, unsigned tag, const struct request *req
 void engine_restart(struct engine *engine, unsigned tag)
 {
 	struct io *io = &engine->ios[tag];
+	struct frame *root;
 
 	assert(io->passed);
 	engine_enter(engine);
-	io_release(io);
 	engine_count(&engine->stats.restarted, 1);
 	engine_count(&engine->stats.gathered, 1);
 	io->gathered = io->fetched = true;
-	io_begin(io);
+	io->passed = false;
+	root = frames_release(io);
+	if (root) {
+		io_reset(io);
+		root_restart(io, root);
+	} else {
+		io_begin(io);
+	}
 	engine_leave(engine);
 }
 

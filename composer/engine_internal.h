@@ -128,6 +128,13 @@ void node_start(struct io *io, struct node *node, const struct request *request,
 	struct frame *frame, struct op *op);
 void op_ended(struct io *io, struct frame *frame, struct op *op, int result);
 void frame_go(struct frame *frame); /* its hold was granted */
+/*
+ * A request that is planned again keeps the root's hold: what was handed down may be done in part,
+ * and whom it kept back would not find things as the plan had left them. frames_release() releases
+ * all others and returns the root's frame, NULL if that holds nothing; between the two io_reset().
+ */
+struct frame *frames_release(struct io *io);
+void root_restart(struct io *io, struct frame *root);
 void io_release(struct io *io); /* releases the holds of what was passed and has ended */
 
 void io_ended(struct io *io, int result);

@@ -326,3 +326,21 @@ void node_start(struct io *io, struct node *node, const struct request *request,
 		return;
 	frame_go(frame);
 }
+
+struct frame *frames_release(struct io *io)
+{
+	while (io->held && io->held->parent)
+		frame_release(io->held);
+	return io->held; /* the first that took one is the last of the list */
+}
+
+void root_restart(struct io *io, struct frame *root)
+{
+	struct hold_entry hold = root->hold;
+	struct frame *frame = frame_init(io, root->node, &io->request, NULL, NULL);
+
+	assert(frame == root && !hold.waiting); /* the first in the arena, so the list still names it */
+	frame->hold = hold;
+	frame->next_held = NULL;
+	frame_go(frame);
+}

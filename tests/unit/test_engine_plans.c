@@ -277,6 +277,22 @@ static void a_range_is_held_until_the_driver_has_ended_it(void **state)
 	memory_close(&memory);
 }
 
+/* Part of it may have happened: nobody may find the node between that and its second try. */
+static void what_is_given_back_keeps_its_turn(void **state)
+{
+	struct memory memory;
+
+	memory_open_passing(&memory, PAIR);
+	memory_start(&memory, 0, asks(IO_WRITE, 0, 1024), data);
+	memory_start(&memory, 1, asks(IO_WRITE, 512, 1024), data);
+	assert_string_equal(memory_log(&memory), "pass 0 in 2\npoll\n");
+	engine_restart(memory.engine, 0);
+	assert_string_equal(memory_log(&memory), "submit 0 write 0 1024\nsubmit 1 write 0 1024\n");
+	memory_end_all(&memory);
+	assert_string_equal(memory_log(&memory), "commit 0 1024\npass 1 in 2\n");
+	memory_close(&memory);
+}
+
 /* One part waits for a range; for the other, the bytes are fetched. Then all is planned again. */
 static void what_is_fetched_does_nothing_until_it_is_back(void **state)
 {
@@ -311,6 +327,7 @@ int main(void)
 		cmocka_unit_test(what_nobody_has_to_hear_of_is_handed_down),
 		cmocka_unit_test(what_the_driver_gives_back_is_begun_again),
 		cmocka_unit_test(a_range_is_held_until_the_driver_has_ended_it),
+		cmocka_unit_test(what_is_given_back_keeps_its_turn),
 		cmocka_unit_test(what_is_fetched_does_nothing_until_it_is_back),
 	};
 
