@@ -24,9 +24,10 @@ static int ubd_char_open(struct inode *inode, struct file *file)
 		if (file->f_flags & O_NONBLOCK ||
 		    (flags & BIT(UBD_DEVICE_OPEN) && !(flags & BIT(UBD_DEVICE_CLOSED))))
 			return -EBUSY;
+		/* Again after a signal, or after task work of io_uring's that looks like one. */
 		if (wait_event_interruptible(device->wait,
 					     !ubd_device_is(device, UBD_DEVICE_CLOSED)))
-			return -EINTR;
+			return -ERESTARTSYS;
 	}
 	if (ubd_device_is(device, UBD_DEVICE_DELETED)) {
 		clear_bit(UBD_DEVICE_OPEN, &device->flags);

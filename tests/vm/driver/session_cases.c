@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -203,6 +204,46 @@ static int next_session(void)
 	return bad;
 }
 
+static void on_alarm(int number)
+{
+}
+
+/* Who waits in open() for the last server's exit goes on waiting after a signal that is handled. io_uring's own wake-ups look
+ * like signals there too. */
+static int interrupted_open(void)
+{
+	const struct sigaction restarts = { .sa_handler = on_alarm, .sa_flags = SA_RESTART };
+	const struct itimerval often = { { 0, 500 }, { 0, 500 } }, never = { 0 };
+	int round, interrupted = 0;
+	char path[32];
+
+	add_device();
+	snprintf(path, sizeof(path), "/dev/ubdc%u", device);
+	sigaction(SIGALRM, &restarts, NULL);
+	for (round = 0; round < 40; round++) {
+		pid_t pid = start_server(0);
+		double end = seconds() + 60;
+		int fd;
+
+		if (control_within(V2_START_DEV, 60))
+			errx(1, "START_DEV");
+		kill(pid, SIGKILL);
+		setitimer(ITIMER_REAL, &often, NULL);
+		do {
+			fd = open(path, O_RDWR);
+			interrupted += fd < 0 && errno == EINTR;
+		} while (fd < 0 && seconds() < end);
+		setitimer(ITIMER_REAL, &never, NULL);
+		if (fd < 0)
+			errx(1, "open: %s", strerror(errno));
+		close(fd);
+		(void)wait_for(pid, 20);
+	}
+	if (interrupted)
+		printf("open() said EINTR %d times\n", interrupted);
+	return interrupted;
+}
+
 /* A server that answers nothing: START waits for its partition table, and STOP must not wait for
  * START. */
 static int stop_during_start(uint32_t code)
@@ -301,6 +342,8 @@ int main(int argc, char **argv)
 	setlinebuf(stdout);
 	if (!strcmp(name, "next_session"))
 		return next_session() != 0;
+	if (!strcmp(name, "interrupted_open"))
+		return interrupted_open() != 0;
 	if (!strcmp(name, "stop_during_start"))
 		return stop_during_start(V2_STOP_DEV) != 0;
 	if (!strcmp(name, "delete_during_start"))
