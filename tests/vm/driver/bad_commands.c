@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "session.h"
@@ -219,6 +220,26 @@ static void bad_io_when_live(void)
 	expect("fails the request", -EIO, status_of(child));
 }
 
+/* Somebody without privileges, who was handed the open control node. */
+static void unprivileged(void)
+{
+	struct ubd_dev_info info;
+	char path[32];
+	struct stat stat;
+	pid_t child;
+
+	snprintf(path, sizeof(path), "/dev/ubdc%u", device.info.dev_id);
+	expect("the char node's mode", 0600, lstat(path, &stat) ? -1 : (int)(stat.st_mode & 0777));
+	expect("the control node's mode", 0600, lstat("/dev/ubd-control", &stat) ? -1 : (int)(stat.st_mode & 0777));
+	child = fork();
+	if (child == 0) {
+		device.control = ring_open(4, IORING_SETUP_SQE128);
+		_exit(setresuid(65534, 65534, 65534) ? 99
+						     : -control(&device, UBD_CMD_GET_DEV_INFO, &info, sizeof(info), 0));
+	}
+	expect("control commands of who may not are refused", -EPERM, status_of(child));
+}
+
 static void the_end(void)
 {
 	char path[32];
@@ -255,6 +276,7 @@ int main(void)
 	device.fd = fd;
 	queue_open(&queue, &device, 0);
 	bad_mappings();
+	unprivileged();
 	bad_io_before_start();
 	bad_io_when_live();
 	fd = device.fd;
