@@ -241,6 +241,31 @@ static void upset(struct thread *thread)
 	}
 }
 
+/* Commands that nobody waits for: most for a queue of this thread's, of the kind that its device takes. */
+static void send_unasked(struct thread *thread)
+{
+	struct server *server = thread->server;
+	struct chance *chance = &thread->chance;
+	unsigned int queues = server->info.nr_hw_queues, code, queue, left;
+	int result, in_batches = !!(server->info.flags[0] & UBD_F_BATCHES);
+
+	for (left = below(chance, 128); left; left--) {
+		code = UBD_IO_FETCH_REQ + below(chance, 6);
+		queue = below(chance, QUEUES);
+		if (!one_in(chance, 8)) {
+			if (in_batches)
+				code = UBD_IO_ANSWER - below(chance, 2) - (one_in(chance, 8) ? 2 : 0);
+			else
+				code = UBD_IO_FETCH_REQ + below(chance, 4);
+			queue = thread->number + below(chance, QUEUES) / server->threads * server->threads;
+			queue = queue < queues ? queue : thread->number;
+		}
+		result = in_batches ? (int)below(chance, 4) : 512 << below(chance, 9);
+		io_send(thread, code, queue, in_batches ? 0 : below(chance, server->info.queue_depth),
+			one_in(chance, 2) ? result : (int)odd_number(chance));
+	}
+}
+
 static unsigned int ring_flags(struct server *server, struct chance *chance)
 {
 	unsigned int flags = IORING_SETUP_SQE128;
@@ -288,11 +313,7 @@ static void serve_requests(struct thread *thread)
 		}
 		io_uring_cq_advance(uring, seen);
 		if (wild(server, chance) || one_in(chance, seen ? 32 : 2))
-			for (head = below(chance, 128); head; head--)
-				io_send(thread, UBD_IO_FETCH_REQ + below(chance, 6),
-					below(chance, QUEUES),
-					below(chance, server->info.queue_depth),
-					odd_number(chance));
+			send_unasked(thread);
 		if (wild(server, chance))
 			upset(thread);
 	}
