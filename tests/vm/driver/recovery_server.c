@@ -13,11 +13,11 @@
 #include "session.h"
 
 static struct {
-	int queues, depth, hold, resume, stays;
+	int queues, depth, hold, resume, stays, anew;
 	uint32_t recovery_ms, hand_over_ms, flags;
 	long size_mib;
 	const char *file;
-} options = { 1, 32, 0, -1, 0, 10000, 5000, UBD_PARAM_REISSUE, 32, "disk.bytes" };
+} options = { 1, 32, 0, -1, 0, 0, 10000, 5000, UBD_PARAM_REISSUE, 32, "disk.bytes" };
 
 static struct device device;
 static char *disk;
@@ -114,9 +114,9 @@ static void device_take(void)
 
 static void go_live(void)
 {
-	uint32_t code = options.resume < 0 ? UBD_CMD_START_DEV : UBD_CMD_RESUME_DEV;
+	uint32_t code = options.resume < 0 || options.anew ? UBD_CMD_START_DEV : UBD_CMD_RESUME_DEV;
 
-	must(options.resume < 0 ? "START_DEV" : "RESUME_DEV", control(&device, code, NULL, 0, getpid()));
+	must(code == UBD_CMD_START_DEV ? "START_DEV" : "RESUME_DEV", control(&device, code, NULL, 0, getpid()));
 	is_live = 1;
 	printf("/dev/ubdb%u\n", device.info.dev_id);
 	fflush(stdout);
@@ -126,7 +126,7 @@ static void read_options(int argc, char **argv)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "q:d:M:H:fr:h:m:s:S")) != -1) {
+	while ((option = getopt(argc, argv, "q:d:M:H:fr:R:h:m:s:S")) != -1) {
 		switch (option) {
 		case 'q': options.queues = atoi(optarg); break;
 		case 'd': options.depth = atoi(optarg); break;
@@ -134,13 +134,14 @@ static void read_options(int argc, char **argv)
 		case 'H': options.hand_over_ms = atoi(optarg); break;
 		case 'f': options.flags = 0; break;
 		case 'r': options.resume = atoi(optarg); break;
+		case 'R': options.resume = atoi(optarg), options.anew = 1; break;
 		case 'h': options.hold = atoi(optarg); break;
 		case 'm': options.file = optarg; break;
 		case 's': options.size_mib = atol(optarg); break;
 		case 'S': options.stays = 1; break;
 		default:
 			errx(2, "usage: recovery_server [-q QUEUES] [-d DEPTH] [-M RECOVERY_MS] [-H HAND_OVER_MS] "
-				"[-f: fail what is in flight] [-r DEVICE: resume it] [-h ANSWERS: then no more] "
+				"[-f: fail what is in flight] [-r DEVICE: resume it] [-R DEVICE: start it again] [-h ANSWERS: then no more] "
 				"[-m FILE] [-s MIB] [-S: fetches, and never says RESUME_DEV]");
 		}
 	}

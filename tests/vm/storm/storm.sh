@@ -5,12 +5,11 @@
 
 disk=/dev/ubdb0
 pid_of() { ubd-compose status --json vol0 | sed -n 's/^  "pid": \([0-9]*\),$/\1/p'; }
-now_ms() { awk '{ print int($1 * 1000) }' /proc/uptime; }
 
 # tree FAN_OUT [RECOVERY]: four queues over two disks.
 tree() {
 	cat >tree.json <<END
-{ "format": 1, "name": "vol0", "device": { "queues": 4, "queue_depth": 64, "max_io_size": "64KiB",
+{ "format": 1, "name": "vol0", "device": { "queues": 4, "queue_depth": 64, "max_io_size": "16KiB",
     ${2:+"\"recovery\": \"$2\", \"recovery_timeout\": 300, "}"fan_out": "$1" },
   "root": { "type": "stripe", "chunk_size": "64KiB", "children": [
     { "type": "block", "path": "/dev/vda" }, { "type": "block", "path": "/dev/vdb" } ] } }
@@ -18,69 +17,63 @@ END
 }
 create() { ubd-compose create "$@" tree.json >created 2>create.err || fail "create: $(cat create.err)"; }
 
-# How long the last one took goes to a file; report KIND prints what is in it.
-took() { echo $(($(now_ms) - $2)) >>"times.$1"; }
-report() {
-	sort -n "times.$1" | awk -v what="$1" '{ t[NR] = $1 }
-		END { printf "# %s: median %d ms, 90%% %d ms, most %d ms, of %d\n", what, t[int((NR + 1) / 2)], t[int((NR * 9 + 9) / 10)], t[NR], NR }'
-	rm "times.$1"
+gone() { ! kill -0 "$1" 2>/dev/null; }
+
+# Where the loads keep their record: in the host's memory if there is a device for that, else in a file.
+record_path() {
+	for _device in /sys/bus/pci/devices/*; do
+		if [ "$(cat "$_device/vendor" "$_device/device" | tr '\n' ' ')" = '0x1af4 0x1110 ' ]; then
+			echo 1 >"$_device/enable"
+			echo "$_device/resource2"
+			return
+		fi
+	done
+	echo record
 }
 
-# A moment of 0 to 290 ms, a different one each time.
-moment() { sleep 0.$(($1 * 7 % 3))$(($1 * 3 % 10)); }
-gone() { ! kill -0 "$1" 2>/dev/null; }
+# storm WHAT OPTION...: its last words, which are the result.
+storm() {
+	_what=$1
+	shift
+	killstorm "$@" "$(record_path)" $disk vol0 tree.json >storm.out 2>storm.err || fail "$_what: $(cat storm.out; tail -n 5 storm.err)"
+	ok "$_what: $(cat storm.out)"
+}
 
 # Killed under full queues; without recovery the disk goes, and the next create finds all that was acknowledged.
 kills() {
-	_count=$1
 	tree "${2:-auto}"
 	create --force
-	for _cycle in $(seq "$_count"); do
-		ackload run record $disk >load.out 2>&1 &
-		_load=$!
-		moment "$_cycle"
-		_pid=$(pid_of)
-		_started=$(now_ms)
-		kill -9 "$_pid"
-		while kill -0 "$_pid" 2>/dev/null; do :; done
-		took exit "$_started"
-		wait $_load || fail "cycle $_cycle: the load ended with $?: $(cat load.out)"
-		took io_ended "$_started"
-		while [ -e /sys/block/ubdb0 ]; do :; done
-		took disk_gone "$_started"
-		create
-		ackload verify record $disk >verify.out 2>&1 || fail "cycle $_cycle: $(cat verify.out)"
-	done
+	storm 'without recovery' -n "$1"
 	ubd-compose delete vol0
-	ok "$_count kills without recovery: $(cat verify.out)"
-	report exit
-	report io_ended
-	report disk_gone
 }
 
-# Killed under full queues, and recovered: the load sees a pause.
+# Killed under full queues, and recovered: the load sees a pause. Each tenth is followed by a hand-over in peace.
 recoveries() {
-	_count=$1
 	tree "${2:-auto}" reissue
 	create --force
-	ackload -e run record $disk >load.out 2>&1 &
-	_load=$!
-	for _cycle in $(seq "$_count"); do
-		moment "$_cycle"
-		gone $_load && fail "cycle $_cycle: $(cat load.out)"
-		_started=$(now_ms)
-		if [ $((_cycle % 5)) != 0 ]; then
-			kill -9 "$(pid_of)"
-		fi
-		ubd-compose recover vol0 >/dev/null 2>recover.err || fail "cycle $_cycle: $(cat recover.err)"
-		took recovered "$_started"
-	done
-	kill $_load
-	wait $_load || fail "the load ended with $?: $(cat load.out)"
-	ackload verify record $disk >verify.out 2>&1 || fail "$(cat verify.out)"
+	storm "recovered, ${2:-auto}" -r -n "$1"
 	ubd-compose delete vol0
-	ok "$_count recoveries, each fifth by a hand-over: $(cat verify.out)"
-	report recovered
+}
+
+# The driver's part alone, of both.
+servers() {
+	_record=$(record_path)
+	[ "$_record" != record ] || _record=servers.record # the other is of the disks below
+	for _kind in '' -r; do
+		# shellcheck disable=SC2086 # an option or none
+		killstorm -s $_kind -n "$1" "$_record" $disk >storm.out 2>storm.err || fail "servers $_kind: $(cat storm.out; tail -n 5 storm.err)"
+		ok "servers${_kind:+, recovered}: $(cat storm.out)"
+		rm disk.bytes
+	done
+}
+
+# In a machine of later: what the record says is on the disks.
+verified() {
+	tree auto
+	create
+	ackload -b 512 verify "$(record_path)" $disk >verify.out 2>&1 || fail "$(cat verify.out)"
+	ok "in another machine: $(cat verify.out)"
+	ubd-compose delete vol0
 }
 
 # Created and deleted while others, like udev, open whatever turns up.
@@ -117,6 +110,15 @@ loads() {
 		fi
 	done
 	ok "loaded and unloaded $_count times"
+}
+
+# The driver's part alone: devices, then the module too, under others' hands.
+churns() {
+	churn -n "$1" || fail 'devices'
+	rmmod ubd
+	churn -n "$1" -m "$(modinfo -n ubd)" || fail 'the module'
+	modprobe ubd
+	ok "devices and the module, $1 times each"
 }
 
 # Processors go and come, schedulers change, queues are frozen, under I/O.

@@ -3,9 +3,11 @@
 # shellcheck disable=SC1091 # sourced in the guest
 . ./storm.sh
 modprobe ubd
-kills 2
-recoveries 4
-recoveries 2 passthrough
+kills 10
+recoveries 10
+recoveries 5 gathered
+servers 10
+churns 20
 openers 2
 loads 3
 changes 1
