@@ -4,6 +4,7 @@
 # make kmod       the driver for the running kernel (KDIR=… for another)
 # make check      all tests: unit, simulator, command line, VM; installs what they need
 # make mutants    deliberate bugs, and whether the tests catch them
+# make driver-mutants  the same for the driver, each in a VM
 # make fuzz       libFuzzer: T=json, label, control, plan, qcow2 or thin; MINUTES
 # make coverage   lines that the unit tests and the simulator run
 # make soak       the simulator on fresh seeds for MINUTES
@@ -12,6 +13,7 @@
 # make check-vm  the VM tests alone, all of them on both kernels
 # make check-newest  the device tests over ublk on the newest kernel of Debian's other suites
 # make check-debug  the VM tests on a kernel with KASAN, lockdep and kmemleak, built once
+# make driver-fuzz  hostile commands on that kernel: COMMANDS, SEED
 # make storm     kills, recoveries, openers, loads and changes, N of each on KERNEL
 # make demo       the main job in a small VM, to watch
 # make bench      instructions per I/O beside the kernel's own dm and md, in a VM
@@ -48,7 +50,7 @@ HELPERS := $(patsubst tests/unit/%.c,$(BUILD)/asan/tests/unit/%.o,\
 HELPERS := $(filter-out %_main.o,$(HELPERS))
 
 .DELETE_ON_ERROR:
-.PHONY: all soak mutants mutants-built fuzz coverage check check-unit fuzz-checks check-layers check-vm check-debug check-newest storm demo replay differential bench bench-plot kmod install clean deps format
+.PHONY: all soak mutants mutants-built driver-mutants driver-fuzz fuzz coverage check check-unit fuzz-checks check-layers check-vm check-debug check-newest storm demo replay differential bench bench-plot kmod install clean deps format
 
 all: $(BUILD)/ubd-compose $(if $(wildcard $(KDIR)/Makefile),kmod)
 
@@ -152,6 +154,8 @@ $(BUILD)/fuzz-check/%: $(BUILD)/asan/tests/fuzz/fuzz_%.o $(BUILD)/asan/tests/fuz
 # Deliberate bugs: each must be caught by the test that it names.
 mutants:
 	@tests/mutants/run
+driver-mutants: all
+	@tests/mutants/driver/run
 mutants-built: $(UNIT_TESTS) $(BUILD)/tests/sim
 
 # Which lines the unit tests and the simulator run.
@@ -186,6 +190,12 @@ check-newest: all
 
 check-debug: all
 	@kernel=$$(tests/vm/build-debug-kernel) && tests/vm/check -j 1 -k "$$kernel"
+
+# Hostile commands on the debug kernel, in machines of a million: make driver-fuzz COMMANDS=10000000 SEED=7
+COMMANDS ?= 1000000
+SEED ?= 1
+driver-fuzz: all
+	@tests/vm/driver/fuzz -s $(SEED) -n $(COMMANDS)
 
 N ?= 100
 KERNEL ?= 6.1

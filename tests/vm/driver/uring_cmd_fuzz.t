@@ -13,7 +13,7 @@ truncate -s 64M backing && losetup /dev/loop0 backing
 mkfs.ext4 -q /dev/ram2 && mkdir -p /mnt/leg && mount /dev/ram2 /mnt/leg
 truncate -s 32M /mnt/leg/file
 
-uring_cmd_fuzz -s "${UBD_SEED:-1}" -n 30000 -l 4000 || fail "see above"
+uring_cmd_fuzz -s "${UBD_SEED:-1}" -n "${UBD_COMMANDS:-30000}" -l "${UBD_LIFE:-4000}" || fail "see above"
 no_hung_tasks "nothing hangs"
 rmmod ubd
 ok "the module unloads"
