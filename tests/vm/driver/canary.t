@@ -1,4 +1,4 @@
-# vm: -k all -t 200 -m 640 -a init_on_alloc=0
+# vm: -k any -t 200 -m 640 -a init_on_alloc=0
 # Whatever fails, no byte of another request, another process or the kernel reaches a reader.
 # shellcheck disable=SC1091 # sourced in the guest
 . ./guest.sh

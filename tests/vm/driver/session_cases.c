@@ -220,7 +220,7 @@ static int interrupted_open(void)
 	add_device();
 	snprintf(path, sizeof(path), "/dev/ubdc%u", device);
 	sigaction(SIGALRM, &restarts, NULL);
-	for (round = 0; round < 40; round++) {
+	for (round = 0; round < 12; round++) {
 		pid_t pid = start_server(0);
 		double end = seconds() + 60;
 		int fd;
