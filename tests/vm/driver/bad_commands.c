@@ -107,8 +107,10 @@ static void bad_io_before_start(void)
 
 	expect("COMMIT to a queue that nobody serves is refused", -EINVAL, io(other, UBD_IO_COMMIT_REQ, 0, 0, addr));
 	queue_command(&queue, UBD_IO_FETCH_REQ, 0, 0);
+	queue_command(&queue, UBD_IO_FETCH_REQ, 3, 0);
 	io_uring_submit(queue.ring);
 	expect("a second FETCH of a tag is refused", -EBUSY, io(queue.ring, UBD_IO_FETCH_REQ, 0, 0, addr));
+	expect("and of another", -EBUSY, io(queue.ring, UBD_IO_FETCH_REQ, 0, 3, addr));
 	expect("FETCH without a buffer is refused", -EINVAL, io(queue.ring, UBD_IO_FETCH_REQ, 0, 1, 0));
 	expect("FETCH of a tag out of range is refused", -EINVAL, io(queue.ring, UBD_IO_FETCH_REQ, 0, 4, addr));
 	expect("FETCH of the largest tag is refused", -EINVAL, io(queue.ring, UBD_IO_FETCH_REQ, 0, 65535, addr));
@@ -122,7 +124,6 @@ static void bad_io_before_start(void)
 	expect("FETCH from another thread is refused", -EINVAL, (long)result);
 	queue_command(&queue, UBD_IO_FETCH_REQ, 1, 0);
 	queue_command(&queue, UBD_IO_FETCH_REQ, 2, 0);
-	queue_command(&queue, UBD_IO_FETCH_REQ, 3, 0);
 	io_uring_submit(queue.ring);
 	expect("nothing of that disturbed what is pending", -ETIME, next_result(queue.ring, NULL, 100));
 	expect("FETCH of a complete queue is refused", -EBUSY, io(queue.ring, UBD_IO_FETCH_REQ, 0, 3, addr));
@@ -242,12 +243,16 @@ static void unprivileged(void)
 
 static void the_end(void)
 {
+	uint64_t name = 0;
 	char path[32];
-	int tag;
+	int tag, told = 0;
 
 	expect("STOP", 0, control(&device, UBD_CMD_STOP_DEV, NULL, 0, 0));
-	for (tag = 0; tag < 4; tag++)
-		expect("a waiting tag is told", UBD_IO_RES_ABORT, next_result(queue.ring, NULL, 1000));
+	for (tag = 0; tag < 4; tag++) {
+		expect("a waiting tag is told", UBD_IO_RES_ABORT, next_result(queue.ring, &name, 1000));
+		told |= 1 << (name < 4 ? name : 4); /* that from the bad buffer has another name */
+	}
+	expect("each of the four, once", 4, __builtin_popcount(told));
 	expect("FETCH after STOP is refused", UBD_IO_RES_ABORT, io(queue.ring, UBD_IO_FETCH_REQ, 0, 0, 4096));
 	expect("START after STOP is refused", -ENODEV, control(&device, UBD_CMD_START_DEV, NULL, 0, getpid()));
 	snprintf(path, sizeof(path), "/dev/ubdc%u", device.info.dev_id);

@@ -305,6 +305,10 @@ static void try_all(int from, int to)
 			try_fault(fault);
 	if (protocol != PLANS)
 		try_writes();
+	close(disk);
+	server_dies();
+	server_start(UBD_CMD_START_DEV);
+	disk_open();
 	device_end();
 	expect("new servers find empty areas", 0, atomic_load(&shared->dirty_areas));
 }

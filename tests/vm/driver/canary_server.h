@@ -115,7 +115,6 @@ static int answer(struct server *server, int tag, uint64_t *address)
 	}
 	if (op == UBD_OP_WRITE || op == UBD_OP_READ)
 		atomic_fetch_add(&shared->served, 1);
-	mprotect(buffer, REGION, PROT_READ | PROT_WRITE);
 	fill(buffer, REGION, SERVER, 0); /* what it holds while it waits */
 	return op == UBD_OP_READ ? answer_read(server, buffer, desc->start_sector * 512, length, address) : result;
 }
@@ -235,6 +234,9 @@ static void server_run(struct device *device, enum protocol protocol)
 		struct io_uring_cqe *cqe;
 		int tag, result;
 
+		/* What an answer took away is back for the tag's next request, which may be a WRITE. */
+		io_uring_submit(server.queue.ring);
+		mprotect(server.queue.buffers, DEPTH * REGION, PROT_READ | PROT_WRITE);
 		if (io_uring_submit_and_wait(server.queue.ring, 1) < 0 || io_uring_peek_cqe(server.queue.ring, &cqe))
 			continue;
 		tag = cqe->user_data;
