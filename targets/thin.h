@@ -271,6 +271,7 @@ void thin_punch_map(struct node *node, const struct request *request, struct pla
 void thin_punch_resume(struct node *node, struct plan *plan);
 
 /* thin_report.c */
+void thin_find_allocated(struct thin *thin); /* at the start */
 void thin_status(const struct node *node, struct json_object *out);
 int thin_command(struct node *node, const char *verb, const struct json *arguments,
 	struct json_object *answer, struct err *err);

@@ -5,8 +5,8 @@
  * metadata and data share, entries that break the format's rules, counts below what is named
  * (unless the dirty bit says that they may be).
  *
- * Each cluster is read once however often it is named, and memory is bounded by the child's size
- * and THIN_MEMORY_MAX, whatever the image says.
+ * Each cluster is read once however often it is named, so that what was judged is what is used, and
+ * memory is bounded by the child's size and THIN_MEMORY_MAX, whatever the image says.
  */
 #include "thin.h"
 
@@ -242,10 +242,35 @@ static int count_table(struct count *count, const uint8_t *table, uint32_t times
 	return 0;
 }
 
+/*
+ * The device's own tables as they are in memory, not as a second read would give them: of a mirror
+ * whose legs differ that may come from the other leg, and name what is free by the first's word.
+ */
+static int count_active(struct count *count)
+{
+	struct thin *thin = count->thin;
+	uint64_t index;
+
+	for (index = 0; index < thin->table_count; index++) {
+		uint64_t host = thin->table_hosts[index], cluster = host >> thin->cluster_bits;
+
+		if (!host)
+			continue;
+		if (count_table(count, thin->tables + (index << thin->cluster_bits),
+			    count->counts[cluster], host) < 0)
+			return -1;
+		count->kinds[cluster] = KIND_OTHER; /* named as what it is, and counted */
+	}
+	return 0;
+}
+
+/* The snapshots' too. */
 static int count_tables(struct count *count)
 {
 	uint64_t cluster;
 
+	if (count_active(count) < 0)
+		return -1;
 	for (cluster = 0; cluster < count->present; cluster++) {
 		uint64_t host = cluster << count->thin->cluster_bits;
 		int result;
@@ -304,23 +329,6 @@ static int judge(struct count *count)
 	return 0;
 }
 
-static void find_allocated(struct count *count)
-{
-	struct thin *thin = count->thin;
-	uint64_t cluster;
-
-	for (cluster = 0; cluster < thin->table_count << thin->table_bits; cluster++) {
-		struct qcow2_entry entry;
-
-		if (!thin->table_hosts[cluster >> thin->table_bits]) {
-			cluster |= (UINT64_C(1) << thin->table_bits) - 1;
-			continue;
-		}
-		entry = thin_lookup(thin, cluster);
-		thin->allocated += entry.host && !entry.compressed;
-	}
-}
-
 /* "Its refcount is one" as the counts have it, in the entries of the device's own map. */
 static void mend_flags(struct thin *thin)
 {
@@ -373,7 +381,7 @@ int thin_count(struct node *node, struct err *err)
 				   (thin->can_write && judge(&count) < 0)))
 		result = -1;
 	if (result == 0)
-		find_allocated(&count);
+		thin_find_allocated(thin);
 	if (result == 0 && thin->can_write && node->repairs)
 		mend_flags(thin);
 	free(count.counts);

@@ -22,6 +22,22 @@ struct extent {
 	enum qcow2_kind kind;
 };
 
+void thin_find_allocated(struct thin *thin)
+{
+	uint64_t cluster;
+
+	for (cluster = 0; cluster < thin->table_count << thin->table_bits; cluster++) {
+		struct qcow2_entry entry;
+
+		if (!thin->table_hosts[cluster >> thin->table_bits]) {
+			cluster |= (UINT64_C(1) << thin->table_bits) - 1;
+			continue;
+		}
+		entry = thin_lookup(thin, cluster);
+		thin->allocated += entry.host && !entry.compressed;
+	}
+}
+
 static uint64_t read_number(const uint64_t *number)
 {
 	return __atomic_load_n(number, __ATOMIC_RELAXED);

@@ -255,8 +255,6 @@ static void choose_lies(uint64_t seed)
 		life.lies = (enum lies)sim_caps.lies;
 	if (life.lies == LIES_ANY && life.document.has_shadow)
 		life.lies = LIES_DATA; /* it judges its table itself */
-	if (life.lies == LIES_ANY && life.document.has_thin && sim_caps.lies < 0)
-		life.lies = LIES_DATA; /* seed 2897523314 of 0bc5359: still an assertion in thin_bits_put() */
 	life.has_metadata = life.document.has_thin || life.document.has_shadow ||
 			    strstr(life.document.text, "\"mirror\"");
 	totals.liars += life.lies != LIES_NONE;
