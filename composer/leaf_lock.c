@@ -26,6 +26,11 @@
 enum { READING = 1u << 0, WRITING = 1u << 1, RESIZING = 1u << 3 };
 #define KINDS 4
 
+static unsigned done_by(bool writes)
+{
+	return writes ? READING | WRITING | RESIZING : READING;
+}
+
 static struct flock byte_of(unsigned base, unsigned kind, short type)
 {
 	return (struct flock){
@@ -70,7 +75,7 @@ static bool has_others(int fd, unsigned does)
 
 bool leaf_lock_images(const struct leaf *leaf, bool writes)
 {
-	unsigned does = writes ? READING | WRITING | RESIZING : READING;
+	unsigned does = done_by(writes);
 
 	lock_bytes(leaf->fd, DOES, does);
 	lock_bytes(leaf->fd, DOES_NOT_BEAR, WRITING | RESIZING);
@@ -80,7 +85,6 @@ bool leaf_lock_images(const struct leaf *leaf, bool writes)
 bool leaf_is_imaged(const struct leaf *leaf)
 {
 	const struct leaf_mode mode = { .read_only = leaf->node->tree->device.read_only };
-	bool writes = !leaf_is_read_only(leaf, &mode);
 
-	return has_others(leaf->fd, writes ? READING | WRITING | RESIZING : READING);
+	return has_others(leaf->fd, done_by(!leaf_is_read_only(leaf, &mode)));
 }
