@@ -28,14 +28,9 @@ static const struct command_option options[] = {
 static int probe(struct tree *tree, const struct assemble_options *assembly, struct err *err,
 	struct err *notes)
 {
-	enum leaf_access access = assembly->degraded ? LEAF_PROBE_DEGRADED : LEAF_PROBE;
-
 	if (run_check_free(tree->name, err) < 0)
 		return -1; /* what it has written on the leaves would only seem wrong */
-	if (leaves_open(tree, access, err) < 0 || leaves_check_free(tree, err) < 0 ||
-		assemble(tree, assembly, err, notes) < 0)
-		return -1;
-	return tree_open(tree, err);
+	return lifetime_probe(tree, assembly, err, notes);
 }
 
 static int print(const struct tree *tree, bool as_json, struct err *err)

@@ -2,7 +2,7 @@
 /* map: what a thin volume has allocated, and where. */
 #include "command.h"
 
-#include "assemble.h"
+#include "lifetime.h"
 #include "run_directory.h"
 #include "tree.h"
 
@@ -24,9 +24,8 @@ static int open_tree(struct tree *tree, struct err *err)
 	struct err notes = { 0 };
 	int result = -1;
 
-	if (run_check_free(tree->name, err) == 0 && leaves_open(tree, LEAF_PROBE, err) == 0 &&
-		leaves_check_free(tree, err) == 0 && assemble(tree, &assembly, err, &notes) == 0)
-		result = tree_open(tree, err);
+	if (run_check_free(tree->name, err) == 0)
+		result = lifetime_probe(tree, &assembly, err, &notes);
 	err_finish(&notes); /* they are check's to tell */
 	return result;
 }

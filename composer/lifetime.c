@@ -6,6 +6,17 @@
 #include <string.h>
 #include <unistd.h>
 
+int lifetime_probe(struct tree *tree, const struct assemble_options *options, struct err *err,
+	struct err *notes)
+{
+	enum leaf_access access = options->degraded ? LEAF_PROBE_DEGRADED : LEAF_PROBE;
+
+	if (leaves_open(tree, access, err) < 0 || leaves_check_free(tree, err) < 0 ||
+		assemble(tree, options, err, notes) < 0)
+		return -1;
+	return tree_open(tree, err);
+}
+
 int lifetime_prepare(struct tree *tree, const struct assemble_options *options, struct err *err,
 	struct err *notes)
 {

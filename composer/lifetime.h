@@ -9,6 +9,13 @@
 #include "assemble.h"
 
 /*
+ * For who only looks: the same leaves, labels and limits, of leaves that nobody else has; nothing is
+ * made or locked. options->dry is set. 0, or -1 with messages.
+ */
+int lifetime_probe(struct tree *tree, const struct assemble_options *options, struct err *err,
+	struct err *notes);
+
+/*
  * Leaves, labels, limits: decides all and writes nothing. When this returns -1, with messages,
  * files made on the way are gone. What will be formatted or left out goes to notes.
  */
