@@ -3,6 +3,8 @@
  * Carrying out what assembly has decided, when the device goes live, and undoing it when it stops.
  *
  * The crash story. Everything goes in rounds over all leaves, each durable before the next begins:
+ * - a flush: what was read may be a killed daemon's last label, which its leaf's disk doesn't have yet. The
+ *   other copy is about to be overwritten, and the others to say which generation they saw;
  * - format: labels that say LABEL_FORMATTING;
  * - two rounds that clear it, one for each copy. Until their end no label says LABEL_SERVED, so the
  *   next create finds leaves that nothing was served from and formats them anew;
@@ -17,6 +19,8 @@
  * the rot of one copy brings back no other state than the one that it was in.
  */
 #include "assemble_internal.h"
+
+#include "leaf_io.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -115,11 +119,30 @@ static int give_up(struct tree *tree, struct err *err)
 	return err->count == before ? 0 : -1;
 }
 
+/* Of every leaf whose label is known and kept. */
+static int flush_labels(struct tree *tree, struct err *err)
+{
+	unsigned before = err->count, i;
+
+	for (i = 0; i < tree->leaf_count; i++) {
+		struct leaf *leaf = tree->leaves[i];
+		int result = 0;
+
+		if ((leaf_is_used(leaf) && leaf->todo < LEAF_FORMAT) || leaf->todo == LEAF_GIVE_UP)
+			result = leaf_io_flush(leaf->fd);
+		if (result < 0)
+			write_failed(leaf, result, err);
+	}
+	return err->count == before ? 0 : -1;
+}
+
 int assemble_start(struct tree *tree, struct err *err)
 {
 	bool formats = false;
 	unsigned i;
 
+	if (flush_labels(tree, err) < 0)
+		return -1;
 	for (i = 0; i < tree->leaf_count; i++)
 		formats |= tree->leaves[i]->todo >= LEAF_FORMAT;
 	if (formats && (format(tree, err) < 0 || write_rounds(tree, 0, LABEL_FORMATTING, err) < 0))
