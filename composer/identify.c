@@ -25,11 +25,16 @@ static int direct_off(int fd)
 	return flags;
 }
 
+/*
+ * What was read meanwhile would stay in the page cache, where each direct write has to look for it:
+ * some 300 instructions, and nobody will want it.
+ */
 static int direct_back(int fd, int flags)
 {
-	if (flags & O_DIRECT && fcntl(fd, F_SETFL, flags) < 0)
-		return -errno;
-	return 0;
+	if (!(flags & O_DIRECT))
+		return 0;
+	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED); /* a wish */
+	return fcntl(fd, F_SETFL, flags) < 0 ? -errno : 0;
 }
 
 static const char *value(blkid_probe probe, const char *name)

@@ -5,6 +5,7 @@
 
 #include <endian.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define BYTES (16 * SCENE_MIB)
@@ -222,6 +223,32 @@ static void what_cannot_be_read_is_no_blank_leaf(void **state)
 	close(memory);
 }
 
+static unsigned cached_pages(void)
+{
+	unsigned char pages[BYTES / 4096];
+	void *memory = mmap(NULL, BYTES, PROT_READ, MAP_SHARED, leaf_fd, 0);
+	unsigned i, count = 0;
+
+	assert_ptr_not_equal(memory, MAP_FAILED);
+	assert_int_equal(mincore(memory, BYTES, pages), 0);
+	for (i = 0; i < LENGTH_OF(pages); i++)
+		count += pages[i] & 1;
+	munmap(memory, BYTES);
+	return count;
+}
+
+/* Each direct write would look for it there. */
+static void what_is_written_directly_has_nothing_in_the_page_cache(void **state)
+{
+	assert_int_equal(identified(), 0);
+	assert_int_equal(fsync(leaf_fd), 0);
+	assert_true(cached_pages() > 0);
+	if (fcntl(leaf_fd, F_SETFL, O_RDWR | O_DIRECT) < 0)
+		skip(); /* a file system that is nothing but page cache */
+	assert_int_equal(identified(), 0);
+	assert_int_equal(cached_pages(), 0);
+}
+
 static void any_size_can_be_wiped(void **state)
 {
 	static const uint64_t sizes[] = { 0, 1, 511, 4096, LABEL_FRONT - 1, LABEL_FRONT,
@@ -254,6 +281,7 @@ int main(void)
 		TEST(the_file_system_inside_is_not_taken_for_the_leafs_own),
 		TEST(direct_access_is_set_aside_and_comes_back),
 		TEST(what_cannot_be_read_is_no_blank_leaf),
+		TEST(what_is_written_directly_has_nothing_in_the_page_cache),
 		TEST(any_size_can_be_wiped),
 	};
 
