@@ -52,12 +52,17 @@ static int flush(struct tree *tree, struct err *err)
 	return err->count == before ? 0 : -1;
 }
 
-/* What the nodes keep, then the leaves, then the labels, which say that all that is so. */
+/*
+ * What the nodes keep, then the leaves, then the labels, which say that all that is so. A node that
+ * couldn't load what it keeps has mended nothing of an unclean stop, or half of it.
+ */
 static int stop(struct tree *tree, struct err *err)
 {
+	bool is_loaded = tree_is_loaded(tree);
+
 	if (tree_unload(tree, err) < 0 || flush(tree, err) < 0)
 		return -1;
-	return assemble_stop(tree, err);
+	return is_loaded ? assemble_stop(tree, err) : 0;
 }
 
 void lifetime_undo(struct tree *tree, bool started)
@@ -65,7 +70,7 @@ void lifetime_undo(struct tree *tree, bool started)
 	struct err err = { 0 };
 
 	if (started)
-		(void)stop(tree, &err); /* else the next start meets an unclean stop */
+		(void)stop(tree, &err); /* what fails is an unclean stop for the next start */
 	err_finish(&err); /* why all is undone has been said */
 	leaves_close(tree, true);
 }

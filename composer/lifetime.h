@@ -30,8 +30,8 @@ int lifetime_start(struct tree *tree, struct err *err);
 
 /*
  * No request was ever served: closes all and removes files that were made. With `started`, after
- * lifetime_start() whatever it returned, labels are marked as clean first; without, they must not
- * be: they may tell of an unclean stop.
+ * lifetime_start() whatever it returned, labels are marked as clean first if all nodes have loaded;
+ * else they must not be: they may tell of an unclean stop, which nobody has mended yet.
  */
 void lifetime_undo(struct tree *tree, bool started);
 

@@ -72,6 +72,8 @@ int tree_open(struct tree *tree, struct err *err);
  */
 int tree_load(struct tree *tree, struct err *err);
 int tree_unload(struct tree *tree, struct err *err);
+/* Whether all that have something to load have. */
+bool tree_is_loaded(const struct tree *tree);
 
 /* Whether it, or a node above it, has failed: nothing on it counts. */
 bool node_has_failed(const struct node *node);

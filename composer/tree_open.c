@@ -92,6 +92,19 @@ int tree_load(struct tree *tree, struct err *err)
 	return 0;
 }
 
+bool tree_is_loaded(const struct tree *tree)
+{
+	unsigned i;
+
+	for (i = 0; i < tree->node_count; i++) {
+		const struct node *node = tree->nodes[i];
+
+		if (node->type->load && !node->loaded && !node_has_failed(node))
+			return false;
+	}
+	return true;
+}
+
 int tree_unload(struct tree *tree, struct err *err)
 {
 	int result = 0;
