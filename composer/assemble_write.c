@@ -3,8 +3,9 @@
  * Carrying out what assembly has decided, when the device goes live, and undoing it when it stops.
  *
  * The crash story. Everything goes in rounds over all leaves, each durable before the next begins:
- * - a flush: what was read may be a killed daemon's last label, which its leaf's disk doesn't have yet. The
- *   other copy is about to be overwritten, and the others to say which generation they saw;
+ * - the labels as they were read, once more: that may be a killed daemon's last one, or one whose flush
+ *   has failed, which its leaf's disk doesn't have. The other copy is about to be overwritten, and the
+ *   others to say which generation they saw;
  * - format: labels that say LABEL_FORMATTING;
  * - two rounds that clear it, one for each copy. Until their end no label says LABEL_SERVED, so the
  *   next create finds leaves that nothing was served from and formats them anew;
@@ -19,8 +20,6 @@
  * the rot of one copy brings back no other state than the one that it was in.
  */
 #include "assemble_internal.h"
-
-#include "leaf_io.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -120,7 +119,7 @@ static int give_up(struct tree *tree, struct err *err)
 }
 
 /* Of every leaf whose label is known and kept. */
-static int flush_labels(struct tree *tree, struct err *err)
+static int settle_labels(struct tree *tree, struct err *err)
 {
 	unsigned before = err->count, i;
 
@@ -129,7 +128,7 @@ static int flush_labels(struct tree *tree, struct err *err)
 		int result = 0;
 
 		if ((leaf_is_used(leaf) && leaf->todo < LEAF_FORMAT) || leaf->todo == LEAF_GIVE_UP)
-			result = leaf_io_flush(leaf->fd);
+			result = label_rewrite(leaf->fd, &leaf->label);
 		if (result < 0)
 			write_failed(leaf, result, err);
 	}
@@ -141,7 +140,7 @@ int assemble_start(struct tree *tree, struct err *err)
 	bool formats = false;
 	unsigned i;
 
-	if (flush_labels(tree, err) < 0)
+	if (settle_labels(tree, err) < 0)
 		return -1;
 	for (i = 0; i < tree->leaf_count; i++)
 		formats |= tree->leaves[i]->todo >= LEAF_FORMAT;

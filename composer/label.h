@@ -104,6 +104,13 @@ int label_update(int fd, struct label *label);
  */
 int label_update_texts(int fd, struct label *label);
 
+/*
+ * Makes durable what was read, of the same generation: after a failed flush a file shows what its disk
+ * need not have, and a flush that succeeds later proves nothing. A crash leaves the other copy whole;
+ * where that one is damaged there is only a flush. 0, or -errno. Blocks.
+ */
+int label_rewrite(int fd, const struct label *label);
+
 enum label_found {
 	LABEL_NONE, /* nothing of ours */
 	LABEL_FOUND, /* label is filled; label_finish() frees it */

@@ -88,6 +88,23 @@ int label_update_texts(int fd, struct label *label)
 	return update(fd, label, label_encode_copy, LABEL_COPY_STRIDE);
 }
 
+int label_rewrite(int fd, const struct label *label)
+{
+	char *memory;
+	int result;
+
+	if (label->damaged)
+		return leaf_io_flush(fd);
+	memory = leaf_io_memory(LABEL_COPY_STRIDE);
+	if (!memory)
+		return -ENOMEM;
+	result = leaf_io_write(fd, memory, label_encode_copy(label, memory), label_offset(label->generation));
+	if (result == 0)
+		result = leaf_io_flush(fd);
+	free(memory);
+	return result;
+}
+
 static enum label_found unreadable(int error, uint64_t offset, char *why, size_t why_size)
 {
 	snprintf(why, why_size, "reading its label at byte %llu: %s", (unsigned long long)offset,
