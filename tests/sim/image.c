@@ -78,6 +78,11 @@ struct image *image_of_fd(int fd)
 	return image;
 }
 
+unsigned image_number(const struct image *image)
+{
+	return (unsigned)(image - images);
+}
+
 struct image *image_of_view(const char *view)
 {
 	unsigned i;
@@ -258,19 +263,40 @@ void images_cut(void)
 	}
 }
 
+static void forget(struct image *image)
+{
+	drop_all(image, false);
+	free(image->marks);
+	(void)munmap(image->view, image->bytes);
+	(void)munmap(image->durable, image->bytes);
+	if (image->saved)
+		(void)munmap(image->saved, image->bytes);
+}
+
 void images_forget(void)
 {
-	unsigned i;
+	while (image_count)
+		forget(&images[--image_count]);
+}
 
-	for (i = 0; i < image_count; i++) {
-		drop_all(&images[i], false);
-		free(images[i].marks);
-		(void)munmap(images[i].view, images[i].bytes);
-		(void)munmap(images[i].durable, images[i].bytes);
-		if (images[i].saved)
-			(void)munmap(images[i].saved, images[i].bytes);
+void images_forget_gone(void)
+{
+	struct stat status;
+	char path[300];
+	unsigned i, place;
+
+	for (i = image_count; i-- > 0;) {
+		bool is_there = false;
+
+		for (place = 0; place < life.document.leaf_count; place++) {
+			meddle_path(place, "", path);
+			is_there |= stat(path, &status) == 0 && status.st_ino == images[i].inode;
+		}
+		if (is_there)
+			continue;
+		forget(&images[i]);
+		images[i] = images[--image_count];
 	}
-	image_count = 0;
 }
 
 /* False: the power has gone meanwhile. */
@@ -295,9 +321,10 @@ void *leaf_io_memory(size_t size)
 
 int leaf_io_read(int fd, void *memory, size_t length, uint64_t offset)
 {
-	const struct image *image = image_of_fd(fd);
+	struct image *image = image_of_fd(fd);
 
-	if (offset > image->bytes || length > image->bytes - offset)
+	if (offset > image->bytes || length > image->bytes - offset ||
+		fault_strikes(image, FAULT_READ, offset, NULL, length))
 		return -EIO;
 	memcpy(memory, image->view + offset, length);
 	return 0;
@@ -317,7 +344,7 @@ int leaf_io_write(int fd, const void *memory, size_t length, uint64_t offset)
 		image_write(image, offset, memory, length);
 		return -EIO;
 	}
-	if (!spend())
+	if (!spend() || fault_strikes(image, FAULT_WRITE, offset, memory, length))
 		return -EIO;
 	if (lie_main(image, offset, length))
 		return 0;
@@ -328,7 +355,7 @@ int leaf_io_write(int fd, const void *memory, size_t length, uint64_t offset)
 
 int leaf_io_zero(int fd, uint64_t length, uint64_t offset)
 {
-	if (!spend())
+	if (!spend() || fault_strikes(image_of_fd(fd), FAULT_WRITE, offset, NULL, length))
 		return -EIO;
 	image_zero(image_of_fd(fd), offset, length);
 	lie_written(image_of_fd(fd), offset, NULL, length);
@@ -342,7 +369,7 @@ int leaf_io_punch(int fd, uint64_t length, uint64_t offset)
 
 int leaf_io_flush(int fd)
 {
-	if (!spend())
+	if (!spend() || fault_strikes(image_of_fd(fd), FAULT_FLUSH, 0, NULL, 0))
 		return -EIO;
 	image_flush(image_of_fd(fd), FOREVER);
 	return 0;

@@ -24,10 +24,19 @@ static void choose_faults(void)
 	};
 }
 
+/* As the daemon does, or as if it had died of it. */
+static void undo_start(bool is_started)
+{
+	if (fault_hits() && random_below(2))
+		lifetime_undo(life.tree, is_started);
+	tree_destroy(life.tree);
+}
+
 /* 0, or -1 with messages and no tree. */
 static int start_once(const char *text, const struct assemble_options *options, struct err *err)
 {
 	struct err notes = { 0 };
+	bool is_started = false;
 	char path[300];
 	int result;
 
@@ -39,11 +48,13 @@ static int start_once(const char *text, const struct assemble_options *options, 
 	result = lifetime_prepare(life.tree, options, err, &notes);
 	if (notes.text)
 		sim_note("notes: %s", notes.text);
-	if (result == 0)
+	if (result == 0) {
+		is_started = true;
 		result = lifetime_start(life.tree, err);
+	}
 	err_finish(&notes);
 	if (result < 0)
-		tree_destroy(life.tree);
+		undo_start(is_started);
 	return result;
 }
 
@@ -70,16 +81,19 @@ static int start_with_a_word(const char *text, struct assemble_options options, 
 	return start_once(text, &options, err);
 }
 
-static bool try_start(bool permute)
+/* `without_it`: the user knows of a leaf that fails, and that it may. */
+static bool try_start(bool permute, bool without_it)
 {
-	struct assemble_options options = { .degraded = meddle_is_degraded() };
+	struct assemble_options options = { .degraded = meddle_is_degraded() || without_it };
 	char *text = document_permuted(&life.document, permute);
 	struct err err = { 0 };
 	int result = start_once(text, &options, &err);
 
-	if (result < 0 && err.text && strstr(err.text, "nobody is left to say"))
+	if (result < 0 && !fault_hits() && err.text && strstr(err.text, "nobody is left to say"))
 		result = start_with_a_word(text, options, &err);
-	if (result < 0 && images_budget != 0 && life.lies == LIES_ANY)
+	if (result < 0 && !err.text)
+		sim_fail("start fails and says nothing");
+	if (result < 0 && images_budget != 0 && (life.lies == LIES_ANY || fault_hits()))
 		sim_note("start is refused: %s", err.text);
 	else if (result < 0 && images_budget != 0)
 		sim_fail("start is refused: %s", err.text);
@@ -110,21 +124,57 @@ static void open_engine(void)
 		sim_fail("engine: %s", err.text);
 }
 
-/* Again and again, as the power goes while it starts. False: a lie has been found out. */
+/* What has failed is whole again, or the user goes on without it. True: the latter. */
+static bool start_failed(bool is_first_try)
+{
+	bool may_go_on = is_first_try && fault_may_stay() && random_below(2);
+
+	totals.failed_starts++;
+	sim_note("start fails by a leaf");
+	if (life.is_formatted) {
+		if (fault_has_lost())
+			model_doubt(); /* the next start can't know */
+		model_crash(false);
+	} else {
+		images_forget_gone(); /* what it made it has removed */
+	}
+	if (may_go_on)
+		fault_again();
+	else
+		fault_choose();
+	return may_go_on;
+}
+
+static void start_was_cut(void)
+{
+	sim_note("power cut while starting");
+	totals.cuts++;
+	images_cut();
+	if (life.is_formatted)
+		model_crash(true);
+	images_budget = random_one_in(2) ? 1 + random_below(100) : FOREVER;
+	fault_choose();
+}
+
+/* Again and again, as the power goes while it starts, or a leaf fails. False: a lie has been found out. */
 static bool start(bool permute)
 {
+	bool without_it = false, is_first_try = true;
+
 	images_budget = random_one_in(4) ? 1 + random_below(100) : FOREVER;
-	while (!try_start(permute)) {
-		if (images_budget != 0)
+	fault_choose();
+	while (!try_start(permute, without_it)) {
+		without_it = false;
+		if (images_budget == 0)
+			start_was_cut();
+		else if (fault_hits())
+			without_it = start_failed(is_first_try);
+		else
 			return false;
-		sim_note("power cut while starting");
-		totals.cuts++;
-		images_cut();
-		if (life.is_formatted)
-			model_crash(true);
-		images_budget = random_one_in(2) ? 1 + random_below(100) : FOREVER;
+		is_first_try = false;
 	}
 	images_budget = FOREVER;
+	fault_forget();
 	return true;
 }
 
@@ -141,6 +191,7 @@ static bool begin_life(void)
 	judge_keep_image();
 	if (!start(permute)) {
 		images_budget = FOREVER;
+		fault_forget();
 		totals.refused++;
 		return false;
 	}
@@ -274,6 +325,7 @@ void seed_run(uint64_t seed)
 	document_make(&life.document);
 	sim_note("%s", life.document.text);
 	choose_lies(seed);
+	life.has_faulty_starts = fault_is_seed(seed);
 	lives = 1 + random_below(sim_caps.lives);
 	for (i = 0; i < lives && begin_life(); i++) {
 		live();

@@ -21,7 +21,7 @@
 
 static const char usage[] =
 	"usage: sim [--seed N] [--count N] [--seconds N] [--trace] [--leaves N] [--lives N] "
-	"[--requests N] [--lies none|data|any] [--images DIRECTORY]\n"
+	"[--requests N] [--lies none|data|any] [--faulty-starts] [--images DIRECTORY]\n"
 	"       sim --shrink [--seconds N]\n"
 	"Runs seeds from N (at random without --seed): one after the other, until COUNT have run "
 	"or\n"
@@ -30,6 +30,7 @@ static const char usage[] =
 	"smallest run that violates something, and where seed N does, that same thing: few leaves,\n"
 	"few lives, few requests, then more; SECONDS (10) for each size.\n"
 	"--lies says for all seeds what leaves lie about, instead of one in seven.\n"
+	"--faulty-starts has leaves fail while they are started in all seeds, instead of one in five.\n"
 	"--images puts there what each crash leaves of a thin's image, for qemu-img to judge.\n";
 
 struct shared {
@@ -44,7 +45,7 @@ static unsigned note_count;
 static char directory[64];
 static const char *program;
 const char *sim_directory = directory;
-bool sim_is_traced;
+bool sim_is_traced, sim_has_faulty_starts;
 struct caps sim_caps = { 9, 8, UINT32_MAX, -1 };
 static const char *const lies[] = { "none", "data", "any" }; /* enum lies */
 struct totals totals;
@@ -165,6 +166,8 @@ static void print_totals(double seconds)
 		(unsigned long long)t->misdirected, (unsigned long long)t->flipped,
 		(unsigned long long)t->rotted, (unsigned long long)t->lied_flushes,
 		(unsigned long long)t->lied_reads, (unsigned long long)t->refused);
+	printf("sim: leaves failed %llu times during starts: %llu of these were refused\n",
+		(unsigned long long)t->start_faults, (unsigned long long)t->failed_starts);
 }
 
 static uint64_t random_seed(void)
@@ -201,10 +204,11 @@ static bool run_child(uint64_t seed, uint64_t count, double seconds)
 	}
 	fprintf(stderr,
 		"sim: FAILED; again with: %s --trace --seed %llu --leaves %u --lives %u --requests "
-		"%u%s%s\n",
+		"%u%s%s%s\n",
 		program, (unsigned long long)shared->seed, sim_caps.leaves, sim_caps.lives,
 		sim_caps.requests, sim_caps.lies < 0 ? "" : " --lies ",
-		sim_caps.lies < 0 ? "" : lies[sim_caps.lies]);
+		sim_caps.lies < 0 ? "" : lies[sim_caps.lies],
+		sim_has_faulty_starts ? " --faulty-starts" : "");
 	return false;
 }
 
@@ -250,9 +254,11 @@ int main(int count, char **words)
 	for (i = 1; i < count; i++) {
 		const char *word = words[i], *value = i + 1 < count ? words[i + 1] : "";
 
-		if (!strcmp(word, "--trace") || !strcmp(word, "--shrink")) {
+		if (!strcmp(word, "--trace") || !strcmp(word, "--shrink") ||
+			!strcmp(word, "--faulty-starts")) {
 			sim_is_traced |= !strcmp(word, "--trace");
 			is_shrinking |= !strcmp(word, "--shrink");
+			sim_has_faulty_starts |= !strcmp(word, "--faulty-starts");
 			continue;
 		}
 		i++;

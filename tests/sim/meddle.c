@@ -6,6 +6,7 @@
 #include <string.h>
 
 static bool is_spare[IMAGES_MAX];
+static bool has_meddled; /* since that was found */
 static uint64_t saved_life[IMAGES_MAX];
 static bool was_written[IMAGES_MAX]; /* the last clean stop wrote both copies of its label */
 
@@ -14,13 +15,17 @@ static void guard(const struct node *node)
 {
 	unsigned i;
 
-	if (node->leaf)
+	if (node->leaf) {
 		backend.guarded[node->leaf->place] = true;
-	else if (node->type->redundant)
-		guard(node->children[random_below(node->child_count)]);
-	else
+	} else if (node->type->redundant) {
+		i = random_below(node->child_count);
+		while (node->children[i]->failed) /* in the first start */
+			i = (i + 1) % node->child_count;
+		guard(node->children[i]);
+	} else {
 		for (i = 0; i < node->child_count; i++)
 			guard(node->children[i]);
+	}
 }
 
 void meddle_choose_guards(void)
@@ -50,6 +55,7 @@ static void hide(unsigned place, bool away)
 	if (rename(here, there) < 0)
 		sim_fail("%s: %s", here, strerror(errno));
 	life.is_hidden[place] = away;
+	has_meddled = true;
 	totals.hidden += away;
 	model_upheavals++; /* another leg is read */
 	sim_note("leaf %u is %s", place, away ? "taken away" : "brought back");
@@ -103,10 +109,16 @@ static bool find_spare(const struct leaf *leaf)
 	return has_other && !backend.guarded[leaf->place] && (mirrors == 1 || !has_guarded(leg));
 }
 
+bool meddle_is_spare(unsigned place)
+{
+	return is_spare[place] && !has_meddled;
+}
+
 void meddle_find_spares(void)
 {
 	unsigned place;
 
+	has_meddled = false;
 	for (place = 0; place < life.tree->leaf_count; place++)
 		is_spare[place] = find_spare(life.tree->leaves[place]);
 }
@@ -175,6 +187,7 @@ void meddle(void)
 		sim_note("leaf %u is put back", place);
 		totals.restored++;
 		model_upheavals++;
+		has_meddled = true;
 		image_restore(image);
 		break;
 	default:

@@ -12,6 +12,7 @@
  * clock.c    the engine's time
  * request.c  the kernel's side: requests and their bytes
  * judge.c    what must be true of legs and labels
+ * fault.c    a leaf that fails while the device is started
  * lie.c      leaves that lie, and what they lied about
  * meddle.c   legs taken away, older copies put back, rot
  * life.c     one run of a device from start to stop or crash
@@ -37,6 +38,7 @@ struct totals {
 	uint64_t restored, hidden, rotten, asked, failed_requests, linked, passed, restarted, resumed,
 		records, held, merged, works, ticks;
 	uint64_t lost, misdirected, flipped, rotted, lied_flushes, lied_reads, refused, liars;
+	uint64_t start_faults, failed_starts;
 };
 extern struct totals totals;
 
@@ -52,6 +54,7 @@ void sim_fail(const char *format, ...) __attribute__((noreturn, format(printf, 1
 /* Remembers an event for that report, and prints it under --trace. */
 void sim_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 extern bool sim_is_traced;
+extern bool sim_has_faulty_starts; /* in all seeds */
 
 /* random.c */
 void random_start(uint64_t seed);
@@ -71,6 +74,7 @@ struct image {
 	unsigned char *marks; /* lie.c's, by sector; NULL: this leaf never lies */
 };
 struct image *image_of_fd(int fd);
+unsigned image_number(const struct image *image); /* in the order in which they came up */
 struct image *image_of_view(const char *view); /* NULL: the address is none's */
 void image_doubt(struct image *image); /* tells lie.c what a flush should have made durable */
 void image_write(struct image *image, uint64_t offset, const void *data, uint64_t length);
@@ -82,6 +86,7 @@ void image_save(struct image *image);
 void image_restore(struct image *image); /* somebody puts the old copy back */
 void images_cut(void); /* the power goes */
 void images_forget(void); /* the files are gone */
+void images_forget_gone(void); /* those of which that is true */
 /* Main-thread writes and flushes that still work; then all fail. FOREVER: no end. */
 extern uint64_t images_budget;
 
@@ -176,6 +181,19 @@ void judge_legs(void); /* those in sync hold the same */
 void judge_labels(void);
 void judge_keep_image(void); /* for another judge: between two lives */
 
+/* fault.c */
+enum fault_kind { FAULT_READ = 1, FAULT_WRITE = 2, FAULT_FLUSH = 4 };
+bool fault_is_seed(uint64_t seed);
+void fault_choose(void); /* a start begins: who fails in it, if anybody */
+bool fault_may_stay(void); /* no harm in going on without that leaf */
+void fault_again(void); /* the next start begins, and the same leaf fails in it */
+void fault_forget(void); /* it has ended: nobody fails any more */
+unsigned fault_hits(void); /* how often that start has met it */
+bool fault_has_lost(void); /* with a flush, what it should have made durable */
+/* The main thread asks for this. True: it fails; a WRITE (with its bytes) is done in part. */
+bool fault_strikes(struct image *image, enum fault_kind kind, uint64_t offset, const void *data,
+	uint64_t length);
+
 /* lie.c: the marks of a leaf's sectors and of memory are only kept in seeds in which leaves lie. */
 enum lies { LIES_NONE, LIES_DATA, LIES_ANY };
 enum lie_kind { LIE_NONE, LIE_LOST, LIE_FLIPPED, LIE_MISDIRECTED };
@@ -204,6 +222,7 @@ void lie_copy(const void *to, const void *from, uint64_t length);
 void meddle_choose_guards(void);
 /* While the tree stands: which leaves can be lost without harm, and whose labels the stop writes. */
 void meddle_find_spares(void);
+bool meddle_is_spare(unsigned place);
 void meddle_note_stop(void);
 void meddle(void);
 bool meddle_is_degraded(void);
@@ -216,6 +235,7 @@ struct life {
 	unsigned sectors; /* of the device; 0: it has never been started */
 	bool is_formatted;
 	enum lies lies;
+	bool has_faulty_starts;
 	bool has_metadata; /* a node keeps some on its children */
 	uint64_t faults_before; /* model_faults when this life began */
 	bool is_guarded; /* of each mirror a leg never fails: neither does any request */
