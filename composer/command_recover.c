@@ -16,12 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #define LEAVE_TIMEOUT_MS 30000
-#define DYING_MS 5000
-#define PAUSE_MS 20
 
 enum { FOREGROUND, DEGRADED, PREFER };
 
@@ -50,15 +47,15 @@ static int wait_for_leaving(const char *name, int process, pid_t pid, struct err
 		name, (int)pid, LEAVE_TIMEOUT_MS / 1000);
 }
 
-/* 0: no daemon has the device any more. *reason as control_ask()'s. */
-static int ask_to_leave(const char *name, int *reason, struct err *err)
+/* 0: no daemon has the device any more. */
+static int end_daemon(const char *name, struct err *err)
 {
+	int process, reason, result = -1;
 	struct json *reply;
-	int process, result = -1;
 	pid_t pid;
 
-	reply = control_ask(name, CONTROL_STATUS, &pid, reason, err);
-	if (!reply && *reason == -ECONNREFUSED) {
+	reply = control_ask(name, CONTROL_STATUS, &pid, &reason, err);
+	if (!reply && reason == -ECONNREFUSED) {
 		err_finish(err);
 		return 0;
 	}
@@ -74,31 +71,18 @@ static int ask_to_leave(const char *name, int *reason, struct err *err)
 	if (process < 0)
 		return err_add(err, "%s: its daemon (pid %d) can't be watched: %s", name, (int)pid,
 			strerror(errno));
-	reply = control_ask(name, CONTROL_HAND_OVER, NULL, reason, err);
-	if (reply)
+	reply = control_ask(name, CONTROL_HAND_OVER, NULL, &reason, err);
+	if (reply) {
 		result = wait_for_leaving(name, process, pid, err);
-	else
+	} else if (reason == -ECONNREFUSED) { /* it has died meanwhile */
+		err_finish(err);
+		result = 0;
+	} else {
 		err_add(err, "%s: its daemon (pid %d) serves on", name, (int)pid);
+	}
 	json_destroy(reply);
 	close(process);
 	return result;
-}
-
-/* A daemon that is just dying may still take a connection, and drop it. */
-static int end_daemon(const char *name, struct err *err)
-{
-	const struct timespec pause = { 0, PAUSE_MS * 1000000 };
-	unsigned waited;
-	int result, reason = 0;
-
-	for (waited = 0; waited < DYING_MS; waited += PAUSE_MS) {
-		result = ask_to_leave(name, &reason, err);
-		if (result == 0 || (reason != -ECONNRESET && reason != -EPIPE))
-			return result;
-		err_finish(err);
-		(void)nanosleep(&pause, NULL); /* shorter is fine */
-	}
-	return ask_to_leave(name, &reason, err);
 }
 
 static struct tree *read_kept(const char *name, struct err *err)

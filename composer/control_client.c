@@ -14,6 +14,8 @@
 #include <unistd.h>
 
 #define ANSWER_TIMEOUT_MS 5000
+#define DYING_MS 5000
+#define PAUSE_MS 20
 
 static int64_t now_ms(void)
 {
@@ -117,25 +119,54 @@ static void explain_failure(const char *name, pid_t pid, int result, struct err 
 	}
 }
 
+/* One question, and its answer as text, to be freed. The length, or -errno. */
+static ssize_t ask_once(const char *name, const char *request, pid_t *peer, char **text)
+{
+	int64_t deadline_ms = now_ms() + ANSWER_TIMEOUT_MS;
+	int fd = run_connect(name);
+	ssize_t result = fd;
+
+	*text = NULL;
+	if (fd < 0)
+		return result;
+	*peer = peer_pid(fd);
+	result = send_all(fd, request, deadline_ms);
+	if (result >= 0)
+		result = receive_all(fd, text, deadline_ms);
+	close(fd);
+	return result;
+}
+
+/*
+ * A daemon that is just dying may still take a connection, and drop it: asked again, either nobody
+ * is there, or the next one.
+ */
+static ssize_t ask(const char *name, const char *request, pid_t *peer, char **text)
+{
+	const struct timespec pause = { 0, PAUSE_MS * 1000000 };
+	ssize_t result;
+	unsigned waited;
+
+	for (waited = 0;; waited += PAUSE_MS) {
+		result = ask_once(name, request, peer, text);
+		if ((result != -ECONNRESET && result != -EPIPE) || waited >= DYING_MS)
+			return result;
+		free(*text);
+		(void)nanosleep(&pause, NULL); /* shorter is fine */
+	}
+}
+
 struct json *control_ask(
 	const char *name, enum control_command command, pid_t *pid, int *reason, struct err *err)
 {
-	int64_t deadline_ms = now_ms() + ANSWER_TIMEOUT_MS;
 	struct json *reply = NULL;
-	char *request, *text = NULL;
+	char *request, *text;
 	pid_t peer = 0;
 	ssize_t result;
-	int fd = run_connect(name);
 
 	if (asprintf(&request, "{\"command\":\"%s\"}\n", control_command_name(command)) < 0)
 		abort();
-	result = fd;
-	if (fd >= 0) {
-		peer = peer_pid(fd);
-		result = send_all(fd, request, deadline_ms);
-	}
-	if (result >= 0)
-		result = receive_all(fd, &text, deadline_ms);
+	result = ask(name, request, &peer, &text);
 	if (result >= 0)
 		reply = json_parse("reply", text, (size_t)result, err);
 	else
@@ -155,8 +186,6 @@ struct json *control_ask(
 		*pid = peer;
 	if (reason)
 		*reason = result < 0 ? (int)result : 0;
-	if (fd >= 0)
-		close(fd);
 	free(text);
 	free(request);
 	return reply;

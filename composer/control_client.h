@@ -13,7 +13,8 @@
 /*
  * Asks NAME's daemon. Returns the reply, to be freed with json_destroy(); or NULL with a message,
  * and then *reason says -ENOENT (no such name), -ECONNREFUSED (its daemon is dead), -ETIMEDOUT (it
- * doesn't answer) or another error. *pid is the daemon's, or 0. `reason` and `pid` may be NULL.
+ * doesn't answer) or another error. *pid is the daemon's, or 0. `reason` and `pid` may be NULL. One
+ * that drops the connection, as a dying one does, is asked again for some seconds.
  */
 struct json *control_ask(
 	const char *name, enum control_command command, pid_t *pid, int *reason, struct err *err);

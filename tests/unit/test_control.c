@@ -397,6 +397,36 @@ static void the_client_gets_its_reply_and_the_pid(void **state)
 	close(server.stop);
 }
 
+/* Drops three who ask, and is gone. */
+static void *die_slowly(void *listener)
+{
+	struct pollfd fd = { .fd = *(int *)listener, .events = POLLIN };
+	unsigned i;
+
+	for (i = 0; i < 3; i++)
+		if (poll(&fd, 1, 10000) == 1)
+			close(accept(fd.fd, NULL, NULL));
+	close(fd.fd);
+	return NULL;
+}
+
+static void a_daemon_that_drops_the_question_is_asked_again(void **state)
+{
+	struct err err = { 0 };
+	int listener = run_claim("vol1", &err), reason = 0;
+	pthread_t thread;
+
+	(void)state;
+	assert_true(listener >= 0);
+	pthread_create(&thread, NULL, die_slowly, &listener);
+	assert_null(control_ask("vol1", CONTROL_STATUS, NULL, &reason, &err));
+	pthread_join(thread, NULL);
+	assert_int_equal(reason, -ECONNREFUSED);
+	assert_string_equal(err.text, "vol1: its daemon is dead\n");
+	err_finish(&err);
+	run_release("vol1");
+}
+
 static void a_name_is_claimed_once(void **state)
 {
 	struct err err = { 0 };
@@ -465,6 +495,8 @@ int main(void)
 			a_client_that_goes_away_leaves_nothing, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			the_client_gets_its_reply_and_the_pid, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_daemon_that_drops_the_question_is_asked_again, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_name_is_claimed_once, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			a_dead_name_is_told_and_claimed_again, set_up, tear_down),
