@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define RING_ENTRIES 8
+#define INTERRUPTED_MAX 1000
 
 struct answer {
 	struct event event;
@@ -84,12 +85,32 @@ static void command_send(struct driver_control *control, struct event *event, ui
 	memcpy(sqe->cmd, &command, sizeof(command));
 }
 
+/* One command and its answer, as long as that may take. As await(). */
+static int command_answered(struct driver_control *control, uint32_t code,
+	const struct ubd_ctrl_cmd *command, unsigned limit_ms, int *result)
+{
+	struct answer answer = { .event.end = answered };
+	int error;
+
+	command_send(control, &answer.event, code, *command);
+	error = await(&control->uring, &answer, limit_ms);
+	*result = answer.result;
+	return error;
+}
+
 int driver_control_command_within(struct driver_control *control, uint32_t code, uint32_t id,
 	void *buffer, uint16_t length, uint64_t data, unsigned limit_ms)
 {
-	struct answer answer = { .event.end = answered };
 	void *own = length ? malloc(length) : NULL; /* the kernel's, should it be stuck */
-	int result;
+	const struct ubd_ctrl_cmd command = {
+		.dev_id = id,
+		.queue_id = UBD_NO_QUEUE,
+		.len = length,
+		.addr = (uintptr_t)own,
+		.data = { data },
+	};
+	unsigned tries = 0;
+	int result, answer;
 
 	if (control->is_stuck || (length && !own)) {
 		free(own);
@@ -97,22 +118,17 @@ int driver_control_command_within(struct driver_control *control, uint32_t code,
 	}
 	if (length)
 		memcpy(own, buffer, length);
-	command_send(control, &answer.event, code,
-		(struct ubd_ctrl_cmd){
-			.dev_id = id,
-			.queue_id = UBD_NO_QUEUE,
-			.len = length,
-			.addr = (uintptr_t)own,
-			.data = { data },
-		});
-	result = await(&control->uring, &answer, limit_ms);
+	/* Who was stopped while the driver waited is told so, and nothing was done. */
+	do
+		result = command_answered(control, code, &command, limit_ms, &answer);
+	while (result == 0 && answer == -EINTR && tries++ < INTERRUPTED_MAX);
 	control->is_stuck = result < 0;
 	if (control->is_stuck)
 		return result;
 	if (length)
 		memcpy(buffer, own, length);
 	free(own);
-	return answer.result;
+	return answer;
 }
 
 int driver_control_command(struct driver_control *control, uint32_t code, uint32_t id, void *buffer,

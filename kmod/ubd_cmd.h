@@ -93,7 +93,8 @@
  * see. dev_id and queue_id (UBD_NO_QUEUE) are always set; len and addr say where the buffer is.
  * Common errors: EPERM without CAP_SYS_ADMIN, ENODEV no such device, EINVAL a field out of its
  * range or a buffer that is too short, EFAULT a bad address, EOPNOTSUPP an unknown command,
- * feature or flag.
+ * feature or flag. EINTR of a command that had to wait: its sender was stopped (SIGSTOP, a debugger,
+ * a freezer), or its ring is closing; nothing was done, and it can be sent again.
  */
 
 /*
@@ -115,8 +116,7 @@
 
 /*
  * data[0]: the server's pid, kept for GET_DEV_INFO and not otherwise used. Answers when the disk is
- * there. EEXIST if it was before, ENODEV if the server dies or the device is stopped meanwhile,
- * EINTR.
+ * there. EEXIST if it was before, ENODEV if the server dies or the device is stopped meanwhile.
  */
 #define UBD_CMD_START_DEV 0x06
 
@@ -162,7 +162,7 @@
 /*
  * RECOVERY. data[0]: the server's pid, as in START_DEV; like that it waits until every tag is
  * fetched. EBUSY: the disk has its server. ENODEV: there is none any more, or it is being stopped,
- * or the server's session ends. EINTR.
+ * or the server's session ends.
  */
 #define UBD_CMD_RESUME_DEV 0x15
 
