@@ -11,8 +11,10 @@
 #include "device_name.h"
 #include "frontend.h"
 #include "holders.h"
+#include "leaf.h"
 #include "orphan.h"
 #include "run_directory.h"
+#include "serve.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -148,6 +150,21 @@ static int clean_waiting(const char *name, const struct run_device *left, struct
 	return 0;
 }
 
+/*
+ * Its leaves are closed a little after its device: who makes that again next finds them free.
+ * Without a document that can be read there is nothing to wait for.
+ */
+static void await_leaves(const char *name)
+{
+	struct err ignored = { 0 };
+	struct tree *tree = serve_read_kept(name, &ignored);
+
+	if (tree)
+		leaves_await(tree, LEAVES_PATIENCE_MS);
+	tree_destroy(tree);
+	err_finish(&ignored);
+}
+
 /* What a killed daemon has left: with its name claimed, nobody else can be at it. */
 static int clean(const char *name, struct err *err)
 {
@@ -161,8 +178,10 @@ static int clean(const char *name, struct err *err)
 		result = clean_waiting(name, &left, err);
 	else if (run_recorded(name, &left))
 		frontend_remove_dead(left.driver, left.id);
-	if (result == 0)
+	if (result == 0) {
+		await_leaves(name);
 		run_release(name);
+	}
 	close(listener);
 	return result;
 }

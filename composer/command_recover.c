@@ -85,20 +85,6 @@ static int end_daemon(const char *name, struct err *err)
 	return result;
 }
 
-static struct tree *read_kept(const char *name, struct err *err)
-{
-	struct tree *tree;
-	char *path, *text;
-	size_t length;
-
-	if (run_kept(name, &path, &text, &length, err) < 0)
-		return NULL;
-	tree = tree_parse(path, text, length, err);
-	free(path);
-	free(text);
-	return tree;
-}
-
 static int check(const struct tree *tree, struct err *err)
 {
 	if (tree->device.recovery == RECOVERY_NONE)
@@ -122,7 +108,7 @@ static int recover(const struct arguments *arguments)
 	struct tree *tree = NULL;
 
 	if (run_check_known(name, &err) == 0)
-		tree = read_kept(name, &err);
+		tree = serve_read_kept(name, &err);
 	if (tree && check(tree, &err) == 0 && end_daemon(name, &err) == 0)
 		return serve(tree, &config, arguments->options[FOREGROUND] != NULL);
 	tree_destroy(tree);

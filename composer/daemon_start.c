@@ -16,7 +16,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LEAVES_PATIENCE_MS 3000 /* a dead daemon's files close a little after its session */
 
 /*
  * Signals come through a file, so that no code runs at a bad moment. They are blocked before the
@@ -83,6 +82,7 @@ static int take_over(struct daemon *daemon, const struct daemon_config *config, 
 			" recover %s` serves it on, `" PROGRAM " delete %s` gives it up", name, name, name);
 	if (is_left)
 		frontend_remove_dead(left.driver, left.id);
+	daemon->is_successor = is_left;
 	return 0;
 }
 
@@ -108,7 +108,7 @@ static int prepare(struct daemon *daemon, const struct daemon_config *config, st
 	struct tree *tree = daemon->tree;
 	unsigned i;
 
-	if (config->recover)
+	if (config->recover || daemon->is_successor)
 		leaves_await(tree, LEAVES_PATIENCE_MS);
 	if (lifetime_prepare(tree, &config->assemble, err, notes) < 0)
 		return -1;

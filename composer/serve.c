@@ -5,8 +5,23 @@
 #include "command.h"
 #include "detach.h"
 #include "log.h"
+#include "run_directory.h"
 
 #include <stdlib.h>
+
+struct tree *serve_read_kept(const char *name, struct err *err)
+{
+	struct tree *tree;
+	char *path, *text;
+	size_t length;
+
+	if (run_kept(name, &path, &text, &length, err) < 0)
+		return NULL;
+	tree = tree_parse(path, text, length, err);
+	free(path);
+	free(text);
+	return tree;
+}
 
 static int ready_here(void *context, const char *path, struct err *notes)
 {

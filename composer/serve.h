@@ -15,4 +15,7 @@
  */
 int serve(struct tree *tree, struct daemon_config *config, bool in_foreground);
 
+/* The tree that the last daemon of that name has served, or NULL with a message. */
+struct tree *serve_read_kept(const char *name, struct err *err);
+
 #endif
