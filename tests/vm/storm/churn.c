@@ -4,6 +4,7 @@
  * does.
  *
  *   churn [-n CYCLES] [-m MODULE.ko]     -m: each cycle loads the module and unloads it
+ *   churn -o                             those others alone, until SIGTERM
  *
  * Each device has a server, a process of its own. In turn it is stopped, deleted under its server,
  * killed and deleted at once, or (with -m) left to the module's unloading.
@@ -20,6 +21,7 @@
 #include "session.h"
 
 enum { DEPTH = 8, OPENERS = 3, NUMBERS = 2, LIMIT_S = 60, WAYS = 4 };
+enum { ONLY_OPEN = -1 }; /* in the place of the cycles */
 
 static const char *module;
 static int cycles = 100;
@@ -109,6 +111,8 @@ static void use_disks(int number)
 		if (turn % 8 == 0)
 			(void)ioctl(fd, BLKRRPART, 0);
 		close(fd);
+		if (cycles == ONLY_OPEN) /* `delete` refuses what is open each time that it looks */
+			usleep(turn * 7919 % 20000);
 	}
 }
 
@@ -144,20 +148,28 @@ static void cycle_run(int cycle)
 int main(int argc, char **argv)
 {
 	pid_t openers[OPENERS];
+	sigset_t ends;
 	int option, i;
 
-	while ((option = getopt(argc, argv, "n:m:")) != -1) {
+	while ((option = getopt(argc, argv, "n:m:o")) != -1) {
 		switch (option) {
 		case 'n': cycles = atoi(optarg); break;
 		case 'm': module = optarg; break;
+		case 'o': cycles = ONLY_OPEN; break;
 		default: errx(2, "see the head of churn.c");
 		}
 	}
+	sigemptyset(&ends);
+	sigaddset(&ends, SIGTERM);
+	if (cycles == ONLY_OPEN)
+		sigprocmask(SIG_BLOCK, &ends, NULL);
 	for (i = 0; i < OPENERS; i++) {
 		openers[i] = fork();
 		if (!openers[i])
 			use_disks(i);
 	}
+	if (cycles == ONLY_OPEN)
+		sigwait(&ends, &option);
 	for (i = 0; i < cycles; i++)
 		cycle_run(i);
 	for (i = 0; i < OPENERS; i++) {
@@ -165,6 +177,8 @@ int main(int argc, char **argv)
 		if (waitpid(openers[i], NULL, 0) != openers[i])
 			err(1, "an opener");
 	}
+	if (cycles == ONLY_OPEN)
+		return 0;
 	printf("%d devices came and went%s\n", cycles, module ? ", each with the module" : "");
 	return 0;
 }

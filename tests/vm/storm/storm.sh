@@ -80,19 +80,15 @@ verified() {
 openers() {
 	_count=$1
 	tree auto
-	touch opening
-	for _opener in 1 2 3; do
-		while [ -e opening ]; do
-			for _disk in /dev/ubdb*; do dd if="$_disk" of=/dev/null bs=4k count=4 2>/dev/null || true; done
-		done &
-	done
+	churn -o &
+	_openers=$!
 	for _cycle in $(seq "$_count"); do
 		create --force
 		[ $((_cycle % 3)) != 0 ] || kill -9 "$(pid_of)"
 		ubd-compose delete vol0 2>delete.err || fail "cycle $_cycle: $(cat delete.err)"
 	done
-	rm opening
-	wait
+	kill $_openers
+	wait $_openers || fail "the openers ended with $?"
 	[ ! -e /sys/block/ubdb0 ] || fail 'a disk is left'
 	ok "created and deleted $_count times among openers"
 }
