@@ -187,7 +187,7 @@ static void *scribble(void *argument)
 {
 	struct chance chance = { (uintptr_t)argument };
 
-	for (;; usleep(below(&chance, 2000))) {
+	for (;; usleep(below(&chance, 8000))) {
 		scribble_on_ring(&chance, &rings[below(&chance, sizeof(rings) / sizeof(*rings))]);
 		scribble_on_slots(&chance, &slots[below(&chance, QUEUES)]);
 		scribble_on_slots(&chance, &lists[below(&chance, QUEUES)]);

@@ -28,11 +28,12 @@ static int wild(struct server *server, struct chance *chance)
 
 static void random_info(struct chance *chance, struct ubd_dev_info *info)
 {
-	static const uint16_t depths[] = { 1, 1, 2, 3, 8, 8, 32, 32, 64, 64, 128, 128, 4096 };
+	static const uint16_t depths[] = { 1, 1, 2, 3, 8, 8, 32, 32, 64, 64, 128, 128 };
 
 	memset(info, 0, sizeof(*info));
 	info->nr_hw_queues = 1 + below(chance, QUEUES);
-	info->queue_depth = depths[below(chance, sizeof(depths) / sizeof(*depths))];
+	info->queue_depth = one_in(chance, 64) ? UBD_MAX_QUEUE_DEPTH : /* takes long to make */
+				depths[below(chance, sizeof(depths) / sizeof(*depths))];
 	info->block_size = 512 << below(chance, 4);
 	info->rq_max_blocks = (4096 << below(chance, 8)) / info->block_size;
 	info->dev_blocks = one_in(chance, 8) ? odd_number(chance) : 1 + below(chance, 1 << 15);

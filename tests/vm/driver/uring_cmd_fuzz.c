@@ -19,6 +19,7 @@
 #include "fuzz_server.h"
 
 enum { SERVERS = 3, USERS = 3, REPLACED = 50, DYING_S = 60 };
+enum { PACE = 4000, PACE_S = 4 }; /* commands, seconds at most, between two signals */
 
 static unsigned long seed = 1, wanted = 100000;
 
@@ -88,7 +89,7 @@ static void user_main(struct chance chance, unsigned int number)
 		if (fd < 0)
 			fd = open(path, O_RDONLY);
 		if (fd < 0) {
-			usleep(1000);
+			usleep(20000); /* what looks for a disk all the time leaves none the time to start */
 			continue;
 		}
 		for (i = below(&chance, 200); i; i--)
@@ -148,6 +149,16 @@ static void must_end(const pid_t *children, int count)
 	}
 }
 
+/* Returns when so many more commands have been sent: how far the world is, however slow the machine. */
+static void let_them_rage(unsigned long commands)
+{
+	unsigned long wanted = totals->commands + commands;
+	double end = seconds() + PACE_S;
+
+	while (totals->commands < wanted && seconds() < end)
+		usleep(5000);
+}
+
 static void round_run(struct chance chance)
 {
 	pid_t children[SERVERS + USERS + REPLACED];
@@ -158,13 +169,13 @@ static void round_run(struct chance chance)
 		children[i] = start(
 			i < SERVERS ? server_main : user_main, (struct chance){ draw(&chance) }, i);
 	while (seconds() < end) {
-		usleep(below(&chance, 50000));
+		let_them_rage(below(&chance, PACE));
 		i = below(&chance, SERVERS);
-		if (one_in(&chance, 24) && count < SERVERS + USERS + REPLACED) {
+		if (one_in(&chance, 3) && count < SERVERS + USERS + REPLACED) {
 			(void)kill(-children[i], SIGKILL);
 			children[count++] = children[i];
 			children[i] = start(server_main, (struct chance){ draw(&chance) }, i);
-		} else if (one_in(&chance, 16)) {
+		} else if (one_in(&chance, 2)) {
 			(void)kill(-children[i], SIGSTOP);
 			usleep(below(&chance, 200000));
 			(void)kill(-children[i], SIGCONT);
