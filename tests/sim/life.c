@@ -279,7 +279,7 @@ static void end_life(bool may_crash)
 
 static void live(void)
 {
-	unsigned requests = 1 + random_below(1u << (3 + random_below(7)));
+	unsigned requests = (1 + random_below(1u << (3 + random_below(7)))) * sim_longer;
 	unsigned depth = 1 + random_below(TAGS), done;
 
 	if (requests > sim_caps.requests)

@@ -21,7 +21,7 @@
 
 static const char usage[] =
 	"usage: sim [--seed N] [--count N] [--seconds N] [--trace] [--leaves N] [--lives N] "
-	"[--requests N] [--lies none|data|any] [--faulty-starts] [--images DIRECTORY]\n"
+	"[--requests N] [--lies none|data|any] [--faulty-starts] [--longer N] [--images DIRECTORY]\n"
 	"       sim --shrink [--seconds N]\n"
 	"Runs seeds from N (at random without --seed): one after the other, until COUNT have run "
 	"or\n"
@@ -31,6 +31,7 @@ static const char usage[] =
 	"few lives, few requests, then more; SECONDS (10) for each size.\n"
 	"--lies says for all seeds what leaves lie about, instead of one in seven.\n"
 	"--faulty-starts has leaves fail while they are started in all seeds, instead of one in five.\n"
+	"--longer gives each life N times the requests: more of them for each start.\n"
 	"--images puts there what each crash leaves of a thin's image, for qemu-img to judge.\n";
 
 struct shared {
@@ -50,6 +51,7 @@ struct caps sim_caps = { 9, 8, UINT32_MAX, -1 };
 static const char *const lies[] = { "none", "data", "any" }; /* enum lies */
 struct totals totals;
 const char *sim_images;
+unsigned sim_longer = 1;
 
 void sim_note(const char *format, ...)
 {
@@ -204,11 +206,11 @@ static bool run_child(uint64_t seed, uint64_t count, double seconds)
 	}
 	fprintf(stderr,
 		"sim: FAILED; again with: %s --trace --seed %llu --leaves %u --lives %u --requests "
-		"%u%s%s%s\n",
+		"%u%s%s%s --longer %u\n",
 		program, (unsigned long long)shared->seed, sim_caps.leaves, sim_caps.lives,
 		sim_caps.requests, sim_caps.lies < 0 ? "" : " --lies ",
 		sim_caps.lies < 0 ? "" : lies[sim_caps.lies],
-		sim_has_faulty_starts ? " --faulty-starts" : "");
+		sim_has_faulty_starts ? " --faulty-starts" : "", sim_longer);
 	return false;
 }
 
@@ -272,6 +274,8 @@ int main(int count, char **words)
 			sim_caps.leaves = (unsigned)strtoul(value, NULL, 0);
 		else if (!strcmp(word, "--lives"))
 			sim_caps.lives = (unsigned)strtoul(value, NULL, 0);
+		else if (!strcmp(word, "--longer"))
+			sim_longer = (unsigned)strtoul(value, NULL, 0);
 		else if (!strcmp(word, "--images"))
 			sim_images = value;
 		else if (!strcmp(word, "--lies"))

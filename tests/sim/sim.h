@@ -248,5 +248,6 @@ void seed_run(uint64_t seed);
 
 extern const char *sim_directory;
 extern const char *sim_images; /* where images go that a crash has left; NULL: nowhere */
+extern unsigned sim_longer; /* each life has so many times the requests */
 
 #endif
