@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
- * A leaf that fails while the device is started: reads, writes, flushes or all that the main thread
- * asks of it, from some moment on, once, now and then or always. The start may be refused, and says
- * why; or it goes on, as if that leg was missing. What comes after the fault works as ever.
+ * A leaf that fails while the device is started or stopped: reads, writes, flushes or all that the main
+ * thread asks of it, from some moment on, once, now and then or always. The start may be refused, and
+ * says why; or it goes on, as if that leg was missing. The stop may be no clean one. What comes after the
+ * fault works as ever.
  *
- * One seed in so many has such starts, by its number alone, so that the others mean what they meant.
+ * One seed in so many has such starts and stops, by its number alone, so that the others mean what they meant.
  */
 #include "sim.h"
 

@@ -221,6 +221,23 @@ static bool begin_life(void)
 	return true;
 }
 
+static void stop_failed(const struct err *err)
+{
+	bool is_cut = images_budget == 0;
+
+	/* A leaf that has failed a flush fails those of unload() too. */
+	if (!is_cut && !backend.has_lost && !fault_hits() && life.lies != LIES_ANY)
+		sim_fail("stop: %s", err->text);
+	sim_note(is_cut ? "power cut while stopping" : "stopped, but not cleanly: %s", err->text);
+	totals.cuts += is_cut;
+	if (fault_has_lost())
+		model_doubt(); /* the next start can't know */
+	if (is_cut)
+		images_cut();
+	model_crash(is_cut);
+	life.was_stopped = false;
+}
+
 static void end_life(bool may_crash)
 {
 	unsigned how = may_crash ? random_below(3) : 2;
@@ -243,19 +260,11 @@ static void end_life(bool may_crash)
 		totals.stops++;
 		meddle_note_stop();
 		images_budget = random_one_in(6) ? 1 + random_below(60) : FOREVER;
-		if (lifetime_stop(life.tree, &err) < 0) {
-			bool is_cut = images_budget == 0;
-
-			/* A leaf that has failed a flush fails those of unload() too. */
-			if (!is_cut && !backend.has_lost && life.lies != LIES_ANY)
-				sim_fail("stop: %s", err.text);
-			sim_note(is_cut ? "power cut while stopping" : "stopped, but not cleanly");
-			totals.cuts += is_cut;
-			if (is_cut)
-				images_cut();
-			model_crash(is_cut);
-			life.was_stopped = false;
-		}
+		fault_choose();
+		if (lifetime_stop(life.tree, &err) < 0)
+			stop_failed(&err);
+		life.was_stopped &= !fault_hits(); /* or it may be without a leaf */
+		fault_forget();
 		images_budget = FOREVER;
 		err_finish(&err);
 	} else {

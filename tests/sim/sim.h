@@ -12,7 +12,7 @@
  * clock.c    the engine's time
  * request.c  the kernel's side: requests and their bytes
  * judge.c    what must be true of legs and labels
- * fault.c    a leaf that fails while the device is started
+ * fault.c    a leaf that fails while the device is started or stopped
  * lie.c      leaves that lie, and what they lied about
  * meddle.c   legs taken away, older copies put back, rot
  * life.c     one run of a device from start to stop or crash
@@ -184,11 +184,11 @@ void judge_keep_image(void); /* for another judge: between two lives */
 /* fault.c */
 enum fault_kind { FAULT_READ = 1, FAULT_WRITE = 2, FAULT_FLUSH = 4 };
 bool fault_is_seed(uint64_t seed);
-void fault_choose(void); /* a start begins: who fails in it, if anybody */
+void fault_choose(void); /* a start or stop begins: who fails in it, if anybody */
 bool fault_may_stay(void); /* no harm in going on without that leaf */
 void fault_again(void); /* the next start begins, and the same leaf fails in it */
 void fault_forget(void); /* it has ended: nobody fails any more */
-unsigned fault_hits(void); /* how often that start has met it */
+unsigned fault_hits(void); /* how often it has been met since */
 bool fault_has_lost(void); /* with a flush, what it should have made durable */
 /* The main thread asks for this. True: it fails; a WRITE (with its bytes) is done in part. */
 bool fault_strikes(struct image *image, enum fault_kind kind, uint64_t offset, const void *data,
