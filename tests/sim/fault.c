@@ -39,7 +39,8 @@ void fault_forget(void)
 
 /*
  * A leaf that must not be lost may fail where no leg is given up for it: what it can't read refuses the
- * start, unless that goes on without leaves anyway.
+ * start, unless that goes on without leaves anyway, or the copy of its label that can be read is of
+ * an older state, which only a clean stop rules out.
  */
 static unsigned kinds_of(unsigned place)
 {
@@ -49,7 +50,7 @@ static unsigned kinds_of(unsigned place)
 
 	if (chosen.is_first || !life.is_guarded || !backend.guarded[place] || !model_is_redundant)
 		return kinds;
-	return meddle_is_degraded() ? 0 : kinds & FAULT_READ;
+	return meddle_is_degraded() || !life.was_stopped ? 0 : kinds & FAULT_READ;
 }
 
 void fault_choose(void)

@@ -130,6 +130,7 @@ static bool start_failed(bool is_first_try)
 	bool may_go_on = is_first_try && fault_may_stay() && random_below(2);
 
 	totals.failed_starts++;
+	life.was_stopped = false;
 	sim_note("start fails by a leaf");
 	if (life.is_formatted) {
 		if (fault_has_lost())
@@ -148,6 +149,7 @@ static bool start_failed(bool is_first_try)
 static void start_was_cut(void)
 {
 	sim_note("power cut while starting");
+	life.was_stopped = false;
 	totals.cuts++;
 	images_cut();
 	if (life.is_formatted)
