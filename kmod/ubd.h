@@ -218,6 +218,8 @@ struct ubd_leg {
 	struct block_device *bdev; /* NULL: a file */
 	u32 block_mask;
 	bool can_nowait; /* it says when it would have to wait */
+	bool can_flush_nowait; /* also of a flush */
+	bool flush_failed; /* what that was for may be lost: no later flush is believed */
 	struct llist_head late; /* sub-I/Os for the worker */
 	struct work_struct work;
 };
@@ -380,7 +382,14 @@ bool ubd_io_keep(struct ubd_queue *queue, struct request *rq, bool seen);
  */
 int ubd_io_copy_out(struct ubd_queue *queue, struct ubd_io *io, u64 addr, enum ubd_io_state back);
 
-struct ubd_plug *ubd_plug_arm(struct ubd_queue *queue, struct io_uring_cmd *cmd); /* or NULL */
+struct ubd_plug *ubd_plug_take(struct ubd_queue *queue, struct io_uring_cmd *cmd);
+
+/* Whether this task's requests on this queue may gather until its plug is finished: that, or NULL. */
+static inline struct ubd_plug *ubd_plug_arm(struct ubd_queue *queue, struct io_uring_cmd *cmd)
+{
+	return current->plug ? ubd_plug_take(queue, cmd) : NULL;
+}
+
 void ubd_io_finish(struct request *rq, blk_status_t status, unsigned int done,
 		   struct ubd_plug *plug);
 

@@ -58,7 +58,7 @@ static void ubd_batch_wait(struct ubd_queue *queue, struct io_uring_cmd *cmd, bo
 	unsigned int count;
 
 	do {
-		count = ubd_batch_collect(queue, gone);
+		count = llist_empty(&queue->pending) ? 0 : ubd_batch_collect(queue, gone);
 		if (unlikely(gone || ubd_device_is(queue->device, UBD_DEVICE_ENDING))) {
 			ubd_cmd_abort(cmd, issue_flags);
 			return;
@@ -142,38 +142,53 @@ static int ubd_batch_fetch(struct ubd_queue *queue, struct io_uring_cmd *cmd, u6
 	return 0;
 }
 
-/* All answers of a command. Those that are wrong are passed over, and make it fail. */
-static int ubd_batch_answer(struct ubd_queue *queue, const struct ubd_io_cmd *payload,
+static int ubd_batch_answer(struct ubd_queue *queue, const struct ubd_batch_answer *answer,
 			    struct io_uring_cmd *cmd)
 {
-	const struct ubd_batch_answer *answers = ubd_batch_answers(queue);
-	unsigned int i, first = payload->tag, count = payload->result;
+	unsigned int tag = READ_ONCE(answer->tag);
+	u16 kind = READ_ONCE(answer->kind);
+
+	if (unlikely(tag >= queue->depth))
+		return -EINVAL;
+	tag = array_index_nospec(tag, queue->depth);
+	if (likely(kind == UBD_ANSWER_PLAN))
+		return ubd_plan_answer(queue, tag, cmd);
+	if (kind == UBD_ANSWER_RESULT)
+		return ubd_io_answer(queue, tag, READ_ONCE(answer->result), cmd);
+	return -EINVAL;
+}
+
+/* Several. Those that are wrong are passed over, and make the command fail. */
+static noinline int ubd_batch_answer_list(struct ubd_queue *queue,
+					  const struct ubd_batch_answer *answers,
+					  unsigned int count, struct io_uring_cmd *cmd)
+{
 	struct blk_plug plug;
 	int error = 0;
 
-	if (unlikely(first > queue->depth || count > queue->depth - first))
-		return -EINVAL;
-	if (count > 1)
-		blk_start_plug(&plug);
-	for (i = first; i < first + count; i++) {
-		unsigned int tag = READ_ONCE(answers[i].tag);
-		u16 kind = READ_ONCE(answers[i].kind);
-		s32 result = READ_ONCE(answers[i].result);
-		int refused = -EINVAL;
+	blk_start_plug(&plug);
+	for (; count; answers++, count--) {
+		int refused = ubd_batch_answer(queue, answers, cmd);
 
-		if (likely(tag < queue->depth)) {
-			tag = array_index_nospec(tag, queue->depth);
-			if (kind == UBD_ANSWER_PLAN)
-				refused = ubd_plan_answer(queue, tag, cmd);
-			else if (kind == UBD_ANSWER_RESULT)
-				refused = ubd_io_answer(queue, tag, result, cmd);
-		}
 		if (unlikely(refused && !error))
 			error = refused;
 	}
-	if (count > 1)
-		blk_finish_plug(&plug);
+	blk_finish_plug(&plug);
 	return error;
+}
+
+/* All answers of a command. */
+static int ubd_batch_answer_all(struct ubd_queue *queue, const struct ubd_io_cmd *payload,
+				struct io_uring_cmd *cmd)
+{
+	const struct ubd_batch_answer *answers = ubd_batch_answers(queue);
+	unsigned int first = payload->tag, count = payload->result;
+
+	if (unlikely(first > queue->depth || count > queue->depth - first))
+		return -EINVAL;
+	if (count == 1) /* a plug is dearer than it */
+		return ubd_batch_answer(queue, answers + first, cmd);
+	return count ? ubd_batch_answer_list(queue, answers + first, count, cmd) : 0;
 }
 
 int ubd_batch_cmd(struct ubd_queue *queue, const struct ubd_io_cmd *payload,
@@ -191,7 +206,7 @@ int ubd_batch_cmd(struct ubd_queue *queue, const struct ubd_io_cmd *payload,
 	}
 	if (unlikely(ubd_cmd_ring(cmd) != queue->ring || ubd_cmd_task(cmd) != queue->task))
 		return -EINVAL;
-	error = ubd_batch_answer(queue, payload, cmd);
+	error = ubd_batch_answer_all(queue, payload, cmd);
 	if (unlikely(error) || cmd->cmd_op == UBD_IO_ANSWER)
 		return error;
 	file = get_file(cmd->file); /* once it waits, others may complete it */

@@ -374,10 +374,13 @@ static inline __u64 ubd_desc_length(unsigned int queue_depth, unsigned long page
 /*
  * PLANS (UBD_F_PLANS)
  *
- * The server answers a READ or WRITE with a plan instead of a result: sub-I/Os on the legs that
- * SET_LEGS named, which the driver runs on the request's own pages. No byte passes through the
- * server. The request ends when the last of them has ended, and the command is by then the fetch
+ * The server answers a request with a plan instead of a result: sub-I/Os on the legs that SET_LEGS
+ * named, which the driver runs, those with bytes on the request's own pages. No byte passes through
+ * the server. The request ends when the last of them has ended, and the command is by then the fetch
  * for the tag's next request.
+ *
+ * Entries of one wave run side by side; a wave begins when all of the lower ones have succeeded, and
+ * does not begin when one has failed.
  *
  * On such a device, the bytes of a WRITE are not in the tag's buffer when it is fetched. A server
  * that wants them commits an empty plan, and has them when that command completes with
@@ -386,6 +389,10 @@ static inline __u64 ubd_desc_length(unsigned int queue_depth, unsigned long page
  * If a sub-I/O fails, the request does not end: when the others have ended, the command completes
  * with UBD_IO_RES_BACK, the results are in the entries, a WRITE's bytes are in the buffer, and the
  * server answers anew, by a result or another plan. Entries that succeeded stay done.
+ *
+ * When a FLUSH of a leg has failed, all later ones of it fail with -EIO, until SET_LEGS names it
+ * anew: what the failed one should have made durable may be lost, and a leg tells of that only once.
+ * Flushes that the server sends to the leg by itself are not judged so; it has to see to that.
  *
  * A plan that breaks a rule below is refused with EINVAL and nothing has been started; the tag is
  * the server's as before.
@@ -398,18 +405,24 @@ static inline __u64 ubd_desc_length(unsigned int queue_depth, unsigned long page
 
 struct ubd_plan_entry {
 	__u16 leg; /* number in SET_LEGS */
-	__u8 kind; /* UBD_OP_READ or UBD_OP_WRITE, as the request */
-	__u8 flags; /* UBD_PLAN_FUA, for a WRITE */
-	__u8 wave; /* 0 */
+	/*
+	 * UBD_OP_*: the request's own; also FLUSH, for all but a READ, and WRITE_ZEROES for a
+	 * DISCARD. A file has its DISCARD and WRITE_ZEROES by fallocate(), and where its file system
+	 * has none, or a disk has no such operation, that fails with -EOPNOTSUPP.
+	 */
+	__u8 kind;
+	__u8 flags; /* UBD_PLAN_FUA, for a WRITE; UBD_PLAN_NOUNMAP, for a WRITE_ZEROES */
+	__u8 wave; /* not below the entry before */
 	__u8 reserved0[3]; /* zero */
 	/*
 	 * Bytes: where in the request, and how many, multiples of the leg's logical block size (a
-	 * file's: 512), as leg_offset is. A READ's entries follow one another in the request and cover it; those
-	 * of a WRITE may overlap (two legs of a mirror).
+	 * file's: 512), as leg_offset is. A READ's entries follow one another in the request and
+	 * cover it; those of a WRITE may overlap (two legs of a mirror). A DISCARD and a WRITE_ZEROES
+	 * have offset 0, and no more bytes than the request. A FLUSH has zeroes here and as leg_offset.
 	 */
 	__u32 offset;
 	__u32 length;
-	__s32 result; /* out, with UBD_IO_RES_BACK: 0 or a negative errno */
+	__s32 result; /* out, with UBD_IO_RES_BACK: 0 or a negative errno; -ECANCELED: not begun */
 	__u32 reserved1; /* zero */
 	__u64 leg_offset;
 };
@@ -426,6 +439,7 @@ struct ubd_plan_slot {
 UBD_CHECK_SIZE(struct ubd_plan_slot, 512);
 
 #define UBD_PLAN_FUA 1u
+#define UBD_PLAN_NOUNMAP 2u
 
 static inline __u64 ubd_plan_offset(unsigned int q_id)
 {

@@ -252,12 +252,11 @@ static void ubd_plug_finish(struct blk_plug_cb *cb, bool from_schedule)
 	fput(file); /* the last: it may be what keeps the queue and this code */
 }
 
-/* Whether this task's requests on this queue may gather until its plug is finished. */
-struct ubd_plug *ubd_plug_arm(struct ubd_queue *queue, struct io_uring_cmd *cmd)
+struct ubd_plug *ubd_plug_take(struct ubd_queue *queue, struct io_uring_cmd *cmd)
 {
 	struct ubd_plug *plug = &queue->plug;
 
-	if (!current->plug || current != queue->task)
+	if (current != queue->task)
 		return NULL;
 	if (plug->task != current) {
 		if (cmpxchg(&plug->task, NULL, current))

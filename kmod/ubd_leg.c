@@ -40,6 +40,8 @@ static int ubd_leg_open_block(struct ubd_leg *leg, struct file *file)
 	leg->bdev = I_BDEV(file->f_mapping->host);
 	leg->block_mask = bdev_logical_block_size(leg->bdev) - 1;
 	leg->can_nowait = bdev_nowait(leg->bdev);
+	/* A disk made of disks may wait in a flush for those, whatever it promises of other bios. */
+	leg->can_flush_nowait = leg->can_nowait && queue_is_mq(bdev_get_queue(leg->bdev));
 	return 0;
 }
 

@@ -6,11 +6,12 @@
  *
  * Who may do what, and when:
  *   commit   the server's task. The tag is BUSY while the plan is copied and checked; RUNNING before
- *            its first sub-I/O is started. plan->pending holds one count for each sub-I/O and one
- *            for the commit itself, so that the tag is the commit's until it drops its own.
- *   the last count is dropped by the commit or by the end of a sub-I/O, in task, softirq or
- *            hardirq. Whoever does it takes the tag on (ubd_plan_drop()), then touches neither tag
- *            nor plan.
+ *            its first sub-I/O is started. plan->pending holds one count for each sub-I/O of the wave
+ *            and one for who starts it, so that the tag is the starter's until it drops its own.
+ *   the last count is dropped by the starter or by the end of a sub-I/O, in task, softirq or
+ *            hardirq. Whoever does it takes the tag on, then touches neither tag nor plan: the plan
+ *            is over (ubd_plan_end()), or the next wave begins, by the starter himself, or else in a
+ *            worker, as interrupts and other people's threads start no sub-I/Os.
  *
  * The sub-I/Os live in the plan, one plan for each tag, and share the request's vectors: they and
  * the vectors stay as long as the request does, which is until the last sub-I/O's end.
@@ -115,14 +116,18 @@ static void ubd_plan_failed(struct ubd_plan *plan)
 	ubd_plan_let_go(queue, io, file, true);
 }
 
-static void ubd_plan_drop(struct ubd_plan *plan)
+static void ubd_plan_end(struct ubd_plan *plan)
 {
-	if (!atomic_dec_and_test(&plan->pending))
-		return;
 	if (unlikely(READ_ONCE(plan->failed)))
 		ubd_plan_failed(plan);
 	else
 		ubd_plan_succeeded(plan);
+}
+
+/* Of a wave that has ended: whether it was the last. */
+static bool ubd_plan_is_over(const struct ubd_plan *plan)
+{
+	return plan->begun == plan->copy.count || READ_ONCE(plan->failed);
 }
 
 void ubd_plan_sub_io_ended(struct ubd_sub_io *sub, int error)
@@ -133,7 +138,17 @@ void ubd_plan_sub_io_ended(struct ubd_sub_io *sub, int error)
 		plan->copy.entries[sub - plan->sub_ios].result = error;
 		WRITE_ONCE(plan->failed, true);
 	}
-	ubd_plan_drop(plan);
+	if (!atomic_dec_and_test(&plan->pending))
+		return;
+	if (likely(ubd_plan_is_over(plan)))
+		ubd_plan_end(plan);
+	else
+		queue_work(ubd_leg_workqueue, &plan->work);
+}
+
+static bool ubd_plan_has_bytes(const struct request *rq)
+{
+	return req_op(rq) == REQ_OP_READ || req_op(rq) == REQ_OP_WRITE;
 }
 
 /* False: the request has more vectors than we have room for. */
@@ -143,6 +158,8 @@ static bool ubd_plan_take_vectors(struct ubd_plan *plan, struct request *rq)
 	struct bio_vec vector;
 	unsigned int count = 0;
 
+	if (unlikely(!ubd_plan_has_bytes(rq)))
+		return true;
 	if (likely(rq->bio == rq->biotail)) {
 		plan->table = rq->bio->bi_io_vec;
 		plan->iter = rq->bio->bi_iter;
@@ -158,26 +175,47 @@ static bool ubd_plan_take_vectors(struct ubd_plan *plan, struct request *rq)
 	return true;
 }
 
+/* Which flags an entry of that kind may have in a plan for the request. -1: there is none such. */
+static int ubd_plan_flags(const struct request *rq, u8 kind)
+{
+	if (likely(kind == req_op(rq) && kind <= UBD_OP_WRITE)) /* numbered as the block layer's */
+		return kind == UBD_OP_WRITE ? UBD_PLAN_FUA : 0;
+	switch (kind) {
+	case UBD_OP_FLUSH:
+		return req_op(rq) == REQ_OP_READ ? -1 : 0;
+	case UBD_OP_DISCARD:
+		return req_op(rq) == REQ_OP_DISCARD ? 0 : -1;
+	case UBD_OP_WRITE_ZEROES:
+		return req_op(rq) == REQ_OP_WRITE_ZEROES || req_op(rq) == REQ_OP_DISCARD ?
+			       UBD_PLAN_NOUNMAP :
+			       -1;
+	default:
+		return -1;
+	}
+}
+
 /* One entry against the request and the leg. *end: where a READ's last entry ended. */
 static bool ubd_plan_check_entry(const struct ubd_device *device,
 				 const struct ubd_plan_entry *entry, const struct request *rq,
 				 u32 *end)
 {
-	bool is_write = req_op(rq) == REQ_OP_WRITE;
+	int flags = ubd_plan_flags(rq, entry->kind);
 	u64 end_of_entry, length = entry->length;
 
 	if (entry->leg >= device->nr_legs || !device->legs[entry->leg].file)
 		return false;
-	if (entry->kind != (is_write ? UBD_OP_WRITE : UBD_OP_READ) ||
-	    entry->flags & ~(is_write ? UBD_PLAN_FUA : 0) || entry->reserved1 ||
-	    (entry->wave | entry->reserved0[0] | entry->reserved0[1] | entry->reserved0[2]))
+	if (flags < 0 || entry->flags & ~flags || entry->reserved1 ||
+	    (entry->reserved0[0] | entry->reserved0[1] | entry->reserved0[2]))
 		return false;
+	if (unlikely(entry->kind == UBD_OP_FLUSH))
+		return !(entry->offset | length | entry->leg_offset);
 	if (!length || entry->offset > blk_rq_bytes(rq) ||
 	    length > blk_rq_bytes(rq) - entry->offset)
 		return false;
-	if (!is_write && entry->offset != *end)
+	if (entry->kind != UBD_OP_WRITE && entry->offset != *end)
 		return false;
-	*end = entry->offset + length;
+	if (entry->kind == UBD_OP_READ)
+		*end = entry->offset + length; /* else it stays 0: there are no bytes */
 	if ((entry->offset | length | entry->leg_offset) & device->legs[entry->leg].block_mask)
 		return false;
 	/* Past the leg's end is for the leg to say: one that shrank has failed. */
@@ -191,6 +229,7 @@ static bool ubd_plan_take(struct ubd_plan *plan, const struct request *rq)
 	const struct ubd_plan_slot *slot = ubd_plan_slot(plan);
 	struct ubd_plan_slot *copy = &plan->copy;
 	u32 end = 0;
+	u8 wave = 0;
 	int i;
 
 	memcpy(copy, slot, offsetof(struct ubd_plan_slot, entries));
@@ -201,29 +240,54 @@ static bool ubd_plan_take(struct ubd_plan *plan, const struct request *rq)
 		return false;
 	if (!copy->count)
 		return true;
-	if (req_op(rq) != REQ_OP_READ && req_op(rq) != REQ_OP_WRITE)
-		return false;
-	memcpy(copy->entries, slot->entries, copy->count * sizeof(*copy->entries));
-	barrier();
 	for (i = 0; i < copy->count; i++) {
-		if (!ubd_plan_check_entry(plan->queue->device, &copy->entries[i], rq, &end))
+		struct ubd_plan_entry *entry = &copy->entries[i];
+
+		*entry = slot->entries[i];
+		barrier();
+		if (entry->wave < wave ||
+		    !ubd_plan_check_entry(plan->queue->device, entry, rq, &end))
 			return false;
-		copy->entries[i].result = 0;
+		wave = entry->wave;
+		entry->result = -ECANCELED; /* until it is begun */
 	}
 	/* No byte of a READ may be what its page held before. */
 	return req_op(rq) != REQ_OP_READ || end == blk_rq_bytes(rq);
 }
 
+/* Starts the next wave, and those behind it for as long as they end at once. Tasks only. */
+static void ubd_plan_go_on(struct ubd_plan *plan)
+{
+	do {
+		struct ubd_plan_entry *entries = plan->copy.entries;
+		unsigned int i = plan->begun, end = i + 1;
+
+		while (end < plan->copy.count && entries[end].wave == entries[i].wave)
+			end++;
+		plan->begun = end;
+		atomic_set(&plan->pending, end - i + 1);
+		for (; i < end; i++) {
+			entries[i].result = 0;
+			ubd_sub_io_start(plan, i);
+		}
+		if (!atomic_dec_and_test(&plan->pending))
+			return;
+	} while (unlikely(!ubd_plan_is_over(plan)));
+	ubd_plan_end(plan);
+}
+
 /* RUNNING by now: from here on the tag can be anybody's at any time. */
 static void ubd_plan_start(struct ubd_plan *plan)
 {
-	int i, count = plan->copy.count;
-
 	plan->failed = false;
-	atomic_set(&plan->pending, count + 1);
-	for (i = 0; i < count; i++)
-		ubd_sub_io_start(plan, i);
-	ubd_plan_drop(plan);
+	plan->begun = 0;
+	ubd_plan_go_on(plan);
+}
+
+/* The work is the plan's, and the plan's memory stays as long as its sub-I/Os: see ubd_leg_work(). */
+static void ubd_plan_work(struct work_struct *work)
+{
+	ubd_plan_go_on(container_of(work, struct ubd_plan, work));
 }
 
 /* BUSY to SERVER, at once: refused, or handed back with its bytes. */
@@ -342,6 +406,7 @@ int ubd_plans_create(struct ubd_queue *queue)
 
 		plan->queue = queue;
 		plan->io = &queue->ios[i];
+		INIT_WORK(&plan->work, ubd_plan_work);
 		for (j = 0; j < UBD_PLAN_ENTRIES_MAX; j++)
 			plan->sub_ios[j].plan = plan;
 	}

@@ -18,6 +18,7 @@ struct ubd_sub_io {
 	union {
 		struct bio bio;
 		struct kiocb kiocb;
+		struct work_struct work; /* a file's, if it moves no bytes */
 	};
 };
 
@@ -25,8 +26,10 @@ struct ubd_plan {
 	struct ubd_queue *queue;
 	struct ubd_io *io;
 	struct ubd_plan_slot copy; /* of the server's slot */
-	atomic_t pending;
+	atomic_t pending; /* of the wave under way */
+	unsigned int begun; /* entries of it and of those before */
 	bool failed; /* only ever set while pending */
+	struct work_struct work; /* begins the next wave */
 	struct file *file; /* with batches: the char device's, as RUNNING has no command to hold it */
 
 	/* The request's bytes: its only bio's own vectors, or those of all its bios in a row */

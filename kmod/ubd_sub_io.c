@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A sub-I/O: one entry of a plan on its leg, with the request's own pages. A bio for a block device,
- * a kiocb for a file. It knows no tag and no server.
+ * A sub-I/O: one entry of a plan on its leg, with the request's own pages. A bio for a block device;
+ * for a file a kiocb, or if it moves no bytes, a job for a worker, as fsync() and fallocate() sleep.
+ * It knows no tag and no server.
  *
  * The server's task starts it, with its ring's lock held, so it must not sleep there for a leg that
  * is full, frozen or busy allocating. It is tried without waiting first; a leg that would have to
  * wait says so, at once or when it has tried, and one that cannot tell is not asked: then the leg's
  * worker tries again, and may sleep. Each leg has a worker of its own, so that none waits for
- * another.
+ * another. Zeroing and discarding are always the worker's: a long one is cut up, each piece with
+ * memory and a tag of the leg's to wait for.
  *
  * The worker uses no memory that could only be had by writing to some disk, which might be ours.
  */
+#include <linux/fs.h>
+
+#include <linux/falloc.h> /* needs the one above */
 #include <linux/sched/mm.h>
 #include <linux/uio.h>
 
@@ -48,9 +53,62 @@ static void ubd_sub_io_bio_end(struct bio *bio)
 		ubd_plan_sub_io_ended(sub, unlikely(status) ? blk_status_to_errno(status) : 0);
 }
 
-static void ubd_sub_io_start_bio(struct ubd_sub_io *sub, struct ubd_leg *leg)
+/* A flush is believed only until the leg's first failed one. */
+static int ubd_sub_io_judge_flush(struct ubd_leg *leg, int error)
+{
+	if (unlikely(error))
+		WRITE_ONCE(leg->flush_failed, true);
+	else if (unlikely(READ_ONCE(leg->flush_failed)))
+		error = -EIO;
+	return error;
+}
+
+static void ubd_sub_io_flush_end(struct bio *bio)
+{
+	struct ubd_sub_io *sub = container_of(bio, struct ubd_sub_io, bio);
+	blk_status_t status = bio->bi_status;
+
+	bio_uninit(bio);
+	if (unlikely(status == BLK_STS_AGAIN && !sub->may_block))
+		ubd_sub_io_defer(sub);
+	else
+		ubd_plan_sub_io_ended(sub, ubd_sub_io_judge_flush(ubd_sub_io_leg(sub),
+								  blk_status_to_errno(status)));
+}
+
+/* FLUSH, DISCARD and WRITE_ZEROES. A FLUSH request has no bio, and nobody known who asked. */
+static void ubd_sub_io_start_bare_bio(struct ubd_sub_io *sub, struct ubd_leg *leg)
 {
 	const struct ubd_plan_entry *entry = ubd_sub_io_entry(sub);
+	struct request *rq = sub->plan->io->rq;
+	struct bio *bio = &sub->bio;
+	blk_opf_t opf = REQ_OP_WRITE | REQ_PREFLUSH | REQ_SYNC;
+
+	if (entry->kind == UBD_OP_DISCARD)
+		opf = REQ_OP_DISCARD;
+	else if (entry->kind == UBD_OP_WRITE_ZEROES)
+		opf = REQ_OP_WRITE_ZEROES |
+		      (entry->flags & UBD_PLAN_NOUNMAP ? REQ_NOUNMAP : 0);
+	if (!sub->may_block)
+		opf |= REQ_NOWAIT;
+	bio_init(bio, leg->bdev, NULL, 0, opf);
+	if (rq->bio)
+		bio_clone_blkg_association(bio, rq->bio);
+	bio->bi_iter.bi_size = entry->length;
+	bio->bi_iter.bi_sector = entry->leg_offset >> SECTOR_SHIFT;
+	bio->bi_end_io = entry->kind == UBD_OP_FLUSH ? ubd_sub_io_flush_end : ubd_sub_io_bio_end;
+	bio->bi_ioprio = req_get_ioprio(rq);
+	if (unlikely(!bdev_nr_sectors(leg->bdev)))
+		bio_io_error(bio);
+	else
+		submit_bio_noacct(bio);
+}
+
+/* Each request's path: worth a copy of it in both callers. */
+static __always_inline void ubd_sub_io_start_bio(struct ubd_sub_io *sub,
+						 const struct ubd_plan_entry *entry,
+						 struct ubd_leg *leg)
+{
 	const struct ubd_plan *plan = sub->plan;
 	struct request *rq = plan->io->rq;
 	struct bio *bio = &sub->bio;
@@ -184,24 +242,64 @@ static void ubd_sub_io_start_file(struct ubd_sub_io *sub, struct file *file)
 		ubd_sub_io_file_ended(sub, result);
 }
 
+/* A file's FLUSH, DISCARD or WRITE_ZEROES, side by side with others of the leg's: all may take long. */
+static void ubd_sub_io_file_work(struct work_struct *work)
+{
+	struct ubd_sub_io *sub = container_of(work, struct ubd_sub_io, work);
+	const struct ubd_plan_entry *entry = ubd_sub_io_entry(sub);
+	struct ubd_leg *leg = ubd_sub_io_leg(sub);
+	unsigned int noio = memalloc_noio_save();
+	int error;
+
+	if (entry->kind == UBD_OP_FLUSH)
+		error = ubd_sub_io_judge_flush(leg, vfs_fsync(leg->file, 1));
+	else if (entry->flags & UBD_PLAN_NOUNMAP)
+		error = vfs_fallocate(leg->file, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+				      entry->leg_offset, entry->length);
+	else
+		error = vfs_fallocate(leg->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				      entry->leg_offset, entry->length);
+	memalloc_noio_restore(noio);
+	ubd_plan_sub_io_ended(sub, error);
+}
+
 static void ubd_sub_io_try(struct ubd_sub_io *sub, struct ubd_leg *leg)
 {
-	if (leg->bdev)
-		ubd_sub_io_start_bio(sub, leg);
+	if (unlikely(ubd_sub_io_entry(sub)->kind > UBD_OP_WRITE))
+		ubd_sub_io_start_bare_bio(sub, leg);
+	else if (leg->bdev)
+		ubd_sub_io_start_bio(sub, ubd_sub_io_entry(sub), leg);
 	else
 		ubd_sub_io_start_file(sub, leg->file);
 }
 
+static void ubd_sub_io_start_bare(struct ubd_sub_io *sub, struct ubd_leg *leg)
+{
+	if (!leg->bdev) {
+		INIT_WORK(&sub->work, ubd_sub_io_file_work);
+		queue_work(ubd_leg_workqueue, &sub->work);
+	} else if (ubd_sub_io_entry(sub)->kind == UBD_OP_FLUSH && leg->can_flush_nowait) {
+		ubd_sub_io_try(sub, leg);
+	} else {
+		ubd_sub_io_defer(sub);
+	}
+}
+
 void ubd_sub_io_start(struct ubd_plan *plan, unsigned int number)
 {
+	const struct ubd_plan_entry *entry = &plan->copy.entries[number];
+	struct ubd_leg *leg = &plan->queue->device->legs[entry->leg];
 	struct ubd_sub_io *sub = &plan->sub_ios[number];
-	struct ubd_leg *leg = ubd_sub_io_leg(sub);
 
 	sub->may_block = false;
-	if (likely(leg->can_nowait))
-		ubd_sub_io_try(sub, leg);
-	else
+	if (unlikely(entry->kind > UBD_OP_WRITE))
+		ubd_sub_io_start_bare(sub, leg);
+	else if (unlikely(!leg->can_nowait))
 		ubd_sub_io_defer(sub);
+	else if (leg->bdev)
+		ubd_sub_io_start_bio(sub, entry, leg);
+	else
+		ubd_sub_io_start_file(sub, leg->file);
 }
 
 /* A leg stays until no plan is left, and its worker has ended: ubd_legs_put(). */
