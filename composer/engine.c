@@ -156,7 +156,6 @@ void engine_restart(struct engine *engine, unsigned tag)
 	engine_count(&engine->stats.restarted, 1);
 	engine_count(&engine->stats.gathered, 1);
 	io->gathered = io->fetched = true;
-	io->passed = false;
 	root = frames_release(io);
 	if (root) {
 		io_reset(io);
@@ -165,6 +164,17 @@ void engine_restart(struct engine *engine, unsigned tag)
 		io_begin(io);
 	}
 	engine_leave(engine);
+}
+
+/* Whether one of its frames waits for a hold. */
+static bool io_is_waiting(const struct io *io)
+{
+	const struct frame *frame;
+
+	for (frame = io->passed ? NULL : io->held; frame; frame = frame->next_held)
+		if (frame->hold.mode != HOLD_NONE && frame->hold.waiting)
+			return true;
+	return false;
 }
 
 void engine_poll(struct engine *engine)
@@ -182,7 +192,7 @@ void engine_poll(struct engine *engine)
 	}
 	engine_leave(engine);
 	for (tag = 0; tag < engine->io_count; tag++)
-		is_waiting |= engine->ios[tag].held && !engine->ios[tag].passed;
+		is_waiting |= io_is_waiting(&engine->ios[tag]);
 	if (is_waiting)
 		backend->poll(engine->config.context);
 }

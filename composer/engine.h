@@ -68,8 +68,9 @@ struct engine_backend {
 	 * Hands the whole request down to the driver, which carries the sub-I/Os (a list by `next`,
 	 * each with its `merged` chain) out on the request's own pages and ends it when all have
 	 * succeeded; nothing is told of that but ended(), and that not either where `linked` says
-	 * that nobody needs to know. False: it can't, go on gathered. After a
-	 * failure the front-end calls engine_restart(). NULL: the driver has no such thing.
+	 * that nobody needs to know. A WRITE_ZEROES with FUA is durable when it has ended. False: it
+	 * can't, go on gathered. After a failure the front-end calls engine_restart(). NULL: the
+	 * driver has no such thing.
 	 *
 	 * Where there is pass(), a WRITE starts without its bytes. To be carried out here it is
 	 * passed with no sub-I/O, which never fails: it comes back with them, by engine_restart().
@@ -124,10 +125,13 @@ void engine_start(struct engine *engine, unsigned tag, const struct request *req
 /*
  * The driver has given back a request that was passed: something failed. It is begun again from its
  * plan, gathered, so that every sub-I/O's result is seen and resume() has its say. A WRITE's bytes
- * are in its data by now. Doing again what had succeeded is harmless: FLUSH is never passed, as a
- * flush that succeeds when tried again proves nothing.
+ * are in its data by now. Doing again what had succeeded is harmless. A flush that succeeds when tried
+ * again proves nothing: if one was what failed, engine_flush_failed() is to be called before.
  */
 void engine_restart(struct engine *engine, unsigned tag);
+
+/* A flush of the leaf has failed, carried out by the driver: none is believed from here on. */
+void engine_flush_failed(struct leaf *leaf);
 
 /* Lets go on who waited for requests that were passed and have ended; see backend.poll. */
 void engine_poll(struct engine *engine);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The engine's parts among themselves: engine.c (tags, start and commit), frame.c (plans),
- * sub_io.c (leaves), record.c (labels), work.c (what nodes do in the background), engine_memory.c
+ * The engine's parts among themselves: engine.c (tags, start and commit), frame.c (plans), release.c
+ * (what plans have until their request's end), sub_io.c (leaves), record.c (labels), work.c (what nodes do in the background), engine_memory.c
  * (what is taken at the start), arena.c (how much one request can need).
  */
 #ifndef COMPOSER_ENGINE_INTERNAL_H
@@ -35,6 +35,7 @@ struct frame {
 	uint16_t wave;
 	bool failed; /* an op failed since resume() was last asked */
 	bool unsettled; /* counted in io->unsettled */
+	bool is_held; /* in io->held */
 	uint8_t rank;
 	uint32_t pending;
 	struct hold_entry hold;
@@ -55,9 +56,10 @@ struct io {
 	 * fail, or wait for a hold. While there is none, a request may complete unseen by us.
 	 */
 	unsigned unsettled;
-	struct frame *held; /* frames with a hold, waiting or granted */
+	struct frame *held; /* frames with a hold, waiting or granted, or whose node is to be told */
 	bool linked; /* its commit is on its way behind a sub-I/O */
-	bool passed; /* it is the driver's; holds are released once that has ended it */
+	bool passed; /* it is the driver's; what is held is released once that has ended it */
+	struct io *next_told, **told_link; /* in engine->told; NULL: it isn't */
 	bool gathered; /* it is carried out here, and has been counted as such */
 	bool cleared; /* bytes of its buffer were zeroed here, or scratch is in use */
 	bool fetched; /* its bytes are in its buffer, if it is a WRITE */
@@ -94,6 +96,7 @@ struct engine {
 	struct sub_io **last_subs; /* by leaf place: not submitted yet, takes neighbours */
 	struct frame *ready, **ready_end; /* frames whose hold was granted */
 	struct io *dirty;
+	struct io *told; /* those that were passed and whose end some node wants to hear of */
 	unsigned depth; /* calls into the engine within each other */
 	bool work_is_wanted; /* by some worker */
 	bool is_live; /* work may be asked for */
@@ -135,7 +138,14 @@ void frame_go(struct frame *frame); /* its hold was granted */
  */
 struct frame *frames_release(struct io *io);
 void root_restart(struct io *io, struct frame *root);
-void io_release(struct io *io); /* releases the holds of what was passed and has ended */
+
+void frame_keep(struct frame *frame); /* until its request has ended */
+void frame_release(struct frame *frame);
+void io_passed(struct io *io);
+void io_release(struct io *io); /* it was passed and has ended */
+/* Releases the oldest of one node's holds whose requests have ended unseen: the list stays as long as what is in flight. */
+void release_oldest(struct hold_list *list);
+void release_told(struct engine *engine); /* tells nodes of all that has ended unseen */
 
 void io_ended(struct io *io, int result);
 void io_work(struct io *io, const struct request *request);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * Frames: one target's plan being carried out, wave by wave. It knows plans, and of a target only
- * hold(), map() and resume(); leaves are sub_io.c's.
+ * hold(), map() and resume(); leaves are sub_io.c's, and what stays until the end is release.c's.
  */
 #include "engine_internal.h"
 
@@ -77,37 +77,9 @@ static int frame_result(const struct frame *frame)
 	return 0;
 }
 
-static void frame_granted(void *context, struct hold_entry *entry)
-{
-	struct engine *engine = context;
-	struct frame *frame = container_of(entry, struct frame, hold);
-
-	frame->next_ready = NULL;
-	*engine->ready_end = frame;
-	engine->ready_end = &frame->next_ready;
-}
-
-static void frame_release(struct frame *frame)
-{
-	struct engine *engine = frame->io->engine;
-	struct frame **link = &frame->io->held;
-
-	while (*link != frame)
-		link = &(*link)->next_held;
-	*link = frame->next_held;
-	hold_release(&engine->holds[frame->node->index], &frame->hold, frame_granted, engine);
-}
-
-void io_release(struct io *io)
-{
-	io->passed = false;
-	while (io->held)
-		frame_release(io->held);
-}
-
 static void frame_end(struct frame *frame)
 {
-	if (frame->hold.mode != HOLD_NONE)
+	if (frame->is_held)
 		frame_release(frame);
 	op_ended(frame->io, frame->parent, frame->parent_op, frame_result(frame));
 }
@@ -200,7 +172,11 @@ void op_ended(struct io *io, struct frame *frame, struct op *op, int result)
 void frame_go(struct frame *frame)
 {
 	frame_settle(frame, false);
+	if (frame->node->type->ended)
+		release_told(frame->io->engine);
 	frame_ask(frame, frame->node->type->map);
+	if (frame->plan.tell && !frame->is_held)
+		frame_keep(frame);
 	if (frame->plan.result != PLAN_RUNNING)
 		frame_end(frame);
 	else
@@ -260,7 +236,7 @@ static struct frame *frame_init(struct io *io, struct node *node, const struct r
 		ops = frame_serve(frame);
 	frame->plan.capacity = (uint16_t)ops;
 	frame->started = frame->wave = 0;
-	frame->failed = frame->unsettled = false;
+	frame->failed = frame->unsettled = frame->is_held = false;
 	frame->pending = 0;
 	frame->hold.mode = HOLD_NONE;
 	frame->plan.ops = io_take(io, ops * sizeof(struct op));
@@ -269,24 +245,6 @@ static struct frame *frame_init(struct io *io, struct node *node, const struct r
 		memset(frame->plan.io_state, 0, node->type->io_state_size);
 	}
 	return frame;
-}
-
-/*
- * Releases the oldest holds of one node whose requests were passed and have ended since: so that the
- * list stays as long as what is in flight.
- */
-static void engine_reap(struct engine *engine, struct hold_list *list)
-{
-	const struct engine_backend *backend = engine->config.backend;
-
-	while (list->first) {
-		struct frame *frame = container_of(list->first, struct frame, hold);
-		struct io *io = frame->io;
-
-		if (!io->passed || !backend->ended(engine->config.context, io->tag))
-			return;
-		io_release(io);
-	}
 }
 
 /* Takes the hold that the request needs. False: it has to wait. */
@@ -300,9 +258,8 @@ static bool frame_hold(struct frame *frame)
 		&frame->hold.range);
 	if (frame->hold.mode == HOLD_NONE)
 		return true;
-	engine_reap(engine, list);
-	frame->next_held = io->held;
-	io->held = frame;
+	release_oldest(list);
+	frame_keep(frame);
 	if (hold_take(list, &frame->hold))
 		return true;
 	engine_count(&engine->stats.held, 1);
@@ -327,20 +284,15 @@ void node_start(struct io *io, struct node *node, const struct request *request,
 	frame_go(frame);
 }
 
-struct frame *frames_release(struct io *io)
-{
-	while (io->held && io->held->parent)
-		frame_release(io->held);
-	return io->held; /* the first that took one is the last of the list */
-}
-
 void root_restart(struct io *io, struct frame *root)
 {
 	struct hold_entry hold = root->hold;
-	struct frame *frame = frame_init(io, root->node, &io->request, NULL, NULL);
+	struct request request = root->request;
+	struct frame *frame = frame_init(io, root->node, &request, NULL, NULL);
 
 	assert(frame == root && !hold.waiting); /* the first in the arena, so the list still names it */
 	frame->hold = hold;
+	frame->is_held = true;
 	frame->next_held = NULL;
 	frame_go(frame);
 }

@@ -119,6 +119,11 @@ void plan_ask(struct plan *plan)
 	plan->ask = true;
 }
 
+void plan_tell(struct plan *plan)
+{
+	plan->tell = true;
+}
+
 void plan_end(struct plan *plan, int result)
 {
 	assert(result <= 0);

@@ -53,6 +53,7 @@ struct plan {
 	uint16_t count, capacity, wave;
 	bool ask; /* resume() is wanted after success too */
 	bool wake; /* work() is wanted */
+	bool tell; /* ended() is wanted */
 	uint16_t selfs_left; /* self ops that may still be planned */
 	int result; /* PLAN_RUNNING, or what plan_end() set: 0 or -errno */
 	void *io_state; /* the type's io_state_size bytes, zeroed before map() */
@@ -102,6 +103,12 @@ void plan_then(struct plan *plan);
 
 /* resume() is to be asked when all ops so far have ended, also if all succeeded. */
 void plan_ask(struct plan *plan);
+
+/*
+ * For map() only: the node's ended() is to be called when the request has ended. Unlike plan_ask()
+ * this lets the driver end it by itself.
+ */
+void plan_tell(struct plan *plan);
 
 /* The request's result, 0 or -errno, whatever the ops gave. Ops already running are awaited. */
 void plan_end(struct plan *plan, int result);

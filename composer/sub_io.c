@@ -17,6 +17,12 @@ static bool has_bytes(enum io_kind kind)
 	return kind == IO_READ || kind == IO_WRITE;
 }
 
+/* Leaves know no durable zeroing: a flush follows it. */
+static bool has_flush(const struct sub_io *sub)
+{
+	return sub->kind == IO_FLUSH || (sub->kind == IO_WRITE_ZEROES && sub->flags & IO_FUA);
+}
+
 static void io_make_dirty(struct io *io)
 {
 	if (io->dirty)
@@ -132,14 +138,21 @@ static void sub_io_advance(struct sub_io *sub, uint64_t done)
 static bool is_linkable(const struct io *io, const struct sub_io *sub)
 {
 	return io->sub_count == 1 && !sub->merged && !io->gathered && io->unsettled == 0 &&
-		!io->held && sub->kind != IO_RECORD && sub->kind != IO_FLUSH &&
-		!(sub->kind == IO_WRITE_ZEROES && sub->flags & IO_FUA);
+		!io->held && sub->kind != IO_RECORD && !has_flush(sub);
 }
 
-/*
- * Tries to hand the request down to the driver as a whole. Not a FLUSH: when it fails it would be
- * begun again, and a flush that then succeeds proves nothing.
- */
+/* Whether there is a flush among them that is an error already: nobody else would judge it. */
+static bool has_lost_flush(const struct sub_io *subs)
+{
+	const struct sub_io *sub;
+
+	for (sub = subs; sub; sub = sub->next)
+		if (has_flush(sub) && __atomic_load_n(&sub->leaf->flush_failed, __ATOMIC_RELAXED))
+			return true;
+	return false;
+}
+
+/* Tries to hand the request down to the driver as a whole. */
 static bool io_pass(struct io *io, const struct sub_io *subs)
 {
 	struct engine *engine = io->engine;
@@ -147,10 +160,10 @@ static bool io_pass(struct io *io, const struct sub_io *subs)
 
 	if (!backend->pass || io->gathered)
 		return false;
-	if (!io->cleared && !io->unsettled && io->request.kind != IO_FLUSH &&
+	if (!io->cleared && !io->unsettled && !has_lost_flush(subs) &&
 		backend->pass(engine->config.context, io->tag, subs)) {
 		engine_count(&engine->stats.passed, 1);
-		io->passed = true;
+		io_passed(io);
 		return true;
 	}
 	if (!io->fetched) /* what has been added is forgotten, and planned again with the bytes */
@@ -246,8 +259,8 @@ bool sub_io_again(struct sub_io *sub, int *result)
 			*result = -EIO;
 			return false;
 		}
-	} else if (*result == 0 && sub->kind == IO_WRITE_ZEROES && sub->flags & IO_FUA) {
-		sub->kind = IO_FLUSH; /* leaves know no durable zeroing: a flush follows it */
+	} else if (*result == 0 && sub->kind == IO_WRITE_ZEROES && has_flush(sub)) {
+		sub->kind = IO_FLUSH;
 	} else if (*result < 0 || !has_bytes(sub->kind)) {
 		return false;
 	} else if (*result == 0 || (uint64_t)*result > sub->length) {
@@ -268,6 +281,11 @@ bool sub_io_again(struct sub_io *sub, int *result)
 	return true;
 }
 
+void engine_flush_failed(struct leaf *leaf)
+{
+	__atomic_store_n(&leaf->flush_failed, true, __ATOMIC_RELAXED);
+}
+
 /*
  * A failed flush may have cost what it should have made durable, and the kernel tells of that only
  * once: no later flush of the leaf is believed until it is opened anew.
@@ -275,7 +293,7 @@ bool sub_io_again(struct sub_io *sub, int *result)
 static int flush_judge(struct leaf *leaf, int result)
 {
 	if (result < 0)
-		__atomic_store_n(&leaf->flush_failed, true, __ATOMIC_RELAXED);
+		engine_flush_failed(leaf);
 	else if (__atomic_load_n(&leaf->flush_failed, __ATOMIC_RELAXED))
 		result = -EIO;
 	return result;

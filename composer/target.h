@@ -172,6 +172,12 @@ struct target_type {
 	 * Optional. */
 	void (*resume)(struct node *node, const struct request *request, struct plan *plan);
 	/*
+	 * After plan_tell(): the request has ended, or is given up to be planned anew. Once for each
+	 * such map(), and always before the next map() of this node. For counting, and nothing else:
+	 * how it ended is not told. Optional.
+	 */
+	void (*ended)(struct node *node, const struct request *request, struct plan *plan);
+	/*
 	 * What the node wants done in the background: true, and the request that is to be started on
 	 * this node now; false, and the time (as `now`) to ask again in *again: UINT64_MAX, which it
 	 * is beforehand: not before a wake. Asked at the start, whenever one of its requests has

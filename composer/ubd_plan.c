@@ -6,7 +6,51 @@
 #include "leaf.h"
 #include "ubd_queue.h"
 
+#include <errno.h>
 #include <string.h>
+
+/*
+ * An op that moves no bytes. A disk's discard is its zeroing, as with fallocate() (backing_file.c):
+ * what reads back as anything would differ from leg to leg.
+ */
+static bool bare_entry_add(struct ubd_plan_slot *slot, const struct sub_io *sub)
+{
+	bool is_zeroes = sub->kind == IO_WRITE_ZEROES || sub->leaf->is_block;
+	struct ubd_plan_entry entry = { .leg = (uint16_t)sub->leaf->place, .kind = UBD_OP_FLUSH };
+
+	if (slot->count == UBD_PLAN_ENTRIES_MAX || sub->kind == IO_RECORD)
+		return false;
+	if (sub->kind != IO_FLUSH) {
+		if (sub->length > UINT32_MAX)
+			return false;
+		entry.kind = is_zeroes ? UBD_OP_WRITE_ZEROES : UBD_OP_DISCARD;
+		if (sub->kind == IO_WRITE_ZEROES && sub->flags & IO_NOUNMAP)
+			entry.flags = UBD_PLAN_NOUNMAP;
+		entry.length = (uint32_t)sub->length;
+		entry.leg_offset = sub->offset;
+	}
+	slot->entries[slot->count++] = entry;
+	return true;
+}
+
+/* Leaves know no durable zeroing: a second wave flushes what was zeroed. */
+static bool flushes_add(struct ubd_plan_slot *slot, const struct sub_io *subs)
+{
+	const struct sub_io *sub;
+
+	for (sub = subs; sub; sub = sub->next) {
+		if (sub->kind != IO_WRITE_ZEROES || !(sub->flags & IO_FUA))
+			continue;
+		if (slot->count == UBD_PLAN_ENTRIES_MAX)
+			return false;
+		slot->entries[slot->count++] = (struct ubd_plan_entry){
+			.leg = (uint16_t)sub->leaf->place,
+			.kind = UBD_OP_FLUSH,
+			.wave = 1,
+		};
+	}
+	return true;
+}
 
 /* One op as an entry, kept in order of the request's bytes, as the driver wants a READ's. */
 static bool entry_add(const struct ubd_queue *queue, struct ubd_plan_slot *slot, unsigned tag,
@@ -25,8 +69,9 @@ static bool entry_add(const struct ubd_queue *queue, struct ubd_plan_slot *slot,
 	};
 	unsigned i = slot->count;
 
-	if (slot->count == UBD_PLAN_ENTRIES_MAX ||
-		(part->kind != IO_READ && part->kind != IO_WRITE))
+	if (part->kind != IO_READ && part->kind != IO_WRITE)
+		return bare_entry_add(slot, part);
+	if (slot->count == UBD_PLAN_ENTRIES_MAX)
 		return false;
 	if (offset >= room) /* a target's own bytes, not the request's */
 		return false;
@@ -48,9 +93,23 @@ bool ubd_plan_pass(void *context, unsigned tag, const struct sub_io *subs)
 		for (part = sub; part; part = part->merged)
 			if (!entry_add(queue, slot, tag, part))
 				return false;
+	if (subs && subs->kind == IO_WRITE_ZEROES && !flushes_add(slot, subs))
+		return false;
 	slot->life = ++queue->lives[tag];
 	ubd_queue_answer(queue, tag, UBD_ANSWER_PLAN, 0);
 	return true;
+}
+
+void ubd_plan_failed(struct ubd_queue *queue, unsigned tag)
+{
+	const struct ubd_plan_slot *slot = &queue->slots[tag];
+	unsigned i;
+
+	/* What names the leg is our own writing; the driver has only added the result. */
+	for (i = 0; i < slot->count; i++)
+		if (slot->entries[i].kind == UBD_OP_FLUSH && slot->entries[i].result < 0 &&
+			slot->entries[i].result != -ECANCELED)
+			engine_flush_failed(queue->queue.tree->leaves[slot->entries[i].leg]);
 }
 
 bool ubd_plan_ended(void *context, unsigned tag)

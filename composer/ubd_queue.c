@@ -69,6 +69,7 @@ static void tag_happened(struct ubd_queue *ubd, unsigned tag, int notice)
 	if (notice == UBD_IO_RES_OK) {
 		driver_tag_start(&ubd->queue, tag);
 	} else if (notice == UBD_IO_RES_BACK) {
+		ubd_plan_failed(ubd, tag);
 		engine_restart(ubd->queue.queue.engine, tag);
 	} else { /* a plan was refused: it has to come back with its bytes */
 		if (ubd->queue.trace)

@@ -34,4 +34,7 @@ void ubd_queue_answer(struct ubd_queue *queue, unsigned tag, uint16_t kind, int 
 bool ubd_plan_pass(void *context, unsigned tag, const struct sub_io *subs);
 bool ubd_plan_ended(void *context, unsigned tag);
 
+/* The tag's plan has come back: what its results mean beyond the request. */
+void ubd_plan_failed(struct ubd_queue *queue, unsigned tag);
+
 #endif

@@ -47,6 +47,7 @@ struct mirror {
 
 struct mirror_io {
 	uint32_t tried;	    /* READ: legs asked so far */
+	uint32_t reading;   /* READ: 1 + the leg that this read is counted on, 0: none */
 	uint32_t recording; /* the unrecorded legs that our running record covers */
 	uint16_t seen;	    /* ops judged by an earlier resume() */
 };
@@ -131,6 +132,16 @@ static uint64_t mirror_cost(const struct node *node, unsigned place)
 	return cost;
 }
 
+/* The read is counted on that leg, 1 + its place, and not where it was any more. */
+static void mirror_read_counted(struct mirror *mirror, struct mirror_io *io, uint32_t reading)
+{
+	if (io->reading)
+		mirror->legs[io->reading - 1].pending--;
+	if (reading)
+		mirror->legs[reading - 1].pending++;
+	io->reading = reading;
+}
+
 /* Plans the read on the best leg not tried yet; false when there is none. */
 static bool mirror_read(struct node *node, const struct request *request, struct plan *plan)
 {
@@ -157,8 +168,8 @@ static bool mirror_read(struct node *node, const struct request *request, struct
 	if (mirror->policy == READ_ROUND_ROBIN)
 		mirror->turn = (best + 1) % node->child_count;
 	if (mirror->policy == READ_LEAST_PENDING) {
-		mirror->legs[best].pending++;
-		plan_ask(plan);
+		mirror_read_counted(mirror, io, best + 1);
+		plan_tell(plan);
 	}
 	if (plan->count > 1)
 		plan_ask(plan); /* success must overrule the error of the leg before */
@@ -200,8 +211,6 @@ static void mirror_read_ended(struct node *node, const struct request *request, 
 	struct mirror *mirror = node->state;
 	const struct op *op = &plan->ops[plan->count - 1];
 
-	if (mirror->policy == READ_LEAST_PENDING)
-		mirror->legs[op->child].pending--;
 	if (op->result == 0) {
 		plan_end(plan, 0);
 		return;
@@ -273,6 +282,12 @@ static void mirror_resume(struct node *node, const struct request *request, stru
 		mirror_write_ended(node, plan);
 }
 
+static void mirror_ended(struct node *node, const struct request *request, struct plan *plan)
+{
+	(void)request; /* a read: nothing else is counted */
+	mirror_read_counted(node->state, plan->io_state, 0);
+}
+
 /* Two writes to one block in flight could land in different orders on two legs: keep them apart. */
 static enum hold mirror_hold(const struct node *node, const struct request *request,
 	struct range *range)
@@ -301,4 +316,5 @@ const struct target_type mirror_target = {
 	.hold = mirror_hold,
 	.map = mirror_map,
 	.resume = mirror_resume,
+	.ended = mirror_ended,
 };

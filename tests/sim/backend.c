@@ -25,7 +25,9 @@ static unsigned pending_count;
 static struct passed { /* by tag: a request that is the driver's */
 	unsigned left;
 	bool is_under_way, has_failed, has_ended;
+	bool has_lost[IMAGES_MAX]; /* a flush of that leaf, of which the engine doesn't know yet */
 } passed[TAGS];
+static bool lost[IMAGES_MAX]; /* the driver believes no flush of that leaf any more */
 static bool poll_wanted;
 
 struct backend backend;
@@ -89,8 +91,8 @@ static bool can_pass(unsigned tag, const struct sub_io *subs)
 	if (subs && random_one_in(5))
 		return false;
 	for (sub = subs; sub; sub = sub->next) {
-		if (sub->kind == IO_RECORD || sub->kind == IO_FLUSH)
-			sim_fail("tag %u: a %s is handed down", tag, io_kind_name(sub->kind));
+		if (sub->kind == IO_RECORD)
+			return false; /* the driver knows no labels */
 		if (sub->kind == IO_WRITE_ZEROES && sub->flags & IO_FUA)
 			return false;
 	}
@@ -165,6 +167,7 @@ void backend_reset(void)
 	poll_wanted = false;
 	clock_reset();
 	memset(passed, 0, sizeof(passed));
+	memset(lost, 0, sizeof(lost));
 	memset(backend.dead, 0, sizeof(backend.dead));
 }
 
@@ -271,20 +274,42 @@ static int outcome(const struct pending *each)
 	return has_bytes(sub) ? (int)length : 0;
 }
 
+/* As the driver judges flushes: by the first one of the leaf that has failed. */
+static int passed_flush_judge(struct passed *request, const struct sub_io *sub, int result)
+{
+	unsigned place = sub->leaf->place;
+
+	if (sub->kind != IO_FLUSH || result == -EAGAIN || result == -EINTR)
+		return result;
+	lost[place] |= result < 0;
+	request->has_lost[place] |= lost[place];
+	return lost[place] ? -EIO : 0;
+}
+
+static void passed_back(unsigned tag)
+{
+	unsigned place;
+
+	totals.restarted++;
+	for (place = 0; place < backend.tree->leaf_count; place++)
+		if (passed[tag].has_lost[place])
+			engine_flush_failed(backend.tree->leaves[place]);
+	backend.fetch(tag);
+	engine_restart(backend.engine, tag);
+}
+
 static void passed_part_ended(const struct pending *each, int result)
 {
 	struct passed *request = &passed[each->tag];
 	const struct request *whole = &backend.engine->ios[each->tag].request;
 	int full = has_bytes(each->sub) ? (int)each->sub->length : 0;
 
-	request->has_failed |= result != full;
+	request->has_failed |= passed_flush_judge(request, each->sub, result) != full;
 	if (--request->left)
 		return;
 	request->is_under_way = false;
 	if (request->has_failed) {
-		totals.restarted++;
-		backend.fetch(each->tag);
-		engine_restart(backend.engine, each->tag);
+		passed_back(each->tag);
 		return;
 	}
 	request->has_ended = true;

@@ -225,6 +225,8 @@ const char *fixture_story(struct node *node, struct request request, const char 
 	fprintf(out, "result %d\n",
 		plan->result == PLAN_RUNNING ? first_error(plan) : plan->result);
 	fclose(out);
+	if (plan->tell)
+		node->type->ended(node, &course.request, plan);
 	fixture_finish(&course);
 	return story;
 }

@@ -55,6 +55,7 @@ static bool memory_pass(void *context, unsigned tag, const struct sub_io *subs)
 	struct memory *memory = context;
 	unsigned count = 0;
 
+	memory->passed_to[tag] = subs ? subs->leaf : NULL;
 	for (; subs; subs = subs->next)
 		count++;
 	memory->ended[tag] = false;

@@ -31,6 +31,7 @@ struct memory {
 	unsigned commits[MEMORY_TAGS]; /* how often each tag has been committed */
 	int results[MEMORY_TAGS]; /* the last commit's */
 	bool ended[MEMORY_TAGS]; /* for the backend's ended() */
+	const struct leaf *passed_to[MEMORY_TAGS]; /* the first sub-I/O's leaf */
 	uint64_t now; /* the engine's clock */
 	char *log;
 	size_t log_length, log_seen;

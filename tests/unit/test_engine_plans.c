@@ -238,10 +238,59 @@ static void what_nobody_has_to_hear_of_is_handed_down(void **state)
 	memory_start(&memory, 2, asks(IO_READ, 4096, 512), data);
 	assert_string_equal(memory_log(&memory), "pass 2 in 1\n");
 	memory_start(&memory, 3, asks(IO_FLUSH, 0, 0), NULL);
-	assert_string_equal(memory_log(&memory), "submit 0 flush\nsubmit 1 flush\n");
+	assert_string_equal(memory_log(&memory), "pass 3 in 2\n");
+	assert_int_equal(stats->passed, 4);
+	assert_int_equal(stats->gathered, 0);
+	memory_close(&memory);
+}
+
+/* One that the driver failed succeeds when it is tried again, which proves nothing. */
+static void a_flush_that_the_driver_failed_is_not_believed_again(void **state)
+{
+	struct memory memory;
+
+	memory_open_passing(&memory, "{'type':'linear','children':[@65536]}");
+	memory_start(&memory, 0, asks(IO_FLUSH, 0, 0), NULL);
+	assert_string_equal(memory_log(&memory), "pass 0 in 1\n");
+	engine_flush_failed(memory.tree->leaves[0]);
+	engine_restart(memory.engine, 0);
+	assert_string_equal(memory_log(&memory), "submit 0 flush\n");
 	memory_end_all(&memory);
-	assert_int_equal(stats->passed, 3);
-	assert_int_equal(stats->gathered, 1);
+	assert_int_equal(memory.results[0], -EIO);
+	(void)memory_log(&memory);
+	memory_start(&memory, 1, asks(IO_FLUSH, 0, 0), NULL);
+	assert_string_equal(memory_log(&memory), "submit 0 flush\n");
+	memory_end_all(&memory);
+	assert_int_equal(memory.results[1], -EIO);
+	memory_start(&memory, 2, asks(IO_READ, 0, 512), data);
+	assert_non_null(strstr(memory_log(&memory), "pass 2 in 1\n"));
+	memory_close(&memory);
+}
+
+/* Nobody tells of the end of what was handed down: it is looked for before it counts. */
+static void reads_of_a_mirror_are_handed_down_and_counted(void **state)
+{
+	struct memory memory;
+	unsigned tag;
+
+	memory_open_passing(&memory, "{'type':'mirror','children':[@65536,@65536]}");
+	for (tag = 0; tag < 4; tag++) {
+		memory_start(&memory, tag, asks(IO_READ, tag * 4096, 512), data);
+		assert_ptr_equal(memory.passed_to[tag], memory.tree->leaves[tag % 2]);
+	}
+	memory.ended[1] = memory.ended[3] = true; /* leg 1 is the quicker one */
+	for (tag = 4; tag < 6; tag++) {
+		memory_start(&memory, tag, asks(IO_READ, tag * 4096, 512), data);
+		assert_ptr_equal(memory.passed_to[tag], memory.tree->leaves[1]);
+	}
+	/* One that failed is counted anew: it is on leg 0 still. */
+	(void)memory_log(&memory);
+	engine_restart(memory.engine, 0);
+	assert_string_equal(memory_log(&memory), "submit 0 read 0 512\n");
+	memory_end(&memory, 0, -EIO);
+	assert_string_equal(memory_log(&memory), "submit 1 read 0 512\n");
+	memory_end_all(&memory);
+	assert_int_equal(memory.results[0], 512);
 	memory_close(&memory);
 }
 
@@ -325,6 +374,8 @@ int main(void)
 		cmocka_unit_test(a_plan_that_map_has_ended_starts_nothing),
 		cmocka_unit_test(writes_that_overlap_on_a_mirror_keep_their_order),
 		cmocka_unit_test(what_nobody_has_to_hear_of_is_handed_down),
+		cmocka_unit_test(a_flush_that_the_driver_failed_is_not_believed_again),
+		cmocka_unit_test(reads_of_a_mirror_are_handed_down_and_counted),
 		cmocka_unit_test(what_the_driver_gives_back_is_begun_again),
 		cmocka_unit_test(a_range_is_held_until_the_driver_has_ended_it),
 		cmocka_unit_test(what_is_given_back_keeps_its_turn),

@@ -244,14 +244,37 @@ static void least_pending_reads_the_leg_with_the_fewest_reads_in_flight(void **s
 
 	for (i = 0; i < 6; i++)
 		assert_int_equal(first_child(tree->root, &courses[i]), i % 3);
-	/* Leg 1's first read ends: it is the one with the fewest. */
-	courses[1].plan.ops[0].result = 0;
-	tree->root->type->resume(tree->root, &courses[1].request, &courses[1].plan);
-	assert_int_equal(courses[1].plan.result, 0);
+	/* Leg 1's first read ends, unseen but counted: it is the one with the fewest. */
+	assert_true(courses[1].plan.tell);
+	assert_false(courses[1].plan.ask);
+	tree->root->type->ended(tree->root, &courses[1].request, &courses[1].plan);
 	fixture_finish(&courses[1]);
 	assert_int_equal(first_child(tree->root, &courses[1]), 1);
 	for (i = 0; i < 6; i++)
 		fixture_finish(&courses[i]);
+	tree_destroy(tree);
+}
+
+/* A read that leg 0 failed is leg 1's to count until it has ended, and then nobody's. */
+static void a_read_is_counted_where_it_is_tried(void **state)
+{
+	struct tree *tree = fixture_tree(MIRROR("least_pending", "@8192,@8192,@8192"));
+	struct node *mirror = tree->root;
+	struct fixture_plan tried, next[3];
+	unsigned i;
+
+	assert_int_equal(first_child(mirror, &tried), 0);
+	tried.plan.ops[0].result = -5;
+	plan_then(&tried.plan);
+	mirror->type->resume(mirror, &tried.request, &tried.plan);
+	assert_int_equal(tried.plan.ops[1].child, 1);
+	assert_int_equal(first_child(mirror, &next[0]), 2);
+	assert_int_equal(first_child(mirror, &next[1]), 1); /* as 2 is: leg 0 comes last now */
+	mirror->type->ended(mirror, &tried.request, &tried.plan);
+	assert_int_equal(first_child(mirror, &next[2]), 1);
+	for (i = 0; i < 3; i++)
+		fixture_finish(&next[i]);
+	fixture_finish(&tried);
 	tree_destroy(tree);
 }
 
@@ -398,6 +421,7 @@ int main(void)
 		cmocka_unit_test(a_read_is_tried_on_each_leg_in_turn),
 		cmocka_unit_test(a_leg_with_read_errors_is_read_last_and_written_still),
 		cmocka_unit_test(least_pending_reads_the_leg_with_the_fewest_reads_in_flight),
+		cmocka_unit_test(a_read_is_counted_where_it_is_tried),
 		cmocka_unit_test(round_robin_reads_the_legs_in_turn),
 		cmocka_unit_test(after_an_unclean_stop_only_the_first_leg_is_read),
 		cmocka_unit_test(a_leg_that_cannot_discard_or_zero_is_no_worse_a_copy),

@@ -55,6 +55,18 @@ tree stripe true /dev/vda /dev/vdb
 device=$(ubd-compose create --force tree.json 2>/dev/null)
 verify 'a stripe over legs that complete in interrupts'
 [ "$(counter passed)" -gt 100 ] || fail "only $(counter passed) requests were passed"
+if [ "$DRIVER" = ubd ]; then
+	gathered=$(counter gathered)
+	passed=$(counter passed)
+	dd if=/dev/urandom of="$device" bs=1M count=4 oflag=direct conv=fsync 2>/dev/null
+	blkdiscard -f "$device" -o 1048576 -l 1048576
+	blkdiscard -f -z "$device" -o 2097152 -l 1048576
+	dd if=/dev/zero bs=1M count=2 2>/dev/null >zeroes
+	dd if="$device" bs=1M skip=1 count=2 iflag=direct 2>/dev/null | cmp - zeroes || fail 'what was discarded or zeroed is there still'
+	expect 'flushes, discards and zeroing are passed too' "$gathered" "$(counter gathered)"
+	[ "$(counter passed)" -ge $((passed + 7)) ] || fail "only $(($(counter passed) - passed)) of them were passed"
+	expect 'none failed' 0 "$(counter restarted)"
+fi
 ubd-compose delete vol0
 
 sectors=$(cat /sys/block/vda/size)
@@ -64,6 +76,11 @@ device=$(ubd-compose create --force tree.json 2>/dev/null)
 verify 'a mirror'
 dd if=/dev/urandom of=random bs=1M count=16 2>/dev/null
 dd if=random of="$device" bs=64k count=128 oflag=direct 2>/dev/null
+if [ "$DRIVER" = ubd ]; then
+	gathered=$(counter gathered)
+	dd if="$device" of=/dev/null bs=64k count=32 iflag=direct 2>/dev/null
+	expect "a mirror's reads are passed too" "$gathered" "$(counter gathered)"
+fi
 dmsetup suspend --nolockfs bad
 dmsetup reload bad --table "0 $sectors error"
 dmsetup resume bad
