@@ -48,7 +48,8 @@ struct sub_io {
 	struct sub_io *next; /* of those not submitted yet, or waiting for a record */
 	struct sub_io *merged; /* further ops that it serves, in order of offset */
 	struct sub_io *merged_last;
-	struct iovec vector; /* the bytes of this op alone */
+	struct iovec vector; /* the bytes of this op alone … */
+	uint32_t data_offset; /* … and where in the device request's they are, if they are its */
 	unsigned retries;
 };
 

@@ -269,19 +269,44 @@ static bool frame_hold(struct frame *frame)
 	return false;
 }
 
-void node_start(struct io *io, struct node *node, const struct request *request,
+static void node_ask(struct io *io, struct node *node, const struct request *request,
 	struct frame *parent, struct op *op)
 {
-	struct frame *frame;
+	struct frame *frame = frame_init(io, node, request, parent, op);
 
-	if (node->leaf) {
-		sub_io_add(io, node, request, parent, op);
-		return;
-	}
-	frame = frame_init(io, node, request, parent, op);
 	if (node->type->hold && !frame_hold(frame))
 		return;
 	frame_go(frame);
+}
+
+/* Moves the request on as far as it is one child's alone. Its result is whose it was. */
+static __attribute__((noinline)) void node_route(struct io *io, struct node *node,
+	const struct request *request, struct frame *parent, struct op *op)
+{
+	struct request moved = *request;
+
+	while (node->type->route) {
+		struct node *child = node->type->route(node, &moved, &moved.offset);
+
+		if (!child)
+			break;
+		node = child;
+	}
+	if (node->leaf)
+		sub_io_add(io, node, &moved, parent, op);
+	else
+		node_ask(io, node, &moved, parent, op);
+}
+
+void node_start(struct io *io, struct node *node, const struct request *request,
+	struct frame *parent, struct op *op)
+{
+	if (node->leaf)
+		sub_io_add(io, node, request, parent, op);
+	else if (node->type->route && !io->engine->config.trace) /* a trace shows each plan */
+		node_route(io, node, request, parent, op);
+	else
+		node_ask(io, node, request, parent, op);
 }
 
 void root_restart(struct io *io, struct frame *root)

@@ -73,6 +73,7 @@ void sub_io_add(struct io *io, struct node *node, const struct request *request,
 	sub->next = sub->merged = NULL;
 	sub->merged_last = sub;
 	sub->retries = 0;
+	sub->data_offset = request->data.offset;
 	if (request->data.home == DATA_REQUEST) {
 		sub->vector = (struct iovec){ (char *)io->data + request->data.offset,
 			request->length };

@@ -11,7 +11,7 @@
  * children's first; map(), resume(), hold(), work() and command() while it is; unload() when all
  * requests have ended, the parent's first; close(). What comes before and after the live time runs
  * in the main thread, may allocate and add to err; probe(), load() and unload() reach the children
- * by child_io.h. map(), resume(), hold() and work() run in a queue's thread: no allocation, lock,
+ * by child_io.h. route(), map(), resume(), hold() and work() run in a queue's thread: no allocation, lock,
  * system call, log line or clock in them. With several queues they run in several threads at once,
  * so they may only read the node, unless `single_queue` is set.
  *
@@ -166,6 +166,15 @@ struct target_type {
 	 * scratch, self ops or work() no WRITE is so. Optional.
 	 */
 	bool (*is_plain)(const struct node *node, const struct request *request);
+	/*
+	 * Where the request goes as it stands, if it is one child's alone: the child, and its place
+	 * there in *offset, which may be the request's own and else stays as it is. NULL: map() is to
+	 * be asked, as for all without a range. What this says is
+	 * what map() would plan; it is only cheaper. For types that move requests and do nothing
+	 * else: no hold(), no resume(). Optional.
+	 */
+	struct node *(*route)(
+		const struct node *node, const struct request *request, uint64_t *offset);
 	/* The plan for a request. Range, block size and kind have been checked against limits. */
 	void (*map)(struct node *node, const struct request *request, struct plan *plan);
 	/* What next, after a failed op or plan_ask(). Adds ops, calls plan_end(), or leaves it.

@@ -53,31 +53,24 @@ static bool flushes_add(struct ubd_plan_slot *slot, const struct sub_io *subs)
 }
 
 /* One op as an entry, kept in order of the request's bytes, as the driver wants a READ's. */
-static bool entry_add(const struct ubd_queue *queue, struct ubd_plan_slot *slot, unsigned tag,
-	const struct sub_io *part)
+static bool entry_add(struct ubd_plan_slot *slot, const struct sub_io *part)
 {
-	uint32_t room = queue->queue.tree->device.max_io_size;
-	const char *data = queue_buffer(&queue->queue.queue, tag, room);
-	uint64_t offset = (uintptr_t)part->vector.iov_base - (uintptr_t)data;
-	struct ubd_plan_entry entry = {
-		.leg = (uint16_t)part->leaf->place,
-		.kind = part->kind == IO_WRITE ? UBD_OP_WRITE : UBD_OP_READ,
-		.flags = part->flags & IO_FUA ? UBD_PLAN_FUA : 0,
-		.offset = (uint32_t)offset,
-		.length = (uint32_t)part->vector.iov_len,
-		.leg_offset = part->offset,
-	};
 	unsigned i = slot->count;
 
 	if (part->kind != IO_READ && part->kind != IO_WRITE)
 		return bare_entry_add(slot, part);
 	if (slot->count == UBD_PLAN_ENTRIES_MAX)
 		return false;
-	if (offset >= room) /* a target's own bytes, not the request's */
-		return false;
-	for (; i > 0 && slot->entries[i - 1].offset > entry.offset; i--)
+	for (; i > 0 && slot->entries[i - 1].offset > part->data_offset; i--)
 		slot->entries[i] = slot->entries[i - 1];
-	slot->entries[i] = entry;
+	slot->entries[i] = (struct ubd_plan_entry){
+		.leg = (uint16_t)part->leaf->place,
+		.kind = part->kind == IO_WRITE ? UBD_OP_WRITE : UBD_OP_READ,
+		.flags = part->flags & IO_FUA ? UBD_PLAN_FUA : 0,
+		.offset = part->data_offset,
+		.length = (uint32_t)part->vector.iov_len,
+		.leg_offset = part->offset,
+	};
 	slot->count++;
 	return true;
 }
@@ -91,7 +84,7 @@ bool ubd_plan_pass(void *context, unsigned tag, const struct sub_io *subs)
 	slot->count = 0;
 	for (sub = subs; sub; sub = sub->next)
 		for (part = sub; part; part = part->merged)
-			if (!entry_add(queue, slot, tag, part))
+			if (!entry_add(slot, part))
 				return false;
 	if (subs && subs->kind == IO_WRITE_ZEROES && !flushes_add(slot, subs))
 		return false;

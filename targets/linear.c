@@ -114,6 +114,19 @@ static unsigned linear_child(const struct node *node, uint64_t offset)
 	return low;
 }
 
+static struct node *linear_route(
+	const struct node *node, const struct request *request, uint64_t *offset)
+{
+	const struct linear *linear = node->state;
+	unsigned child = linear_child(node, request->offset);
+
+	if (request->length == 0 ||
+		request->length > linear->start[child + 1] - request->offset)
+		return NULL;
+	*offset = linear->offset + request->offset - linear->start[child];
+	return node->children[child];
+}
+
 static void linear_map(struct node *node, const struct request *request, struct plan *plan)
 {
 	const struct linear *linear = node->state;
@@ -143,5 +156,6 @@ const struct target_type linear_target = {
 	.open = linear_open,
 	.close = linear_close,
 	.geometry = linear_geometry,
+	.route = linear_route,
 	.map = linear_map,
 };

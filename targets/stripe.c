@@ -81,6 +81,20 @@ static void stripe_geometry(const struct node *node, FILE *out)
 	fprintf(out, "chunk_size=%" PRIu64, stripe->chunk);
 }
 
+/* What lies within one chunk is one leg's. */
+static struct node *stripe_route(
+	const struct node *node, const struct request *request, uint64_t *offset)
+{
+	const struct stripe *stripe = node->state;
+	uint64_t inside = request->offset & (stripe->chunk - 1);
+	uint64_t chunk = request->offset >> stripe->shift;
+
+	if (request->length == 0 || request->length > stripe->chunk - inside)
+		return NULL;
+	*offset = (chunk / node->child_count << stripe->shift) + inside;
+	return node->children[chunk % node->child_count];
+}
+
 /* READ and WRITE: an op for each chunk, as the bytes of one leg are not neighbours in the buffer. */
 static void stripe_data(const struct node *node, const struct request *request, struct plan *plan)
 {
@@ -153,5 +167,6 @@ const struct target_type stripe_target = {
 	.open = stripe_open,
 	.status = stripe_status,
 	.geometry = stripe_geometry,
+	.route = stripe_route,
 	.map = stripe_map,
 };

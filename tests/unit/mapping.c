@@ -39,6 +39,24 @@ static void check_op(const struct node *node, const struct mapped *map, unsigned
 	}
 }
 
+/* route() says what the plan says where that is one op, at least if there are bytes; else nothing. */
+static void check_route(struct node *node, const struct request *request, const struct plan *plan)
+{
+	uint64_t offset = UINT64_MAX;
+	struct node *child = NULL;
+
+	if (node->type->route)
+		child = node->type->route(node, request, &offset);
+	if (plan->count > 1 || !node->type->route) {
+		assert_null(child);
+		return;
+	}
+	if (!child && request->data.home == DATA_NONE)
+		return;
+	assert_ptr_equal(child, node->children[plan->ops[0].child]);
+	assert_int_equal(offset, plan->ops[0].request.offset);
+}
+
 static void check_request(struct node *node, const struct mapped *map, unsigned begin, unsigned end,
 	enum io_kind kind)
 {
@@ -57,6 +75,7 @@ static void check_request(struct node *node, const struct mapped *map, unsigned 
 		assert_int_equal(course.plan.ops[i].request.flags, flags);
 		check_op(node, map, begin, end, &course.plan.ops[i], seen);
 	}
+	check_route(node, &course.request, &course.plan);
 	for (i = begin; i < end; i++)
 		assert_int_equal(seen[i], 1);
 	fixture_finish(&course);
