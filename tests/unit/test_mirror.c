@@ -255,24 +255,31 @@ static void least_pending_reads_the_leg_with_the_fewest_reads_in_flight(void **s
 	tree_destroy(tree);
 }
 
-/* A read that leg 0 failed is leg 1's to count until it has ended, and then nobody's. */
+/* A read that a leg has failed is the next one's to count, until it has ended, and then nobody's. */
 static void a_read_is_counted_where_it_is_tried(void **state)
 {
 	struct tree *tree = fixture_tree(MIRROR("least_pending", "@8192,@8192,@8192"));
 	struct node *mirror = tree->root;
-	struct fixture_plan tried, next[3];
+	struct fixture_plan tried, next[4];
 	unsigned i;
 
 	assert_int_equal(first_child(mirror, &tried), 0);
-	tried.plan.ops[0].result = -5;
+	for (i = 0; i < 2; i++) {
+		tried.plan.ops[i].result = -5;
+		plan_then(&tried.plan);
+		mirror->type->resume(mirror, &tried.request, &tried.plan);
+		assert_int_equal(tried.plan.ops[i + 1].child, i + 1);
+	}
+	assert_int_equal(first_child(mirror, &next[0]), 2); /* the one without errors */
+	tried.plan.ops[2].result = -5;
 	plan_then(&tried.plan);
 	mirror->type->resume(mirror, &tried.request, &tried.plan);
-	assert_int_equal(tried.plan.ops[1].child, 1);
-	assert_int_equal(first_child(mirror, &next[0]), 2);
-	assert_int_equal(first_child(mirror, &next[1]), 1); /* as 2 is: leg 0 comes last now */
+	assert_int_equal(tried.plan.result, -5);
 	mirror->type->ended(mirror, &tried.request, &tried.plan);
-	assert_int_equal(first_child(mirror, &next[2]), 1);
-	for (i = 0; i < 3; i++)
+	mirror->type->ended(mirror, &next[0].request, &next[0].plan);
+	for (i = 1; i < 4; i++) /* all alike again */
+		assert_int_equal(first_child(mirror, &next[i]), i - 1);
+	for (i = 0; i < 4; i++)
 		fixture_finish(&next[i]);
 	fixture_finish(&tried);
 	tree_destroy(tree);
