@@ -24,6 +24,8 @@ verify() {
 	ok "$1"
 }
 
+has_passed() { [ "$(counter passed)" -ge "$1" ]; }
+
 load_driver
 modprobe brd rd_nr=3 rd_size=65536 max_part=0
 
@@ -94,14 +96,15 @@ verify 'the mirror with one leg'
 ubd-compose delete vol0
 dmsetup remove bad
 
-# Legs that answer late: the daemon dies while the driver has plans under way.
+# Legs that answer late: the daemon dies while the driver has plans under way. A load that found the disk gone must not
+# make a file of its name.
 dmsetup create late --table "0 $sectors delay /dev/vda 0 200"
 tree stripe true /dev/mapper/late /dev/vdb
 device=$(ubd-compose create --force tree.json 2>/dev/null)
-fio --name=k --filename="$device" --rw=randrw --bs=64k --size=48M --iodepth=32 --ioengine=io_uring --direct=1 \
-	--time_based --runtime=20 >/dev/null 2>&1 &
+fio --name=k --filename="$device" --allow_file_create=0 --rw=randrw --bs=64k --size=48M --iodepth=32 --ioengine=io_uring \
+	--direct=1 --time_based --runtime=300 >/dev/null 2>&1 &
 load=$!
-sleep 2
+within 'the load runs' 30 has_passed $(($(counter passed) + 64))
 kill -9 "$(ubd-compose status vol0 --json | sed -n 's/^ *"pid": *\([0-9]*\).*/\1/p' | head -n 1)"
 wait "$load" || true
 within 'the disk goes' 10 test ! -e "$device"

@@ -25,10 +25,15 @@ verify() {
 	ok "$1"
 }
 
+has_passed() { [ "$(counter passed)" -ge "$1" ]; }
+
+# load SECONDS: in the background, and under way when this returns. One that finds the disk gone must not make a file of its name.
 load() {
-	fio --name=l --filename="$device" --rw=randrw --bs=16k --size=24M --iodepth=32 --ioengine=io_uring --direct=1 \
-		--time_based --runtime="$1" --continue_on_error=all >/dev/null 2>&1 &
+	_passed=$(counter passed)
+	fio --name=l --filename="$device" --allow_file_create=0 --rw=randrw --bs=16k --size=24M --iodepth=32 --ioengine=io_uring \
+		--direct=1 --time_based --runtime="$1" --continue_on_error=all >/dev/null 2>&1 &
 	load=$!
+	within 'the load runs' 30 has_passed $((_passed + 64))
 }
 
 # null NUMBER IRQMODE: a memory disk that ends its requests inline (0), in softirq (1) or by a timer in hardirq (2).
@@ -80,7 +85,6 @@ for order in 'quick late' 'late quick'; do
 	device=$(ubd-compose create --force tree.json 2>/dev/null)
 	dd if=/dev/urandom of=random bs=64k count=32 2>/dev/null
 	load 4
-	sleep 1
 	dmsetup suspend --nolockfs "$1"
 	dmsetup reload "$1" --table "0 $sectors error"
 	dmsetup resume "$1"
@@ -100,7 +104,6 @@ forget /dev/nullb2 /dev/nullb4
 tree mirror /dev/nullb2 /dev/nullb4
 device=$(ubd-compose create --force tree.json 2>/dev/null)
 load 4
-sleep 1
 echo 0 >/sys/kernel/config/nullb/nullb2/power
 wait $load
 verify 'the mirror whose leg was taken away'
@@ -112,8 +115,7 @@ for end in stop kill; do
 	forget /dev/nullb3 /dev/nullb4
 	tree stripe /dev/mapper/late /dev/nullb3
 	device=$(ubd-compose create --force tree.json 2>/dev/null)
-	load 20
-	sleep 1
+	load 300
 	case $end in
 	stop) kill -TERM "$(daemon)" ;;
 	kill) kill -9 "$(daemon)" ;;
