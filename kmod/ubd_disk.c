@@ -8,6 +8,8 @@
 
 #include "ubd.h"
 
+#define UBD_LOCK_CLASSES 8
+
 static const struct block_device_operations ubd_disk_ops = {
 	.owner = THIS_MODULE,
 };
@@ -85,6 +87,22 @@ static unsigned int ubd_sectors(u64 bytes)
 	return min_t(u64, bytes, UINT_MAX) >> SECTOR_SHIFT;
 }
 
+/*
+ * The end of a leg's flush may be the end of ours: then two flush queues' locks are held, the leg's
+ * first. No circle can come of that, as a disk stands on its legs and not they on it. For lockdep
+ * to see it our locks have a class of their own, and two of our disks, one as the other's leg,
+ * mostly two.
+ */
+static void ubd_disk_set_lock_class(const struct ubd_device *device, struct gendisk *disk)
+{
+	static struct lock_class_key keys[UBD_LOCK_CLASSES];
+	struct blk_mq_hw_ctx *hctx;
+	unsigned long i;
+
+	queue_for_each_hw_ctx(disk->queue, hctx, i)
+		blk_mq_hctx_set_fq_lock_class(hctx, &keys[device->number % UBD_LOCK_CLASSES]);
+}
+
 static struct gendisk *ubd_disk_alloc(struct ubd_device *device)
 {
 	struct ubd_disk_limits limits;
@@ -112,6 +130,7 @@ static struct gendisk *ubd_disk_alloc(struct ubd_device *device)
 	disk = ubd_alloc_disk(&device->tag_set, device, &limits);
 	if (IS_ERR(disk))
 		return disk;
+	ubd_disk_set_lock_class(device, disk);
 	blk_queue_rq_timeout(disk->queue,
 			     msecs_to_jiffies(params.timeout_ms ?: UBD_LOOK_INTERVAL_MS));
 	snprintf(disk->disk_name, sizeof(disk->disk_name), "ubdb%d", device->number);
