@@ -62,18 +62,14 @@ static int ublk_check_features(const struct tree *tree, uint64_t features, struc
 }
 
 /*
- * Whether "auto" hands requests down. Measured on 7.3 that is cheaper in every respect where each
- * request is all passed, as by a stripe; a node that wants to see how its children did, as a
- * mirror, has its reads copied once more than otherwise.
+ * One command for many tags is 6 % cheaper at depth 32 (4k reads of a stripe on 7.3), and as much
+ * dearer at depth 1, where a commit can be the tail of a chain: whoever wants that says "linked".
+ * With recovery the driver fails requests while a living daemon hands over (7.3: QUIESCE_DEV makes
+ * it fail whatever comes before the next daemon), so there each tag keeps its command.
  */
-static bool auto_passes(const struct tree *tree)
+static bool takes_batches(const struct tree *tree)
 {
-	unsigned i;
-
-	for (i = 0; i < tree->node_count; i++)
-		if (tree->nodes[i]->type->resume)
-			return false;
-	return true;
+	return tree->device.recovery == RECOVERY_NONE && tree->device.fan_out != FAN_OUT_LINKED;
 }
 
 /* What the device is to be, of what the driver can. */
@@ -81,10 +77,11 @@ static uint64_t flags_wanted(const struct tree *tree, uint64_t features)
 {
 	uint64_t flags = features & UBLK_F_CMD_IOCTL_ENCODE;
 
-	if (can_pass(features) &&
-		(tree->device.fan_out == FAN_OUT_PASSTHROUGH ||
-			(tree->device.fan_out == FAN_OUT_AUTO && auto_passes(tree))))
+	if (can_pass(features) && tree->device.fan_out != FAN_OUT_LINKED &&
+		tree->device.fan_out != FAN_OUT_GATHERED)
 		flags |= PASS_FEATURES;
+	if (takes_batches(tree))
+		flags |= features & UBLK_F_BATCH_IO;
 	if (tree->device.recovery != RECOVERY_NONE)
 		flags |= UBLK_F_USER_RECOVERY | (features & UBLK_F_QUIESCE);
 	if (tree->device.recovery == RECOVERY_REISSUE)
@@ -200,7 +197,11 @@ static void device_is(struct frontend *frontend, const struct ublk_dev_info *inf
 {
 	frontend->queues_wanted = info->nr_hw_queues;
 	frontend->depth = info->queue_depth;
-	if (info->flags & UBLK_F_AUTO_BUF_REG)
+	if (info->flags & UBLK_F_BATCH_IO)
+		frontend->queue_type = info->flags & UBLK_F_AUTO_BUF_REG
+					       ? &ublk_queue_type_batch_pass
+					       : &ublk_queue_type_batch;
+	else if (info->flags & UBLK_F_AUTO_BUF_REG)
 		frontend->queue_type = &ublk_queue_type_pass;
 	else if (frontend->control.features & UBLK_F_CMD_IOCTL_ENCODE)
 		frontend->queue_type = &ublk_queue_type;
@@ -230,7 +231,8 @@ static int device_info(struct driver_control *control, uint32_t id, struct ublk_
 
 /* What the driver adds by itself is no difference. */
 #define FLAGS_COMPARED                                                                             \
-	(PASS_FEATURES | UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE | UBLK_F_QUIESCE)
+	(PASS_FEATURES | UBLK_F_BATCH_IO | UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE |   \
+		UBLK_F_QUIESCE)
 
 /* What its users rely on has to be as it was. */
 static int ublk_adopt(struct frontend *frontend, struct err *err)

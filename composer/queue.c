@@ -62,7 +62,8 @@ int queue_open(struct queue *queue, const struct queue_config *config, struct er
 		.context = queue,
 		.depth = config->depth,
 		.max_io = device->max_io_size,
-		.fan_out = config->lends_pages ? FAN_OUT_GATHERED : device->fan_out,
+		.fan_out = config->lends_pages || config->gathers ? FAN_OUT_GATHERED
+								  : device->fan_out,
 		.trace = config->trace,
 	};
 	size_t length = (size_t)config->depth * device->max_io_size;
@@ -88,9 +89,4 @@ void queue_close(struct queue *queue)
 		(void)munmap(queue->buffers, queue->buffers_length);
 	queue->engine = NULL;
 	queue->buffers = NULL;
-}
-
-void *queue_buffer(const struct queue *queue, unsigned tag, uint32_t max_io)
-{
-	return queue->buffers + (size_t)tag * max_io;
 }

@@ -59,6 +59,7 @@ struct queue_config {
 	 * commit: what it doesn't pass is gathered.
 	 */
 	bool lends_pages;
+	bool gathers; /* a commit can't be linked */
 };
 
 /*
@@ -68,7 +69,10 @@ struct queue_config {
 int queue_open(struct queue *queue, const struct queue_config *config, struct err *err);
 void queue_close(struct queue *queue);
 
-void *queue_buffer(const struct queue *queue, unsigned tag, uint32_t max_io);
+static inline void *queue_buffer(const struct queue *queue, unsigned tag, uint32_t max_io)
+{
+	return queue->buffers + (size_t)tag * max_io;
+}
 
 /*
  * Calls from the main thread (queue_call.c). From queue_listen(), which the queue's thread calls once

@@ -67,6 +67,7 @@ UBLK_CHECK_SIZE(struct ublk_ctrl_cmd, 32);
 #define UBLK_F_AUTO_BUF_REG (1ull << 11) /* a request's pages in the ring's table; 6.16 */
 #define UBLK_F_QUIESCE (1ull << 12)
 #define UBLK_F_PER_IO_DAEMON (1ull << 13)
+#define UBLK_F_BATCH_IO (1ull << 15) /* one command for many tags, see below; 7.0 */
 
 /* ublk_dev_info.state */
 #define UBLK_DEV_DEAD 0
@@ -141,6 +142,42 @@ UBLK_CHECK_SIZE(struct ublk_io_cmd, 16);
 #define UBLK_BYTES_OFFSET UINT64_C(0x80000000)
 #define UBLK_BYTES_TAG_SHIFT 25
 #define UBLK_BYTES_QUEUE_SHIFT 41
+
+/*
+ * BATCH_IO: instead of a command for each tag,
+ * - PREP hands in all tags, once;
+ * - FETCH, a multishot command with provided buffers, ends with a list of uint16_t tags that have a
+ *   request, again and again;
+ * - COMMIT hands in results, and so the tags for further requests.
+ * PREP and COMMIT find their elements at the SQE's addr, and read them while they are submitted.
+ * PREP answers 0; COMMIT the bytes of elements that it has worked off: fewer than all only where
+ * the next one's tag is not the server's. A FETCH that runs out of buffers ends with ENOBUFS, and
+ * one whose device stops being served with ABORT.
+ */
+struct ublk_batch_io {
+	uint16_t q_id, flags; /* UBLK_BATCH_* */
+	uint16_t nr_elem;
+	uint8_t elem_bytes; /* FETCH: 2 */
+	uint8_t reserved;
+	uint64_t reserved2;
+};
+UBLK_CHECK_SIZE(struct ublk_batch_io, 16);
+
+#define UBLK_BATCH_HAS_BUFFER (1u << 1) /* elements are a struct ublk_element with its addr */
+#define UBLK_BATCH_AUTO_BUF_FALLBACK (1u << 2) /* as UBLK_AUTO_BUF_FALLBACK, of all elements */
+
+struct ublk_element {
+	uint16_t tag;
+	uint16_t place; /* AUTO_BUF_REG: in the ring's table */
+	int32_t result; /* COMMIT */
+	uint64_t addr; /* the tag's buffer, where the driver copies; else not there */
+};
+UBLK_CHECK_SIZE(struct ublk_element, 16);
+
+#define UBLK_IO_PREP _IOWR('u', 0x25, struct ublk_batch_io)
+#define UBLK_IO_COMMIT _IOWR('u', 0x26, struct ublk_batch_io)
+#define UBLK_IO_FETCH _IOWR('u', 0x27, struct ublk_batch_io)
+#define UBLK_FETCH_MULTISHOT (1u << 1) /* of the SQE's uring_cmd_flags */
 
 #define UBLK_IO_FETCH_REQ _IOWR('u', 0x20, struct ublk_io_cmd)
 #define UBLK_IO_COMMIT_AND_FETCH_REQ _IOWR('u', 0x21, struct ublk_io_cmd)

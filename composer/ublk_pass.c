@@ -20,7 +20,7 @@
 #include <ubd_cmd.h>
 #include <unistd.h>
 
-#define RUNS_MAX 64 /* of a request's bytes; one in more pieces is copied */
+#define PARTS_MAX 64 /* a request in more pieces is copied */
 
 static uint64_t bytes_offset(const struct driver_queue *queue, unsigned tag)
 {
@@ -58,7 +58,7 @@ static void pass_commit(void *context, unsigned tag, int result, bool linked)
 		pwrite(queue->char_fd, buffer_of(queue, tag), (size_t)result,
 			(off_t)bytes_offset(queue, tag)) != result)
 		result = -EIO;
-	driver_tag_send(&queue->tags[tag], queue->type->commit, result);
+	ublk_answer(queue, tag, result);
 }
 
 /* Asks for a WRITE's bytes; the engine begins it again when they are there. */
@@ -86,7 +86,7 @@ static void pass_fetched(struct ublk_pass *pass, int result)
 		return;
 	}
 	pass->has_ended = true;
-	driver_tag_send(&queue->tags[pass->tag], queue->type->commit, -EIO);
+	ublk_answer(queue, pass->tag, -EIO);
 }
 
 /* A sub-I/O has ended, or a WRITE's bytes have come. */
@@ -102,13 +102,12 @@ static void pass_event(struct event *event, int result)
 	if (result < 0)
 		pass->error = result;
 	else
-		pass->done += (uint64_t)result;
+		pass->left -= (uint32_t)result;
 	if (--pass->waiting > 0)
 		return;
-	if (!pass->is_linked && !pass->error && pass->done == pass->wanted) {
+	if (!pass->is_linked && !pass->error && pass->left == 0) {
 		pass->has_ended = true;
-		driver_tag_send(&queue->tags[pass->tag], queue->type->commit,
-			(int)request_length(queue, pass->tag));
+		ublk_answer(queue, pass->tag, (int)request_length(queue, pass->tag));
 	} else if (is_kind(queue, pass->tag, UBD_OP_WRITE)) {
 		pass_fetch(pass);
 	} else {
@@ -116,105 +115,84 @@ static void pass_event(struct event *event, int result)
 	}
 }
 
-/* A part of the request that is in one piece there and on its leaf. */
-struct run {
-	struct leaf *leaf;
-	bool is_write;
-	unsigned flags;
-	uint32_t offset, length; /* of the request's bytes */
-	uint64_t leaf_offset;
-};
-
-static bool run_extend(struct run *run, uint32_t offset, const struct sub_io *part)
+/* Whether it is bytes that move, in not too many pieces. */
+static bool subs_can_pass(const struct sub_io *subs)
 {
-	if (run->offset + run->length != offset || run->leaf != part->leaf ||
-		run->leaf_offset + run->length != part->offset)
-		return false;
-	run->length += (uint32_t)part->vector.iov_len;
-	return true;
-}
-
-/* The request as runs; their number, or 0: it can't be passed. */
-static unsigned runs_list(
-	const struct driver_queue *queue, unsigned tag, const struct sub_io *subs, struct run *runs)
-{
-	const char *data = buffer_of(queue, tag);
 	const struct sub_io *sub, *part;
 	unsigned count = 0;
 
 	for (sub = subs; sub; sub = sub->next) {
-		struct run *run = NULL; /* of this sub-I/O */
-
 		if (sub->kind != IO_READ && sub->kind != IO_WRITE)
-			return 0;
-		for (part = sub; part; part = part->merged) {
-			uint32_t offset = (uint32_t)((const char *)part->vector.iov_base - data);
-
-			if (run && run_extend(run, offset, part))
-				continue;
-			if (count == RUNS_MAX)
-				return 0;
-			run = &runs[count++];
-			*run = (struct run){
-				.leaf = part->leaf,
-				.is_write = part->kind == IO_WRITE,
-				.flags = part->flags,
-				.offset = offset,
-				.length = (uint32_t)part->vector.iov_len,
-				.leaf_offset = part->offset,
-			};
-		}
+			return false;
+		for (part = sub; part; part = part->merged)
+			count++;
 	}
-	return count;
+	return count <= PARTS_MAX;
 }
 
-static void run_send(struct ublk_pass *pass, const struct run *run)
+/* `length` bytes from the part's first one on, which are in one piece there and on the leaf. */
+static void run_send(struct ublk_pass *pass, const struct sub_io *part, uint32_t length)
 {
 	struct io_uring_sqe *sqe =
 		uring_sqe(&pass->queue->queue.queue.uring, &pass->event, pass->is_linked ? 2 : 1);
 
-	sqe->opcode = run->is_write ? IORING_OP_WRITE_FIXED : IORING_OP_READ_FIXED;
-	sqe->fd = (int)(QUEUE_FILE_LEAVES + run->leaf->place);
+	sqe->opcode = part->kind == IO_WRITE ? IORING_OP_WRITE_FIXED : IORING_OP_READ_FIXED;
+	sqe->fd = (int)(QUEUE_FILE_LEAVES + part->leaf->place);
 	sqe->flags = IOSQE_FIXED_FILE;
 	if (pass->is_linked)
 		sqe->flags |= IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
-	sqe->addr = run->offset; /* pages of the kernel's begin at 0 */
-	sqe->len = run->length;
-	sqe->off = run->leaf_offset;
+	sqe->addr = part->data_offset; /* pages of the kernel's begin at 0 */
+	sqe->len = length;
+	sqe->off = part->offset;
 	sqe->buf_index = pass->tag;
-	if (run->is_write && run->flags & IO_FUA)
+	if (part->kind == IO_WRITE && part->flags & IO_FUA)
 		sqe->rw_flags = RWF_DSYNC;
-	pass->wanted += run->length;
+	pass->left += length;
 	pass->waiting++;
+}
+
+/* A sub-I/O, which is one piece on its leaf, in as few runs as its parts allow. */
+static void sub_send(struct ublk_pass *pass, const struct sub_io *sub)
+{
+	const struct sub_io *part = sub;
+
+	do {
+		const struct sub_io *first = part;
+		uint32_t length = 0;
+
+		do {
+			length += (uint32_t)part->vector.iov_len;
+			part = part->merged;
+		} while (part && part->data_offset == first->data_offset + length);
+		run_send(pass, first, length);
+	} while (part);
 }
 
 static bool pass_start(void *context, unsigned tag, const struct sub_io *subs)
 {
 	struct ublk_queue *queue = context;
 	struct ublk_pass *pass = &queue->passes[tag];
-	struct run runs[RUNS_MAX];
-	unsigned i, count;
+	const struct sub_io *sub;
 
-	*pass = (struct ublk_pass){
-		.event.end = pass_event,
-		.queue = queue,
-		.tag = (uint16_t)tag,
-	};
+	pass->is_linked = pass->is_fetching = pass->has_ended = false;
+	pass->waiting = pass->left = 0;
+	pass->error = 0;
 	if (!subs) {
 		pass_fetch(pass);
 		return true;
 	}
 	if (descriptor_of(&queue->queue, tag)->op_flags & UBLK_IO_F_NEED_REG_BUF)
 		return false; /* the driver could not put the pages into the table */
-	count = runs_list(&queue->queue, tag, subs, runs);
-	if (count == 0)
+	if (!subs_can_pass(subs))
 		return false;
-	pass->is_linked = count == 1 && subs->linked;
-	for (i = 0; i < count; i++)
-		run_send(pass, &runs[i]);
+	pass->is_linked = subs->linked && !queue->queue.type->send;
+	if (subs->linked) /* it is the only one, with one part, and what most requests are */
+		run_send(pass, subs, (uint32_t)subs->length);
+	else
+		for (sub = subs; sub; sub = sub->next)
+			sub_send(pass, sub);
 	if (pass->is_linked)
-		driver_tag_send(&queue->queue.tags[tag], queue->queue.type->commit,
-			(int)request_length(&queue->queue, tag));
+		ublk_answer(&queue->queue, tag, (int)request_length(&queue->queue, tag));
 	return true;
 }
 
@@ -225,13 +203,20 @@ static bool pass_ended(void *context, unsigned tag)
 	return queue->passes[tag].has_ended;
 }
 
-static int pass_prepare(struct driver_queue *queue, struct queue_config *config)
+int ublk_pass_prepare(struct driver_queue *queue, struct queue_config *config)
 {
 	struct ublk_queue *ublk = (struct ublk_queue *)queue;
+	unsigned i;
 
 	ublk->passes = calloc(queue->depth, sizeof(*ublk->passes));
 	if (!ublk->passes)
 		return err_add(&queue->err, "queue %u: out of memory", queue->number);
+	for (i = 0; i < queue->depth; i++)
+		ublk->passes[i] = (struct ublk_pass){
+			.event.end = pass_event,
+			.queue = ublk,
+			.tag = (uint16_t)i,
+		};
 	config->backend.commit = pass_commit;
 	config->backend.pass = pass_start;
 	config->backend.ended = pass_ended;
@@ -240,7 +225,7 @@ static int pass_prepare(struct driver_queue *queue, struct queue_config *config)
 	return 0;
 }
 
-static int pass_open(struct driver_queue *queue)
+int ublk_pass_open(struct driver_queue *queue)
 {
 	int result = uring_register_places(&queue->queue.uring, queue->depth);
 
@@ -250,7 +235,7 @@ static int pass_open(struct driver_queue *queue)
 	return 0;
 }
 
-static void pass_close(struct driver_queue *queue)
+void ublk_pass_close(struct driver_queue *queue)
 {
 	struct ublk_queue *ublk = (struct ublk_queue *)queue;
 
@@ -263,7 +248,7 @@ const struct driver_queue_type ublk_queue_type_pass = {
 	.fetch = UBLK_IO_FETCH_REQ,
 	.commit = UBLK_IO_COMMIT_AND_FETCH_REQ,
 	.lends_pages = true,
-	.prepare = pass_prepare,
-	.open = pass_open,
-	.close = pass_close,
+	.prepare = ublk_pass_prepare,
+	.open = ublk_pass_open,
+	.close = ublk_pass_close,
 };

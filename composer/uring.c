@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PAGE 4096u
 #define ENTRIES_MAX 32768u /* the kernel's own limit */
 
 int uring_open(struct uring *uring, unsigned entries, uint64_t completions, const int *fds,
@@ -66,6 +67,57 @@ int uring_register_places(struct uring *uring, unsigned count)
 	return io_uring_register_buffers_sparse(&uring->ring, count);
 }
 
+int uring_buffers_open(
+	struct uring *uring, struct uring_buffers *buffers, unsigned count, unsigned length)
+{
+	struct io_uring_buf_reg reg = { .bgid = 0 };
+	unsigned i;
+
+	buffers->length = length;
+	for (buffers->count = 1; buffers->count < count; buffers->count *= 2)
+		;
+	buffers->memory = calloc(buffers->count, length);
+	if (!buffers->memory ||
+		posix_memalign((void **)&buffers->ring, PAGE,
+			buffers->count * sizeof(struct io_uring_buf)) != 0)
+		return -ENOMEM;
+	io_uring_buf_ring_init(buffers->ring);
+	for (i = 0; i < buffers->count; i++)
+		uring_buffers_give(buffers, buffers->memory + (size_t)i * length);
+	reg.ring_addr = (uintptr_t)buffers->ring;
+	reg.ring_entries = buffers->count;
+	return io_uring_register_buf_ring(&uring->ring, &reg, 0);
+}
+
+void uring_buffers_close(struct uring_buffers *buffers)
+{
+	free(buffers->memory);
+	free(buffers->ring);
+	*buffers = (struct uring_buffers){ 0 };
+}
+
+const void *uring_buffers_taken(const struct uring *uring, const struct uring_buffers *buffers)
+{
+	if (!(uring->flags & IORING_CQE_F_BUFFER))
+		return NULL;
+	return buffers->memory +
+	       (size_t)(uring->flags >> IORING_CQE_BUFFER_SHIFT) * buffers->length;
+}
+
+void uring_buffers_give(struct uring_buffers *buffers, const void *buffer)
+{
+	size_t place = (size_t)((const char *)buffer - buffers->memory) / buffers->length;
+
+	io_uring_buf_ring_add(buffers->ring, (void *)buffer, buffers->length,
+		(unsigned short)place, io_uring_buf_ring_mask(buffers->count), 0);
+	io_uring_buf_ring_advance(buffers->ring, 1);
+}
+
+bool uring_goes_on(const struct uring *uring)
+{
+	return uring->flags & IORING_CQE_F_MORE;
+}
+
 int uring_submit(struct uring *uring)
 {
 	int result;
@@ -76,21 +128,14 @@ int uring_submit(struct uring *uring)
 	return result < 0 ? result : 0;
 }
 
-struct io_uring_sqe *uring_sqe(struct uring *uring, struct event *event, unsigned chain)
+struct io_uring_sqe *uring_make_room(struct uring *uring)
 {
-	struct io_uring_sqe *sqe;
+	struct io_uring_sqe *sqe = NULL;
 
-	if (chain > 1 && io_uring_sq_space_left(&uring->ring) < chain && uring_submit(uring) < 0)
-		abort(); /* the ring itself is broken: no request could ever be answered */
-	sqe = io_uring_get_sqe(&uring->ring);
-	if (__builtin_expect(!sqe, 0)) {
-		if (uring_submit(uring) < 0)
-			abort();
+	if (uring_submit(uring) == 0)
 		sqe = io_uring_get_sqe(&uring->ring);
-	}
-	/* The second half is looked at by commands only, whose senders fill what they use of it. */
-	memset(sqe, 0, sizeof(*sqe));
-	sqe->user_data = (uintptr_t)event;
+	if (!sqe)
+		abort(); /* the ring itself is broken: no request could ever be answered */
 	return sqe;
 }
 
@@ -111,6 +156,7 @@ int uring_run(struct uring *uring)
 		io_uring_for_each_cqe(&uring->ring, head, cqe) {
 			struct event *event = (struct event *)(uintptr_t)cqe->user_data;
 
+			uring->flags = cqe->flags;
 			event->end(event, cqe->res);
 			count++;
 		}

@@ -15,10 +15,20 @@
 
 #include <liburing.h>
 #include <stdbool.h>
+#include <string.h>
 
 struct uring {
 	struct io_uring ring;
 	bool is_open;
+	unsigned flags; /* IORING_CQE_F_*, of the CQE whose event is being ended */
+};
+
+/* Buffers that the kernel picks from for a command that ends many times; see uring_buffers_open(). */
+struct uring_buffers {
+	struct io_uring_buf_ring *ring;
+	char *memory;
+	unsigned count; /* power of two */
+	unsigned length; /* of each, in bytes */
 };
 
 /*
@@ -36,12 +46,46 @@ int uring_register_buffer(struct uring *uring, void *memory, size_t length);
 /* Makes an empty table of registered buffers, for the kernel to fill. 0, or -errno. */
 int uring_register_places(struct uring *uring, unsigned count);
 
+/* uring_sqe()'s own: submits what is prepared, and returns the first SQE. */
+struct io_uring_sqe *uring_make_room(struct uring *uring) __attribute__((returns_nonnull));
+
 /*
  * The next SQE, its first 64 bytes zero but for user_data. If there is no room for `chain` SQEs in
  * a row, what is prepared is submitted first, so that a chain never straddles two submits. Never
- * NULL.
+ * NULL. Inline, since every sub-I/O pays for it.
  */
-struct io_uring_sqe *uring_sqe(struct uring *uring, struct event *event, unsigned chain);
+static inline struct io_uring_sqe *uring_sqe(
+	struct uring *uring, struct event *event, unsigned chain)
+{
+	struct io_uring_sqe *sqe;
+
+	if (chain > 1 && io_uring_sq_space_left(&uring->ring) < chain)
+		sqe = NULL;
+	else
+		sqe = io_uring_get_sqe(&uring->ring);
+	if (__builtin_expect(!sqe, 0))
+		sqe = uring_make_room(uring);
+	/* The second half is looked at by commands only, whose senders fill what they use of it. */
+	memset(sqe, 0, sizeof(*sqe));
+	sqe->user_data = (uintptr_t)event;
+	return sqe;
+}
+
+/*
+ * Registers at least `count` buffers of `length` bytes each as the ring's group 0, from Linux 5.19.
+ * 0, or -errno; uring_buffers_close() is fine after either, once the ring is closed.
+ */
+int uring_buffers_open(
+	struct uring *uring, struct uring_buffers *buffers, unsigned count, unsigned length);
+void uring_buffers_close(struct uring_buffers *buffers);
+
+/*
+ * In an event's end(): the buffer that the kernel has filled, ours until it is given back; NULL:
+ * none. uring_goes_on() says whether the same command will end again.
+ */
+const void *uring_buffers_taken(const struct uring *uring, const struct uring_buffers *buffers);
+void uring_buffers_give(struct uring_buffers *buffers, const void *buffer);
+bool uring_goes_on(const struct uring *uring);
 
 /* Submits, waits for at least one CQE, and ends all that are there. 0, or -errno. */
 int uring_run(struct uring *uring);
