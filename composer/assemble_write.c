@@ -128,7 +128,7 @@ static int settle_labels(struct tree *tree, struct err *err)
 		int result = 0;
 
 		if ((leaf_is_used(leaf) && leaf->todo < LEAF_FORMAT) || leaf->todo == LEAF_GIVE_UP)
-			result = label_rewrite(leaf->fd, &leaf->label);
+			result = label_rewrite(leaf->fd, leaf->label.generation);
 		if (result < 0)
 			write_failed(leaf, result, err);
 	}

@@ -105,11 +105,11 @@ int label_update(int fd, struct label *label);
 int label_update_texts(int fd, struct label *label);
 
 /*
- * Makes durable what was read, of the same generation: after a failed flush a file shows what its disk
- * need not have, and a flush that succeeds later proves nothing. A crash leaves the other copy whole;
- * where that one is damaged there is only a flush. 0, or -errno. Blocks.
+ * Makes durable the copy that was read, by writing the same bytes there again: after a failed flush a
+ * file shows what its disk need not have, and a flush that succeeds later proves nothing. A write that
+ * stops half-way changes nothing. 0, or -errno. Blocks.
  */
-int label_rewrite(int fd, const struct label *label);
+int label_rewrite(int fd, uint64_t generation);
 
 enum label_found {
 	LABEL_NONE, /* nothing of ours */

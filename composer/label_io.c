@@ -88,17 +88,21 @@ int label_update_texts(int fd, struct label *label)
 	return update(fd, label, label_encode_copy, LABEL_COPY_STRIDE);
 }
 
-int label_rewrite(int fd, const struct label *label)
+int label_rewrite(int fd, uint64_t generation)
 {
-	char *memory;
-	int result;
+	char *memory = leaf_io_memory(LABEL_COPY_STRIDE);
+	uint64_t offset = label_offset(generation);
+	size_t length = 0;
+	int result = -ENOMEM;
 
-	if (label->damaged)
-		return leaf_io_flush(fd);
-	memory = leaf_io_memory(LABEL_COPY_STRIDE);
-	if (!memory)
-		return -ENOMEM;
-	result = leaf_io_write(fd, memory, label_encode_copy(label, memory), label_offset(label->generation));
+	if (memory)
+		result = leaf_io_read(fd, memory, LABEL_BLOCK, offset);
+	if (result == 0) {
+		length = label_copy_length(memory);
+		result = leaf_io_read(fd, memory, length, offset);
+	}
+	if (result == 0)
+		result = leaf_io_write(fd, memory, length, offset);
 	if (result == 0)
 		result = leaf_io_flush(fd);
 	free(memory);

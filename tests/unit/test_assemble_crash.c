@@ -174,6 +174,26 @@ static void labels_that_were_read_are_durable_before_others_are_written(void **s
 	assert_true(flushes > 2);
 }
 
+/*
+ * It is the newest copy that is written again, and others may know its generation: not a bit of it may
+ * change, so that a write that stops half-way leaves it whole.
+ */
+static void labels_are_written_again_as_they_are(void **state)
+{
+	uint64_t before;
+
+	scene_two_legs("'mirror'");
+	assert_true(scene_start(scene_plain));
+	scene_close();
+	before = scene_sum("a b");
+	scene_tree("'mirror','annotations':'a longer document'", "a b");
+	writes_left = 1;
+	assert_false(scene_start(scene_plain));
+	writes_left = -1;
+	scene_close();
+	assert_int_equal(scene_sum("a b"), before);
+}
+
 /* Until the first start has ended, nothing was served: the next create needs no --force. */
 static void a_format_can_stop_at_any_write(void **state)
 {
@@ -241,6 +261,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_change_of_document_can_stop_at_any_write),
 		TEST(labels_that_were_read_are_durable_before_others_are_written),
+		TEST(labels_are_written_again_as_they_are),
 		TEST(a_format_can_stop_at_any_write),
 		TEST(a_format_that_stopped_gives_way_to_another_document),
 		TEST(a_stop_can_stop_at_any_write),
