@@ -11,8 +11,6 @@ tree() {
 \"root\": { \"type\": \"$2\", \"children\": [ { \"type\": \"block\", \"path\": \"$5\" }, { \"type\": \"block\", \"path\": \"$6\" } ] } }" >"$1.json"
 }
 
-counter() { ubd-compose status "$1" --json | sed -n "s/^ *\"$2\": *\([0-9]*\).*/\1/p" | head -n 1; }
-
 # load NAME FIO-OPTION...: four jobs of depth 200 on one disk.
 load() {
 	_name=$1
@@ -35,7 +33,7 @@ verified "$device" 'four queues of 512, passed'
 load "$device" --rw=randwrite --time_based --runtime=120 >fio.out 2>&1 &
 load=$!
 within 'the load runs' 30 sh -c "[ \$(awk '{ print \$9 }' /sys/block/${device#/dev/}/stat) -ge 200 ]"
-kill -9 "$(pidof ubd-compose)"
+kill -9 "$(pid_of passed)"
 if wait "$load"; then fail "fio did not notice"; fi
 ok "its users are told when the daemon is killed"
 within 'and the disk goes' 30 test ! -e "/sys/block/${device#/dev/}"

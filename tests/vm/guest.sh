@@ -61,6 +61,12 @@ within() {
 	ok "$_what"
 }
 
+# pid_of [NAME]: the process that serves the device of that name (vol0).
+pid_of() { ubd-compose status --json "${1:-vol0}" | sed -n 's/^  "pid": \([0-9]*\),$/\1/p'; }
+
+# counter COUNTER [NAME]: one of its counters.
+counter() { ubd-compose status --json "${2:-vol0}" | sed -n "s/^ *\"$1\": *\([0-9]*\).*/\1/p" | head -n 1; }
+
 # Threads that wait where no signal reaches them, one a line: number and name.
 uninterruptible() {
 	for _stat in /proc/[0-9]*/task/[0-9]*/stat; do

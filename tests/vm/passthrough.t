@@ -16,8 +16,6 @@ tree() {
 \"root\": { \"id\": \"r\", \"type\": \"$_type\", \"children\": [ $_legs ] } }" >tree.json
 }
 
-counter() { ubd-compose status vol0 --json | sed -n "s/^ *\"$1\": *\([0-9]*\).*/\1/p" | head -n 1; }
-
 verify() {
 	fio --name=v --filename="$device" --rw=randrw --bsrange=4k-256k --size=48M --io_size=24M --iodepth=16 \
 		--ioengine=io_uring --direct=1 --verify=crc32c --verify_fatal=1 >fio.out 2>&1 || fail "$1: $(cat fio.out)"

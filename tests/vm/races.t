@@ -15,8 +15,6 @@ tree() {
 \"root\": { \"id\": \"r\", \"type\": \"$_type\", \"children\": [ $_legs ] } }" >tree.json
 }
 
-counter() { ubd-compose status vol0 --json | sed -n "s/^ *\"$1\": *\([0-9]*\).*/\1/p" | head -n 1; }
-
 daemon() { ubd-compose status vol0 --json | sed -n 's/^ *"pid": *\([0-9]*\).*/\1/p' | head -n 1; }
 
 verify() {

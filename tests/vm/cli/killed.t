@@ -7,7 +7,6 @@ load_driver
 cat >tree.json <<'END'
 { "format": 1, "name": "vol0", "root": { "id": "d0", "type": "block", "path": "/dev/vda" } }
 END
-pid_of() { ubd-compose status --json vol0 | sed -n 's/^  "pid": \([0-9]*\),$/\1/p'; }
 
 ubd-compose create tree.json >/dev/null 2>&1
 dd if=/dev/urandom of=data bs=1M count=4 2>/dev/null

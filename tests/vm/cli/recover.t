@@ -15,7 +15,6 @@ tree() {
     { "id": "d0", "type": "block", "path": "/dev/vda" }, { "id": "d1", "type": "block", "path": "/dev/vdb" } ] } }
 END
 }
-pid_of() { ubd-compose status --json vol0 | sed -n 's/^  "pid": \([0-9]*\),$/\1/p'; }
 dies() { kill -9 "$(pid_of)"; }
 state_is() { ubd-compose list | grep -q "^vol0 .* $1\$"; }
 disk=/dev/$disk0

@@ -5,7 +5,6 @@
 . ./guest.sh
 
 load_driver
-pid_of() { ubd-compose status --json vol0 | sed -n 's/^  "pid": \([0-9]*\),$/\1/p'; }
 disk=/dev/$disk0
 fan_outs='passthrough gathered linked' patience_key=', "recovery_timeout": 100'
 [ "$DRIVER" = ubd ] || patience_key='' # ublk lets a disk wait for ever

@@ -7,7 +7,6 @@ load_driver
 cat >tree.json <<'END'
 { "format": 1, "name": "vol0", "root": { "id": "d0", "type": "block", "path": "/dev/vda" } }
 END
-pid_of() { ubd-compose status --json vol0 | sed -n 's/^  "pid": \([0-9]*\),$/\1/p'; }
 
 disk=$(ubd-compose create tree.json 2>/dev/null)
 mkfs.ext4 -q "$disk"

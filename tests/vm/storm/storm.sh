@@ -4,7 +4,6 @@
 . ./guest.sh
 
 disk=/dev/ubdb0
-pid_of() { ubd-compose status --json vol0 | sed -n 's/^  "pid": \([0-9]*\),$/\1/p'; }
 
 # tree FAN_OUT [RECOVERY]: four queues over two disks.
 tree() {
