@@ -27,7 +27,7 @@ static bool has_lost;
 
 bool fault_is_seed(uint64_t seed)
 {
-	return sim_has_faulty_starts || (seed * UINT64_C(0x9fb21c651e98df25) >> 32) % 5 == 0;
+	return sim_has_faulty_starts || (seed * UINT64_C(0x9fb21c651e98df25) >> 32) % 20 == 0;
 }
 
 void fault_forget(void)
@@ -38,22 +38,24 @@ void fault_forget(void)
 }
 
 /*
- * A leaf that must not be lost may fail where no leg is given up for it: what it can't read refuses the
- * start, unless that goes on without leaves anyway, or the copy of its label that can be read is of
- * an older state, which only a clean stop rules out.
+ * What a leaf can't read refuses the start, or leaves it out: where the start goes on without leaves
+ * anyway, or where the copy of its label that can be read is of an older state, which only a clean stop
+ * rules out. Then it has to be one that may be lost. No leg is given up for a leaf that never fails.
  */
-static unsigned kinds_of(unsigned place)
+static unsigned kinds_of(unsigned place, bool may_be_lost)
 {
 	unsigned all = FAULT_READ | FAULT_WRITE | FAULT_FLUSH;
 	static const unsigned some[] = { FAULT_READ, FAULT_WRITE, FAULT_FLUSH };
 	unsigned kinds = random_below(4) ? some[random_below(3)] : all;
+	bool may_read = may_be_lost || (life.was_stopped && !meddle_is_degraded());
 
-	if (chosen.is_first || !life.is_guarded || !backend.guarded[place] || !model_is_redundant)
+	if (chosen.is_first || !life.is_guarded || !model_is_redundant)
 		return kinds;
-	return meddle_is_degraded() || !life.was_stopped ? 0 : kinds & FAULT_READ;
+	return kinds & ((backend.guarded[place] ? 0 : FAULT_WRITE | FAULT_FLUSH) |
+			       (may_read ? FAULT_READ : 0));
 }
 
-void fault_choose(void)
+void fault_choose(bool is_first_try)
 {
 	unsigned place;
 
@@ -64,7 +66,7 @@ void fault_choose(void)
 	chosen.is_first = !life.is_formatted;
 	chosen.number = place;
 	chosen.image = backend.images[place];
-	chosen.kinds = chosen.is_first || chosen.image ? kinds_of(place) : 0;
+	chosen.kinds = chosen.is_first || chosen.image ? kinds_of(place, is_first_try && meddle_is_spare(place)) : 0;
 	chosen.after = random_below(1 + random_below(MOMENTS));
 	chosen.once = random_below(2);
 	chosen.rate = random_below(2) ? 1 : 5;

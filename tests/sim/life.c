@@ -142,7 +142,7 @@ static bool start_failed(bool is_first_try)
 	if (may_go_on)
 		fault_again();
 	else
-		fault_choose();
+		fault_choose(false);
 	return may_go_on;
 }
 
@@ -155,7 +155,7 @@ static void start_was_cut(void)
 	if (life.is_formatted)
 		model_crash(true);
 	images_budget = random_one_in(2) ? 1 + random_below(100) : FOREVER;
-	fault_choose();
+	fault_choose(false);
 }
 
 /* Again and again, as the power goes while it starts, or a leaf fails. False: a lie has been found out. */
@@ -164,7 +164,7 @@ static bool start(bool permute)
 	bool without_it = false, is_first_try = true;
 
 	images_budget = random_one_in(4) ? 1 + random_below(100) : FOREVER;
-	fault_choose();
+	fault_choose(true);
 	while (!try_start(permute, without_it)) {
 		without_it = false;
 		if (images_budget == 0)
@@ -262,7 +262,7 @@ static void end_life(bool may_crash)
 		totals.stops++;
 		meddle_note_stop();
 		images_budget = random_one_in(6) ? 1 + random_below(60) : FOREVER;
-		fault_choose();
+		fault_choose(false);
 		if (lifetime_stop(life.tree, &err) < 0)
 			stop_failed(&err);
 		life.was_stopped &= !fault_hits(); /* or it may be without a leaf */

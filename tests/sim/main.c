@@ -30,7 +30,7 @@ static const char usage[] =
 	"smallest run that violates something, and where seed N does, that same thing: few leaves,\n"
 	"few lives, few requests, then more; SECONDS (10) for each size.\n"
 	"--lies says for all seeds what leaves lie about, instead of one in seven.\n"
-	"--faulty-starts has leaves fail while they are started or stopped in all seeds, instead of one in five.\n"
+	"--faulty-starts has leaves fail while they are started or stopped in all seeds, instead of one in 20.\n"
 	"--longer gives each life N times the requests: more of them for each start.\n"
 	"--images puts there what each crash leaves of a thin's image, for qemu-img to judge.\n";
 

@@ -184,7 +184,8 @@ void judge_keep_image(void); /* for another judge: between two lives */
 /* fault.c */
 enum fault_kind { FAULT_READ = 1, FAULT_WRITE = 2, FAULT_FLUSH = 4 };
 bool fault_is_seed(uint64_t seed);
-void fault_choose(void); /* a start or stop begins: who fails in it, if anybody */
+/* A start or stop begins: who fails in it, if anybody. `is_first_try`: nothing failed since the last life. */
+void fault_choose(bool is_first_try);
 bool fault_may_stay(void); /* no harm in going on without that leaf */
 void fault_again(void); /* the next start begins, and the same leaf fails in it */
 void fault_forget(void); /* it has ended: nobody fails any more */
