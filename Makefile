@@ -11,7 +11,7 @@
 # make replay     the legs of a VM under load as power cuts may leave them, each opened and judged
 # make differential  REQUESTS random requests for each pair, to ours and to the kernel's dm and md
 # make check-vm  the VM tests alone, all of them on both kernels
-# make check-newest  the device tests over ublk on the newest kernel of Debian's other suites
+# make check-newest  the device tests over ubd and ublk on the newest kernel of Debian's other suites
 # make check-debug  the VM tests on a kernel with KASAN, lockdep and kmemleak, built once
 # make driver-fuzz  hostile commands on that kernel: COMMANDS, SEED
 # make storm     kills, recoveries, openers, loads and changes, N of each on KERNEL
@@ -186,8 +186,9 @@ differential: all
 check-vm: all
 	@tests/vm/check -a
 
-# The device tests over ublk on the newest kernel of Debian's other suites, which changes under us.
+# The device tests over ubd and ublk on the newest kernel of Debian's other suites, which changes under us.
 check-newest: all
+	@tests/vm/fetch-tools 7
 	@tests/vm/check -k 7
 
 check-debug: all

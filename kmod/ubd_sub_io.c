@@ -201,7 +201,8 @@ static void ubd_sub_io_iter(const struct ubd_plan *plan, const struct ubd_plan_e
 		bvec_iter_advance(plan->table, &iter, mp_bvec_iter_len(plan->table, iter));
 	iov_iter_bvec(result, is_write ? WRITE : READ, plan->table + plan->iter.bi_idx, count,
 		      plan->iter.bi_size);
-	result->iov_offset = plan->iter.bi_bvec_done;
+	result->iov_offset = mp_bvec_iter_offset(plan->table, plan->iter) -
+			     plan->table[plan->iter.bi_idx].bv_offset;
 	iov_iter_advance(result, entry->offset);
 	iov_iter_truncate(result, entry->length);
 }

@@ -123,10 +123,32 @@ base_image() {
 	echo "$place"
 }
 
+# With this machine's tools, or with those that fetch-tools has brought from the kernel's own suite, which live in a root of their own.
+module_make() {
+	local kernel=$1 release=$2 out=$3 place as_root=(-m)
+	if [ -e "$kernel/headers" ]; then
+		env -u MAKEFLAGS -u MAKELEVEL make -C "$root/kmod" KDIR="$kernel/headers" OUT="$out"
+		return
+	fi
+	[ "$(id -u)" = 0 ] || as_root=(-m -r)
+	place=$(mktemp -d "$kernel/tools/tmp/kmod.XXXXXX")
+	cp "$root"/kmod/* "$place/"
+	# shellcheck disable=SC2016 # for the other shell
+	if env -i PATH=/usr/sbin:/usr/bin unshare "${as_root[@]}" sh -c 'mount --bind /dev/null "$1/dev/null" &&
+		exec chroot "$1" make -C "$2" KDIR="/lib/modules/$3/build" OUT="$2/out"' sh "$kernel/tools" "/tmp/${place##*/}" "$release"; then
+		cp "$place/out/ubd.ko" "$out/"
+		rm -rf "$place"
+	else
+		rm -rf "$place"
+		return 1
+	fi
+}
+
 # Our module for a kernel, built where its sources have changed; prints the directory that holds it.
 module_build() {
 	local kernel=$1 release=$2 out=$build/kmod-$2 sources
-	[ -e "$root/kmod/Makefile" ] && [ -e "$kernel/headers" ] || return 0
+	[ -e "$root/kmod/Makefile" ] || return 0
+	[ -e "$kernel/headers" ] || [ -e "$kernel/tools" ] || return 0
 	mkdir -p "$build"
 	exec 8>"$out.lock"
 	flock 8
@@ -135,7 +157,7 @@ module_build() {
 	if [ ! -e "$out/ubd.ko" ] || [ "$(cat "$out/.sources" 2>/dev/null)" != "$sources" ]; then
 		rm -rf "$out"
 		mkdir -p "$out"
-		env -u MAKEFLAGS -u MAKELEVEL make -C "$root/kmod" KDIR="$kernel/headers" OUT="$out" >"$out.log" 2>&1 || {
+		module_make "$kernel" "$release" "$out" >"$out.log" 2>&1 || {
 			cat "$out.log" >&2
 			die "kmod does not build for $release"
 		}
