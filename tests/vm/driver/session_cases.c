@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <err.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +29,7 @@ struct server {
 };
 
 static unsigned int device;
+static pid_t *sharer; /* not NULL: a server has a process share its memory, and outlive it */
 
 static double seconds(void)
 {
@@ -135,6 +137,23 @@ static int serve(struct server *server, int hold)
 	}
 }
 
+static int sleep_on(void *unused)
+{
+	for (;;)
+		pause();
+	return 0;
+}
+
+/* A process with our mappings, and copies of our files. */
+static void share_memory(void)
+{
+	static char stack[1 << 16] __attribute__((aligned(16)));
+
+	*sharer = clone(sleep_on, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL);
+	if (*sharer < 0)
+		_exit(5);
+}
+
 /* Returns when it has fetched all, or has failed. */
 static pid_t start_server(int hold)
 {
@@ -151,6 +170,9 @@ static pid_t start_server(int hold)
 		return pid;
 	}
 	begin(&server);
+	if (sharer)
+		share_memory(); /* it has the pipe, too */
+	(void)!write(ready[1], "", 1);
 	close(ready[1]);
 	_exit(serve(&server, hold) == -ENODEV ? 3 : 4);
 }
@@ -335,6 +357,32 @@ static int delete_twice(void)
 	return bad;
 }
 
+/* A server is killed, and all that it had is another process's too: the disk goes, asked or not. */
+static int shared_memory(void)
+{
+	double end = seconds() + 60;
+	char path[32];
+	pid_t server;
+	int is_left;
+
+	sharer = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (sharer == MAP_FAILED)
+		err(1, "mmap");
+	add_device();
+	server = start_server(0);
+	if (control_within(V2_START_DEV, 60) || *sharer <= 0)
+		errx(1, "START_DEV");
+	kill(server, SIGKILL);
+	snprintf(path, sizeof(path), "/sys/block/ubdb%u", device);
+	while ((is_left = !access(path, F_OK)) && seconds() < end)
+		usleep(10000);
+	if (is_left)
+		printf("nobody has noticed that the server is gone\n");
+	kill(*sharer, SIGKILL);
+	(void)wait_for(server, 20);
+	return is_left;
+}
+
 int main(int argc, char **argv)
 {
 	const char *name = argc == 2 ? argv[1] : "";
@@ -352,5 +400,7 @@ int main(int argc, char **argv)
 		return late_notification() != 0;
 	if (!strcmp(name, "delete_twice"))
 		return delete_twice() != 0;
+	if (!strcmp(name, "shared_memory"))
+		return shared_memory() != 0;
 	errx(2, "usage: session_cases CASE");
 }

@@ -7,7 +7,7 @@
  *   killstorm -s [-r] ... RECORD DISK
  *
  * -s: not the daemon is killed, but recovery_server, which does nothing but serve memory: the driver's
- * part alone, many times as often.
+ * part alone, many times as often. Its queues are as deep as the load's.
  *
  * Each kill comes when a random number of writes have been acknowledged since the last, so however
  * slow the machine, each finds full queues. Without -r the load sees the disk's end, and `ubd-compose
@@ -99,17 +99,18 @@ static void compose(const char *verb, const char *what)
 /* The next recovery_server, on device 0; it serves when this returns. */
 static void small_start(int is_first)
 {
-	static const char *const recovering[] = { "recovery_server", "-q4", "-d64", "-s2", "-M60000", "-r0", NULL };
-	static const char *const anew[] = { "recovery_server", "-q4", "-d64", "-s2", "-M0", "-f", "-R0", NULL };
-	const char *arguments[8];
+	char queue_depth[16], size[16];
+	const char *arguments[] = { "recovery_server", "-q4", queue_depth, size,
+		recovers ? "-M60000" : "-M0", recovers ? NULL : "-f", NULL, NULL };
 	int ends[2], i;
 	char line[64];
 
-	memcpy(arguments, recovers ? recovering : anew, recovers ? sizeof(recovering) : sizeof(anew));
+	snprintf(queue_depth, sizeof(queue_depth), "-d%d", depth);
+	snprintf(size, sizeof(size), "-s%u", blocks / (1048576 / BLOCK));
 	for (i = 0; arguments[i]; i++)
 		;
-	if (is_first)
-		arguments[i - 1] = NULL;
+	if (!is_first)
+		arguments[i] = recovers ? "-r0" : "-R0";
 	if (pipe2(ends, O_CLOEXEC))
 		err(1, "pipe");
 	small_server = fork();

@@ -54,13 +54,15 @@ recoveries() {
 	ubd-compose delete vol0
 }
 
-# The driver's part alone, of both.
+# The driver's part alone, of both: COUNT, and options for killstorm.
 servers() {
+	_count=$1
+	shift
 	_record=$(record_path)
 	[ "$_record" != record ] || _record=servers.record # the other is of the disks below
 	for _kind in '' -r; do
 		# shellcheck disable=SC2086 # an option or none
-		killstorm -s $_kind -n "$1" "$_record" $disk >storm.out 2>storm.err || fail "servers $_kind: $(cat storm.out; tail -n 5 storm.err)"
+		killstorm -s $_kind -n "$_count" "$@" "$_record" $disk >storm.out 2>storm.err || fail "servers $_kind: $(cat storm.out; tail -n 5 storm.err)"
 		ok "servers${_kind:+, recovered}: $(cat storm.out)"
 		rm disk.bytes
 	done
