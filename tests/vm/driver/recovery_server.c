@@ -107,7 +107,7 @@ static void device_take(void)
 	device_init(&device, 1, 1);
 	device.info.dev_id = options.resume;
 	must("GET_DEV_INFO", control(&device, UBD_CMD_GET_DEV_INFO, &device.info, sizeof(device.info), 0));
-	for (tries = 0; (result = device_open(&device)) == -EBUSY && tries < 1000; tries++)
+	for (tries = 0; (result = device_open(&device)) == -EBUSY && tries < 12000; tries++)
 		usleep(5000);
 	must("open", result);
 }
