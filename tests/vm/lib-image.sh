@@ -134,7 +134,7 @@ module_make() {
 	place=$(mktemp -d "$kernel/tools/tmp/kmod.XXXXXX")
 	cp "$root"/kmod/* "$place/"
 	# shellcheck disable=SC2016 # for the other shell
-	if env -i PATH=/usr/sbin:/usr/bin unshare "${as_root[@]}" sh -c 'mount --bind /dev/null "$1/dev/null" &&
+	if env -i PATH=/usr/sbin:/usr/bin unshare "${as_root[@]}" sh -c 'mount --bind /dev/null "$1/dev/null" && mount --rbind /proc "$1/proc" &&
 		exec chroot "$1" make -C "$2" KDIR="/lib/modules/$3/build" OUT="$2/out"' sh "$kernel/tools" "/tmp/${place##*/}" "$release"; then
 		cp "$place/out/ubd.ko" "$out/"
 		rm -rf "$place"
