@@ -3,7 +3,7 @@
 # shellcheck disable=SC1091 # sourced in the guest
 . ./guest.sh
 modprobe ubd
-for case in shared_memory next_session interrupted_open stop_during_start delete_during_start late_notification delete_twice; do
+for case in shared_memory late_notification next_session interrupted_open stop_during_start delete_during_start delete_twice; do
 	session_cases $case >out || fail "$case: $(cat out)"
 	ok "$case"
 done
