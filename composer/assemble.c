@@ -121,11 +121,11 @@ static int decide_format(struct assembly *assembly)
 	return 0;
 }
 
-/* A label was left open, or redundant legs have differed since: reads must not flap. */
+/* A label was left open, or one copy of it may hide that. */
 static void find_unclean(struct assembly *assembly)
 {
 	const struct tree *tree = assembly->tree;
-	bool open = false, unsynced = false;
+	bool open = false, damaged = false;
 	unsigned i;
 
 	for (i = 0; i < tree->leaf_count; i++) {
@@ -133,8 +133,8 @@ static void find_unclean(struct assembly *assembly)
 
 		if (!leaf_is_used(leaf))
 			continue;
-		open |= (leaf->label.flags & LABEL_OPEN) != 0;
-		unsynced |= (leaf->label.flags & LABEL_UNSYNCED) || leaf->label.damaged;
+		open |= !leaf_is_stale(leaf) && leaf->label.flags & LABEL_OPEN;
+		damaged |= leaf->label.damaged;
 		if (leaf->label.damaged)
 			err_add(assembly->notes, "%s: %s: %s; the other one is used",
 				leaf->node->id, leaf->path, assembly->members[i].what);
@@ -142,10 +142,7 @@ static void find_unclean(struct assembly *assembly)
 	if (open)
 		err_add(assembly->notes, "%s was not stopped cleanly", tree->name);
 	for (i = 0; i < tree->node_count; i++)
-		tree->nodes[i]->unclean = open || unsynced;
-	for (i = 0; i < tree->leaf_count && tree_is_redundant(tree); i++)
-		if (leaf_is_used(tree->leaves[i]) && (open || unsynced))
-			tree->leaves[i]->label.flags |= LABEL_UNSYNCED;
+		tree->nodes[i]->unclean = open || damaged || node_is_stale(tree->nodes[i]);
 }
 
 /* Labels of the first days don't name the other leaves' lengths. True: now this one does. */
@@ -279,6 +276,37 @@ static int decide(struct assembly *assembly)
 	return decide_format(assembly);
 }
 
+static void node_reset(struct node *node)
+{
+	node->failed = node->rebuilding = node->rebuild_all = false;
+	node->fresh = node->zeroed = node->unclean = false;
+	node->birth = 0;
+}
+
+/* What a target may know of the making of its leaves; children have greater indices than their parents. */
+static void tell_nodes(struct tree *tree)
+{
+	const unsigned char *uuid = NULL;
+	unsigned i, j;
+
+	for (i = 0; i < tree->leaf_count && !uuid; i++)
+		if (tree->leaves[i]->labelled && tree->leaves[i]->label.document)
+			uuid = tree->leaves[i]->label.tree_uuid;
+	for (i = tree->node_count; i-- > 0;) {
+		struct node *node = tree->nodes[i];
+		const struct leaf *leaf = node->leaf;
+
+		if (uuid)
+			memcpy(&node->birth, uuid, sizeof(node->birth));
+		node->fresh = !leaf || leaf->todo >= LEAF_FORMAT;
+		node->zeroed = !leaf || leaf->made || !leaf->exists;
+		for (j = 0; j < node->child_count; j++) {
+			node->fresh &= node->children[j]->fresh;
+			node->zeroed &= node->children[j]->zeroed;
+		}
+	}
+}
+
 int assemble(struct tree *tree, const struct assemble_options *options, struct err *err,
 	struct err *notes)
 {
@@ -296,10 +324,11 @@ int assemble(struct tree *tree, const struct assemble_options *options, struct e
 
 	/* It may be asked again, as after a dry run. */
 	for (i = 0; i < tree->node_count; i++)
-		tree->nodes[i]->failed = tree->nodes[i]->unclean = false;
+		node_reset(tree->nodes[i]);
 	for (i = 0; i < tree->leaf_count; i++) {
 		label_finish(&tree->leaves[i]->label);
 		tree->leaves[i]->todo = LEAF_KEEP;
+		tree->leaves[i]->is_old_copy = false;
 	}
 	if (!assembly.members || !assembly.decided || !assembly.geometry)
 		err_add(err, "out of memory");
@@ -309,6 +338,8 @@ int assemble(struct tree *tree, const struct assemble_options *options, struct e
 			tree->file, strlen(assembly.geometry), LABEL_GEOMETRY_MAX);
 	else
 		result = decide(&assembly);
+	if (result == 0)
+		tell_nodes(tree);
 	free(assembly.members);
 	free(assembly.decided);
 	free(assembly.geometry);

@@ -2,6 +2,7 @@
 /*
  * Assembly's parts among themselves: assemble.c decides, assemble_look.c sees what each leaf is,
  * assemble_fit.c compares labels with the document, assemble_legs.c tells who missed what,
+ * assemble_judge.c what becomes of them,
  * assemble_prefer.c takes the user's word where labels can't tell, assemble_say.c says it all,
  * assemble_write.c carries it out when the device goes live.
  */
@@ -30,6 +31,7 @@ struct member {
 	char what[IDENTIFY_MAX]; /* a noun or clause, as the kind wants */
 	bool stale; /* OURS: missed a write, or … */
 	bool older; /* … holds an older state: it was put back from a copy */
+	bool is_copy; /* the same, whatever else is said of it */
 	unsigned accuser; /* stale: the place whose label says so; its own: it was given up */
 	bool preferred; /* by the user */
 	bool given_up; /* by that decision (assemble_prefer.c) */
@@ -66,12 +68,14 @@ int assemble_sizes(struct assembly *assembly);
 
 /*
  * Tells legs that can't be used: those that missed something, and those that are not there. With
- * `err` NULL it only tells whether the tree can go on without them; else it sets node->failed and
- * notes them. 0, or -1 with messages.
+ * `err` NULL it only tells whether the tree can go on without them; else it sets node->failed, or
+ * node->rebuilding where they are there, and notes them. 0, or -1 with messages.
  */
 int assemble_legs(struct assembly *assembly, struct err *err);
 /* Fills stale, older and accuser of every member, by the labels and what the user has decided. */
 void assemble_accuse(struct assembly *assembly);
+/* The user has decided against the leaf of that place, now or in an earlier life. */
+bool leaf_is_given_up(const struct assembly *assembly, unsigned place);
 /* Nothing of it can be used. */
 bool node_is_lost(const struct assembly *assembly, const struct node *node);
 /* It may have missed writes that nobody tells of, if the last stop was no clean one. */
@@ -86,14 +90,16 @@ int assemble_prefer(struct assembly *assembly, struct err *err);
 void assemble_explain(const struct assembly *assembly, const struct node *node, struct err *err);
 void assemble_explain_unsure(
 	const struct assembly *assembly, const struct node *node, struct err *err);
-/* Notes that a leg of the node is not used. */
+/* Sets what becomes of a redundant node's legs; parents first. */
+void assemble_judge(const struct assembly *assembly, const struct node *node);
+/* Notes that a leg of the node is not in sync, and what is done with it. */
 void assemble_note_leg(const struct assembly *assembly, const struct node *node,
 	const struct node *leg, unsigned in_sync);
 
 bool tree_is_redundant(const struct tree *tree);
 /* Carries a label, is open, and neither its node nor one above has failed. */
 bool leaf_is_used(const struct leaf *leaf);
-/* Whether its node, or one above, has failed. */
-bool leaf_has_failed(const struct leaf *leaf);
+/* What labels say of it: its node, or one above, has failed or is still to be brought up to date. */
+bool leaf_is_stale(const struct leaf *leaf);
 
 #endif

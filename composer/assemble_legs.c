@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Which legs are not used: those that missed a write and those that are not there.
+ * Which legs are not in sync: those that missed a write and those that are not there.
  *
  * A label accuses another leaf when it says LABEL_PEER_STALE of it, or when it has seen a
  * generation of it that it no longer has (somebody has put an older copy back): labels only name
@@ -30,23 +30,60 @@ bool tree_is_redundant(const struct tree *tree)
 	return false;
 }
 
-bool leaf_has_failed(const struct leaf *leaf)
+bool leaf_is_stale(const struct leaf *leaf)
 {
-	return node_has_failed(leaf->node);
+	return node_is_stale(leaf->node);
 }
 
 bool leaf_is_used(const struct leaf *leaf)
 {
-	return leaf->labelled && leaf->fd >= 0 && !leaf_has_failed(leaf);
+	return leaf->labelled && leaf->fd >= 0 && !node_has_failed(leaf->node);
 }
 
 /* The user has decided against it, now or in an earlier life: what it says doesn't count. */
-static bool is_given_up(const struct assembly *assembly, unsigned place)
+bool leaf_is_given_up(const struct assembly *assembly, unsigned place)
 {
 	const struct member *member = &assembly->members[place];
 
 	return member->given_up || (assembly->tree->leaves[place]->label.flags & LABEL_GIVEN_UP &&
 					   !member->vouched);
+}
+
+/* Whether one whom `by` calls in sync, or one whom such a one does, and so on, knows of more joins. */
+static bool knows_more(const struct assembly *assembly, unsigned by, unsigned place, uint32_t joins,
+	bool *asked)
+{
+	const struct tree *tree = assembly->tree;
+	unsigned i;
+
+	asked[by] = true;
+	for (i = 0; i < tree->leaf_count; i++) {
+		const struct label_peer *peer;
+
+		if (i == place || asked[i] || assembly->members[i].kind != MEMBER_OURS ||
+			leaf_is_given_up(assembly, i) ||
+			tree->leaves[by]->label.peers[i].state != LABEL_PEER_IN_SYNC)
+			continue;
+		peer = &tree->leaves[i]->label.peers[place];
+		if ((peer->state == LABEL_PEER_IN_SYNC && peer->joins > joins) ||
+			knows_more(assembly, i, place, joins, asked))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Whether what a label says of a leaf is from before the leaf was brought up to date: those that it
+ * calls in sync itself know of that. Legs that went on alone call nobody so.
+ */
+static bool is_superseded(const struct assembly *assembly, unsigned place, unsigned accuser)
+{
+	const struct tree *tree = assembly->tree;
+	uint32_t joins = tree->leaves[accuser]->label.peers[place].joins;
+	bool asked[TREE_LEAVES_MAX] = { false };
+
+	return tree->leaves[place]->label.peers[place].joins > joins &&
+	       knows_more(assembly, accuser, place, joins, asked);
 }
 
 static void accuse(struct assembly *assembly, unsigned place, unsigned accuser)
@@ -59,6 +96,10 @@ static void accuse(struct assembly *assembly, unsigned place, unsigned accuser)
 	if (member->vouched &&
 		(accuser == place || assembly->members[accuser].vouched != member->vouched))
 		return;
+	member->is_copy |= accuser != place && peer->generation > leaf->label.generation;
+	if (peer->state != LABEL_PEER_IN_SYNC && is_superseded(assembly, place, accuser))
+		return;
+	member->is_copy |= peer->state == LABEL_PEER_OLD_COPY;
 	if (peer->state != LABEL_PEER_IN_SYNC) {
 		member->older &= member->stale; /* the stronger reason */
 		member->stale = true;
@@ -78,12 +119,12 @@ void assemble_accuse(struct assembly *assembly)
 	for (i = 0; i < tree->leaf_count; i++) {
 		struct member *member = &assembly->members[i];
 
-		member->stale = member->kind == MEMBER_OURS && is_given_up(assembly, i);
-		member->older = false;
+		member->stale = member->kind == MEMBER_OURS && leaf_is_given_up(assembly, i);
+		member->older = member->is_copy = false;
 		member->accuser = i;
 		for (j = 0; j < tree->leaf_count; j++)
-			if (member->kind == MEMBER_OURS && !is_given_up(assembly, i) &&
-				!is_given_up(assembly, j) &&
+			if (member->kind == MEMBER_OURS && !leaf_is_given_up(assembly, i) &&
+				!leaf_is_given_up(assembly, j) &&
 				assembly->members[j].kind == MEMBER_OURS)
 				accuse(assembly, i, j);
 	}
@@ -103,17 +144,30 @@ bool node_is_lost(const struct assembly *assembly, const struct node *node)
 	return node->type->redundant ? lost == node->child_count : lost > 0;
 }
 
+static bool is_below(const struct node *node, const struct node *above)
+{
+	while (node && node != above)
+		node = node->parent;
+	return node;
+}
+
 /*
  * Whether somebody who missed nothing himself says that the leaf has. From then on it was told
- * nothing, so that there is nothing that it alone could tell.
+ * nothing, so that there is nothing that it alone could tell. Only its fellows below the nearest
+ * redundant node count: they alone were told if it was brought up to date since.
  */
 static bool is_known_stale(const struct assembly *assembly, unsigned place)
 {
+	const struct tree *tree = assembly->tree;
+	const struct node *nearest = tree->leaves[place]->node->parent;
 	unsigned i;
 
-	for (i = 0; i < assembly->tree->leaf_count; i++)
+	while (nearest && !nearest->type->redundant)
+		nearest = nearest->parent;
+	for (i = 0; i < tree->leaf_count; i++)
 		if (assembly->members[i].kind == MEMBER_OURS && !assembly->members[i].stale &&
-			assembly->tree->leaves[i]->label.peers[place].state != LABEL_PEER_IN_SYNC)
+			is_below(tree->leaves[i]->node, nearest) &&
+			tree->leaves[i]->label.peers[place].state != LABEL_PEER_IN_SYNC)
 			return true;
 	return false;
 }
@@ -167,37 +221,6 @@ bool assemble_was_open(const struct assembly *assembly)
 			assembly->tree->leaves[i]->label.flags & LABEL_OPEN)
 			return true;
 	return false;
-}
-
-/* Where there are legs that are surely in sync, only they are used. */
-static void fail_legs(const struct assembly *assembly, const struct node *node)
-{
-	bool open = assemble_was_open(assembly);
-	unsigned i, sure = 0, in_sync = 0;
-
-	if (!node->type->redundant || node_is_lost(assembly, node))
-		return;
-	for (i = 0; i < node->child_count; i++)
-		sure += !node_is_lost(assembly, node->children[i]) &&
-			!(open && node_is_unsure(assembly, node->children[i]));
-	for (i = 0; i < node->child_count; i++) {
-		struct node *leg = node->children[i];
-
-		leg->failed = node_is_lost(assembly, leg) ||
-			(sure && open && node_is_unsure(assembly, leg));
-		in_sync += !leg->failed;
-	}
-	for (i = 0; i < node->child_count; i++) {
-		const struct node *leg = node->children[i];
-
-		if (leg->failed && node_is_lost(assembly, leg))
-			assemble_note_leg(assembly, node, leg, in_sync);
-		else if (leg->failed)
-			err_add(assembly->notes,
-				"%s %s: leg %s is not used, as nobody is left to say whether it missed "
-				"writes; %u of %u legs in sync",
-				node->type->name, node->id, leg->id, in_sync, node->child_count);
-	}
 }
 
 /* How long the leaf of a place is by the labels that are there; 0: they don't say. */
@@ -262,7 +285,9 @@ int assemble_legs(struct assembly *assembly, struct err *err)
 		return -1;
 	}
 	for (i = 0; i < tree->node_count; i++)
-		fail_legs(assembly, tree->nodes[i]);
+		assemble_judge(assembly, tree->nodes[i]);
+	for (i = 0; i < tree->leaf_count; i++)
+		tree->leaves[i]->is_old_copy = assembly->members[i].is_copy;
 	stand_in(assembly);
 	return 0;
 }

@@ -30,7 +30,7 @@ static const char *reason(const struct assembly *assembly, const struct leaf *le
 
 	if (member->kind != MEMBER_OURS)
 		return member_says(member, text, TEXT_MAX);
-	if (member->accuser == leaf->place)
+	if (leaf_is_given_up(assembly, leaf->place))
 		return "is given up";
 	return member->older ? "holds an older state than it had" : "missed writes";
 }
@@ -44,7 +44,9 @@ static void accusation(const struct assembly *assembly, const struct leaf *leaf,
 	struct tm parts;
 
 	if (accuser == leaf) {
-		fprintf(out, "%s (%s) was given up", leaf->node->id, leaf->path);
+		fprintf(out, "%s (%s) %s", leaf->node->id, leaf->path,
+			leaf_is_given_up(assembly, leaf->place) ? "was given up"
+								: "says itself that it missed writes");
 		return;
 	}
 	if (when && gmtime_r(&when, &parts))
@@ -128,17 +130,17 @@ void assemble_note_leg(const struct assembly *assembly, const struct node *node,
 	const struct node *leg, unsigned in_sync)
 {
 	const struct leaf *leaf = cause(assembly, leg);
+	const char *what = leg->rebuilding ? "brought up to date" : "not used";
 	char text[TEXT_MAX];
 
 	if (leg->leaf)
-		err_add(assembly->notes,
-			"%s %s: leg %s (%s) %s and is not used; %u of %u legs in sync",
+		err_add(assembly->notes, "%s %s: leg %s (%s) %s and is %s; %u of %u legs in sync",
 			node->type->name, node->id, leg->id, leaf->path,
-			reason(assembly, leaf, text), in_sync, node->child_count);
+			reason(assembly, leaf, text), what, in_sync, node->child_count);
 	else
 		err_add(assembly->notes,
-			"%s %s: leg %s is not used, as its %s (%s) %s; %u of %u legs in sync",
-			node->type->name, node->id, leg->id, leaf->node->id, leaf->path,
+			"%s %s: leg %s is %s, as its %s (%s) %s; %u of %u legs in sync",
+			node->type->name, node->id, leg->id, what, leaf->node->id, leaf->path,
 			reason(assembly, leaf, text), in_sync, node->child_count);
 }
 

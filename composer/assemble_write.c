@@ -37,8 +37,9 @@ static void note_peers(struct label *label, const struct tree *tree, const uint6
 	for (i = 0; i < tree->leaf_count; i++) {
 		if (leaf_is_used(tree->leaves[i]))
 			label->peers[i].generation = generations[i];
-		label->peers[i].state =
-			leaf_has_failed(tree->leaves[i]) ? LABEL_PEER_STALE : LABEL_PEER_IN_SYNC;
+		if (leaf_is_used(tree->leaves[i]))
+			label->peers[i].joins = tree->leaves[i]->label.peers[i].joins;
+		label->peers[i].state = leaf_peer_state(tree->leaves[i]);
 	}
 }
 

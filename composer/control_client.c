@@ -5,6 +5,7 @@
 #include "run_directory.h"
 
 #include <errno.h>
+#include <json-c/json_object.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,23 +157,29 @@ static ssize_t ask(const char *name, const char *request, pid_t *peer, char **te
 	}
 }
 
-struct json *control_ask(
-	const char *name, enum control_command command, pid_t *pid, int *reason, struct err *err)
+/* Sends a frame and takes the answer. It is not looked into but for "error". */
+static struct json *exchange(
+	const char *name, const char *request, pid_t *pid, int *reason, struct err *err)
 {
 	struct json *reply = NULL;
-	char *request, *text;
 	pid_t peer = 0;
-	ssize_t result;
+	char *text;
+	ssize_t result = ask(name, request, &peer, &text);
+	size_t i;
 
-	if (asprintf(&request, "{\"command\":\"%s\"}\n", control_command_name(command)) < 0)
-		abort();
-	result = ask(name, request, &peer, &text);
 	if (result >= 0)
 		reply = json_parse("reply", text, (size_t)result, err);
 	else
 		explain_failure(name, peer, (int)result, err);
 	if (reply && json_kind(reply) != JSON_OBJECT) {
 		err_add(err, "%s: its daemon has answered with no object", name);
+		json_destroy(reply);
+		reply = NULL;
+	}
+	if (reply && json_get(reply, "messages")) { /* a node's own words */
+		for (i = 0; i < json_count(json_get(reply, "messages")); i++)
+			err_add(err, "%s: %s", name,
+				json_string(json_at(json_get(reply, "messages"), i)));
 		json_destroy(reply);
 		reply = NULL;
 	}
@@ -187,7 +194,32 @@ struct json *control_ask(
 	if (reason)
 		*reason = result < 0 ? (int)result : 0;
 	free(text);
+	return reply;
+}
+
+struct json *control_ask(
+	const char *name, enum control_command command, pid_t *pid, int *reason, struct err *err)
+{
+	struct json *reply;
+	char *request;
+
+	if (asprintf(&request, "{\"command\":\"%s\"}\n", control_command_name(command)) < 0)
+		abort();
+	reply = exchange(name, request, pid, reason, err);
 	free(request);
+	return reply;
+}
+
+struct json *control_ask_node(const char *name, struct json_object *request, struct err *err)
+{
+	struct json *reply;
+	char *frame;
+
+	if (asprintf(&frame, "%s\n",
+		    json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN)) < 0)
+		abort();
+	reply = exchange(name, frame, NULL, NULL, err);
+	free(frame);
 	return reply;
 }
 

@@ -10,6 +10,8 @@
 
 #include <sys/types.h>
 
+struct json_object;
+
 /*
  * Asks NAME's daemon. Returns the reply, to be freed with json_destroy(); or NULL with a message,
  * and then *reason says -ENOENT (no such name), -ECONNREFUSED (its daemon is dead), -ETIMEDOUT (it
@@ -18,6 +20,12 @@
  */
 struct json *control_ask(
 	const char *name, enum control_command command, pid_t *pid, int *reason, struct err *err);
+
+/*
+ * Sends a whole request made with json-c, as of a node's verb (node_command.h). The reply, to be freed,
+ * or NULL with a message.
+ */
+struct json *control_ask_node(const char *name, struct json_object *request, struct err *err);
 
 /*
  * Begins to follow NAME's events: the fd, from which lines come until the daemon ends, or -1 with a

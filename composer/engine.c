@@ -87,7 +87,7 @@ static void io_reset(struct io *io)
 	io->used = io->scratch_used = 0;
 	io->sub_count = 0;
 	io->unsettled = 0;
-	io->linked = io->cleared = false;
+	io->linked = io->cleared = io->must_fetch = false;
 }
 
 static void io_begin(struct io *io)
@@ -177,6 +177,19 @@ static bool io_is_waiting(const struct io *io)
 	return false;
 }
 
+void engine_reap_all(struct engine *engine)
+{
+	const struct engine_backend *backend = engine->config.backend;
+	unsigned tag;
+
+	for (tag = 0; tag < engine->config.depth; tag++) {
+		struct io *io = &engine->ios[tag];
+
+		if (io->passed && backend->ended(engine->config.context, tag))
+			io_release(io);
+	}
+}
+
 void engine_poll(struct engine *engine)
 {
 	const struct engine_backend *backend = engine->config.backend;
@@ -184,12 +197,7 @@ void engine_poll(struct engine *engine)
 	unsigned tag;
 
 	engine_enter(engine);
-	for (tag = 0; tag < engine->config.depth; tag++) {
-		struct io *io = &engine->ios[tag];
-
-		if (io->passed && backend->ended(engine->config.context, tag))
-			io_release(io);
-	}
+	engine_reap_all(engine);
 	engine_leave(engine);
 	for (tag = 0; tag < engine->io_count; tag++)
 		is_waiting |= io_is_waiting(&engine->ios[tag]);

@@ -63,6 +63,7 @@ struct io {
 	bool gathered; /* it is carried out here, and has been counted as such */
 	bool cleared; /* bytes of its buffer were zeroed here, or scratch is in use */
 	bool fetched; /* its bytes are in its buffer, if it is a WRITE */
+	bool must_fetch; /* its plan has more than what can be handed down: planned again with them */
 	struct worker *worker; /* whose work() makes its requests; NULL: the kernel's */
 	bool is_working; /* one of those is under way */
 	struct io *next_dirty;
@@ -90,7 +91,7 @@ struct engine {
 	unsigned io_count; /* those of the tags, then the workers' */
 	unsigned fan_out_max;
 	uint64_t sub_ios_max;
-	bool fetches_first; /* a WRITE is planned once: its bytes are there before … */
+	bool fetches_first; /* a WRITE is planned once (not type->maps_again): its bytes are there before … */
 	bool asks_root; /* … unless the root calls it plain */
 	struct hold_list *holds; /* by node->index */
 	struct sub_io **last_subs; /* by leaf place: not submitted yet, takes neighbours */
@@ -102,7 +103,8 @@ struct engine {
 	bool is_live; /* work may be asked for */
 	unsigned worker_count, working; /* ios of workers under way */
 	struct worker *workers;
-	uint64_t now, timer_at; /* UINT64_MAX: the timer isn't set */
+	bool is_timed; /* `now` is that of this entry */
+	uint64_t now, timer_at; /* engine_now(); UINT64_MAX: the timer is not set */
 	struct engine_stats stats;
 };
 
@@ -138,6 +140,7 @@ void frame_go(struct frame *frame); /* its hold was granted */
  */
 struct frame *frames_release(struct io *io);
 void root_restart(struct io *io, struct frame *root);
+void engine_reap_all(struct engine *engine); /* what the driver has ended holds nothing any more */
 
 void frame_keep(struct frame *frame); /* until its request has ended */
 void frame_release(struct frame *frame);
@@ -157,14 +160,24 @@ void work_wake(struct engine *engine, const struct node *node);
 void sub_io_add(struct io *io, struct node *node, const struct request *request,
 	struct frame *frame, struct op *op);
 void sub_io_submit(struct io *io); /* all fresh ones */
+void io_fetch(struct io *io); /* a WRITE's bytes are wanted, and then all is planned again */
 /* True: sent again, for the rest or for another try. False: *result is 0 or -errno, and final. */
 bool sub_io_again(struct sub_io *sub, int *result);
 
 /* Every entry into the engine from outside runs between these two. */
 static inline void engine_enter(struct engine *engine)
 {
-	if (engine->depth++ == 0 && engine->worker_count)
+	if (engine->depth++ == 0)
+		engine->is_timed = false;
+}
+
+/* The same until the outermost call leaves. 0 where nobody works in the background. */
+static inline uint64_t engine_now(struct engine *engine)
+{
+	if (!engine->is_timed && engine->worker_count)
 		engine->now = engine->config.backend->now(engine->config.context);
+	engine->is_timed = true;
+	return engine->now;
 }
 
 void engine_settle(struct engine *engine); /* what is to be done before the outermost call leaves */

@@ -65,8 +65,10 @@ static int engine_sum(struct engine *engine, const struct arena_need *need, stru
 		struct arena_need work;
 
 		node->served = node->needs.scratch || node->needs.self_fixed || node->needs.work_max;
-		engine->fetches_first |= node->served && is_below(engine, node);
-		has_others |= node->served && node != root && is_below(engine, node);
+		if (node->served && !node->type->maps_again && is_below(engine, node)) {
+			engine->fetches_first = true;
+			has_others |= node != root;
+		}
 		if (tree->device.queues > 1 && needs_one_queue(engine, node))
 			return err_add(err, "queues %u: %s %s works with 1 queue only",
 				tree->device.queues, node->type->name, node->id);

@@ -42,7 +42,9 @@ static const char *found_word(const struct label_copy *copy)
 
 static const char *state_word(uint32_t state)
 {
-	return state == LABEL_PEER_IN_SYNC ? "in_sync" : state == LABEL_PEER_STALE ? "stale" : "?";
+	static const char *const words[] = { "in_sync", "stale", "old_copy" };
+
+	return state < sizeof(words) / sizeof(*words) ? words[state] : "?";
 }
 
 static const char *time_text(uint64_t seconds, char text[TIME_TEXT])

@@ -34,6 +34,10 @@ static void op_start_own(struct frame *frame, struct op *op)
 	struct io *io = frame->io;
 	char *bytes;
 
+	if (!io->fetched) { /* never ends: all of this is planned again */
+		io_fetch(io);
+		return;
+	}
 	if (op->request.kind == IO_SELF) {
 		engine_count(&io->engine->stats.selfs, 1);
 		node_start(io, frame->node, &op->request, frame, op);
@@ -90,7 +94,8 @@ static __attribute__((noinline)) void frame_ask_served(struct frame *frame,
 {
 	struct plan *plan = &frame->plan;
 
-	plan->now = frame->io->engine->now;
+	if (frame->rank != FRAME_REQUEST || frame->node->type->timed)
+		plan->now = engine_now(frame->io->engine);
 	ask(frame->node, &frame->request, plan);
 	if (plan->wake)
 		work_wake(frame->io->engine, frame->node);
@@ -194,8 +199,8 @@ static enum frame_rank frame_rank(
 	return parent->rank == FRAME_SELF ? FRAME_NESTED : FRAME_SELF;
 }
 
-/* Room for what plans have beyond ops. Returns how many ops. */
-static __attribute__((noinline)) uint32_t frame_serve(struct frame *frame)
+/* Room for what plans have beyond ops, of which a request needs so many. Returns how many in all. */
+static __attribute__((noinline)) uint32_t frame_serve(struct frame *frame, uint32_t ops)
 {
 	struct io *io = frame->io;
 	struct plan *plan = &frame->plan;
@@ -203,6 +208,10 @@ static __attribute__((noinline)) uint32_t frame_serve(struct frame *frame)
 	struct frame_need need;
 
 	frame->rank = frame_rank(io, request, frame->parent);
+	if (frame->rank == FRAME_REQUEST && !frame->node->needs.scratch) {
+		plan->selfs_left = (uint16_t)frame->node->needs.self_fixed;
+		return ops + plan->selfs_left; /* every request's path, without what it doesn't have */
+	}
 	need = frame_need(frame->node, frame->rank,
 		request->data.home != DATA_NONE ? (uint32_t)request->length : 0);
 	plan->selfs_left = (uint16_t)need.selfs;
@@ -233,7 +242,7 @@ static struct frame *frame_init(struct io *io, struct node *node, const struct r
 	frame->request = *request;
 	frame->plan = (struct plan){ .result = PLAN_RUNNING };
 	if (node->served)
-		ops = frame_serve(frame);
+		ops = frame_serve(frame, ops);
 	frame->plan.capacity = (uint16_t)ops;
 	frame->started = frame->wave = 0;
 	frame->failed = frame->unsettled = frame->is_held = false;

@@ -42,7 +42,7 @@
  *	32768	…	document: JSON text, at most 1 MiB, then zeroes to a multiple of 4096
  *	…	…	geometry: text, at most 256 KiB, then zeroes to a multiple of 4096
  *
- * A peer: generation (8), state (4), zero (4).
+ * A peer: generation (8), state (4), joins (4).
  *
  * The crash story. An update writes head and peers of one copy, the one that the new generation
  * falls to, in one write, and is durable before anybody relies on it. Whatever a power cut leaves
@@ -110,6 +110,7 @@ static void encode_peers(const struct label *label, struct disk_peer *peers)
 		peers[i] = (struct disk_peer){
 			.generation = htole64(label->peers[i].generation),
 			.state = htole32(label->peers[i].state),
+			.joins = htole32(label->peers[i].joins),
 		};
 }
 
@@ -306,6 +307,7 @@ bool peers_decode(const char *copy, struct label *label)
 		memcpy(&peer, copy + HEAD_BYTES + i * sizeof(peer), sizeof(peer));
 		label->peers[i].generation = le64toh(peer.generation);
 		label->peers[i].state = le32toh(peer.state);
+		label->peers[i].joins = le32toh(peer.joins);
 	}
 	return label->peers != NULL;
 }

@@ -46,13 +46,15 @@
 enum label_peer_state {
 	LABEL_PEER_IN_SYNC = 0,
 	LABEL_PEER_STALE = 1, /* missed a write that was acknowledged */
+	LABEL_PEER_OLD_COPY = 2, /* stale, and put back from a copy since it was called so, or before:
+				    nobody knows what it misses */
 };
 
 /* What a leaf knows of another leaf of its tree, by that one's place. */
 struct label_peer {
 	uint64_t generation; /* the peer's when last seen */
 	uint32_t state;
-	uint32_t reserved;
+	uint32_t joins; /* how often it was stale and has been brought up to date, as far as known */
 };
 
 struct label {

@@ -38,7 +38,7 @@ struct head {
 
 struct disk_peer {
 	uint64_t generation;
-	uint32_t state, reserved;
+	uint32_t state, joins;
 };
 
 /* Up to whole blocks. */

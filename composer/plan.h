@@ -60,7 +60,8 @@ struct plan {
 	void *asker; /* self ops: io_state of the plan that they are part of; else NULL */
 	void *scratch; /* NULL: none */
 	uint32_t scratch_offset, scratch_size; /* its place among all of the request's; its bytes */
-	uint64_t now; /* monotonic, in ns; only for types with work(), else 0 */
+	uint64_t now; /* monotonic, in ns; only for types with work(), and in requests from above only if
+			 type->timed: else 0 */
 };
 
 /* One op in the current wave. */

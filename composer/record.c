@@ -23,6 +23,17 @@ static uint64_t durable_generation(const struct leaf *leaf)
 	return leaf->label.generation - (leaf->record.writing ? 1 : 0);
 }
 
+/*
+ * How often the leaf has been brought up to date, also if its own label doesn't say so yet: who called
+ * it stale before knows less than who knows of this.
+ */
+static uint32_t joins(const struct leaf *leaf)
+{
+	const struct label_peer *own = &leaf->label.peers[leaf->place];
+
+	return own->joins + (own->state != LABEL_PEER_IN_SYNC && !node_is_stale(leaf->node));
+}
+
 /* Called before the leaf's own write is under way. */
 static void label_refresh(struct label *label, const struct tree *tree)
 {
@@ -30,12 +41,17 @@ static void label_refresh(struct label *label, const struct tree *tree)
 
 	for (place = 0; place < tree->leaf_count; place++) {
 		struct label_peer *peer = &label->peers[place];
+		struct leaf *leaf = tree->leaves[place];
+		enum label_peer_state state = leaf_peer_state(leaf);
 
-		if (node_has_failed(tree->leaves[place]->node)) {
-			peer->state = LABEL_PEER_STALE;
-		} else if (tree->leaves[place]->labelled) {
-			peer->state = LABEL_PEER_IN_SYNC;
-			peer->generation = durable_generation(tree->leaves[place]);
+		if (leaf->label.peers) /* else it isn't there */
+			peer->joins = joins(leaf);
+		if (state != LABEL_PEER_IN_SYNC) {
+			peer->state = state;
+		} else if (leaf->labelled) {
+			leaf->is_old_copy = false; /* it has been brought up to date */
+			peer->state = state;
+			peer->generation = durable_generation(leaf);
 		}
 	}
 }

@@ -39,13 +39,19 @@ void frame_release(struct frame *frame)
 			&engine->holds[frame->node->index], &frame->hold, frame_granted, engine);
 }
 
+/* What has a hold is looked for when somebody wants that, or asks for work. */
+static bool is_told_soon(const struct frame *frame)
+{
+	return frame->plan.tell && frame->hold.mode == HOLD_NONE;
+}
+
 void io_passed(struct io *io)
 {
 	struct engine *engine = io->engine;
 	const struct frame *frame;
 
 	io->passed = true;
-	for (frame = io->held; frame && !frame->plan.tell; frame = frame->next_held)
+	for (frame = io->held; frame && !is_told_soon(frame); frame = frame->next_held)
 		;
 	if (!frame)
 		return;

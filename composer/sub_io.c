@@ -32,6 +32,12 @@ static void io_make_dirty(struct io *io)
 	io->engine->dirty = io;
 }
 
+void io_fetch(struct io *io)
+{
+	io->must_fetch = true;
+	io_make_dirty(io);
+}
+
 /* Joins the op to the last one on the leaf if they are neighbours and of one kind. */
 static bool sub_io_merge(struct io *io, struct sub_io *sub)
 {
@@ -161,7 +167,7 @@ static bool io_pass(struct io *io, const struct sub_io *subs)
 
 	if (!backend->pass || io->gathered)
 		return false;
-	if (!io->cleared && !io->unsettled && !has_lost_flush(subs) &&
+	if (!io->cleared && !io->unsettled && !io->must_fetch && !has_lost_flush(subs) &&
 		backend->pass(engine->config.context, io->tag, subs)) {
 		engine_count(&engine->stats.passed, 1);
 		io_passed(io);
@@ -202,8 +208,11 @@ void sub_io_submit(struct io *io)
 
 	io_forget(io);
 	io->fresh = NULL;
-	if (!sub)
+	if (!sub) {
+		if (io->must_fetch)
+			(void)io_pass(io, NULL);
 		return;
+	}
 	sub->linked = is_linkable(io, sub);
 	if (io_pass(io, sub))
 		return;

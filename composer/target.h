@@ -17,7 +17,8 @@
  *
  * A target that keeps state on its children (a table, a bitmap) needs, beyond a plan of ops:
  * - scratch, self ops: plan.h. A request that the engine can't hand down to the driver is planned
- *   once; map() may note in the node's state that it was asked.
+ *   once; map() may note in the node's state that it was asked. With `maps_again` a WRITE may be
+ *   planned a second time, once its bytes are there; of the first plan nothing but ended() follows;
  * - work: requests that the node makes in the background, see work() below;
  * - probe(), load(), unload(): the state's way from the children into memory and back. A crash
  *   simply never calls unload(). A node that has failed, or stands below one, has none of the three
@@ -94,7 +95,17 @@ struct node {
 	 * IO_RECORD on the others, and never reads it again. Read back from the labels at open.
 	 */
 	bool failed;
-	bool unclean; /* the last stop was no clean one: redundant legs may differ. Set before
+	/*
+	 * This node is stale, and there: its parent writes to it as to the others, brings it up to
+	 * date in the background, and doesn't read it meanwhile. Labels call it stale until the
+	 * parent has cleared this and planned IO_RECORD. Set before open(), or by the parent.
+	 */
+	bool rebuilding;
+	bool rebuild_all; /* … and what it missed can't be known: all of it is to be copied */
+	bool fresh; /* all leaves below are formatted by this start. Set before open() */
+	bool zeroed; /* … and read as zeroes, as this run has made them */
+	uint64_t birth; /* a number for the making of the tree: what names another is a past life's */
+	bool unclean; /* the last stop was no clean one, or this node has not seen it. Set before
 			 open() */
 	bool repairs; /* probe() and load() put right, too, what a create leaves alone */
 	bool loaded; /* load() has succeeded, unload() is still to come */
@@ -118,6 +129,8 @@ struct target_type {
 	size_t state_size, io_state_size;
 	bool leaf; /* moves bytes itself: no children, no map() */
 	bool single_queue; /* map() and resume() write to the node, or it has self ops or work() */
+	bool timed; /* plan->now is wanted in every request's plan, not in self ops and work alone */
+	bool maps_again; /* map() may be asked twice about a WRITE: else it is never handed down */
 	bool redundant; /* goes on without some of its children */
 	/*
 	 * NULL: its children are the document's "children". Else unlike ones, each under its own key
@@ -182,8 +195,8 @@ struct target_type {
 	void (*resume)(struct node *node, const struct request *request, struct plan *plan);
 	/*
 	 * After plan_tell(): the request has ended, or is given up to be planned anew. Once for each
-	 * such map(), and always before the next map() of this node. For counting, and nothing else:
-	 * how it ended is not told. Optional.
+	 * such map(); without a hold always before the next map() of this node, else before the next
+	 * work(). For counting, and nothing else: how it ended is not told. Optional.
 	 */
 	void (*ended)(struct node *node, const struct request *request, struct plan *plan);
 	/*

@@ -42,6 +42,21 @@ bool node_has_failed(const struct node *node)
 	return false;
 }
 
+bool node_is_stale(const struct node *node)
+{
+	for (; node; node = node->parent)
+		if (node->failed || node->rebuilding)
+			return true;
+	return false;
+}
+
+enum label_peer_state leaf_peer_state(const struct leaf *leaf)
+{
+	if (!node_is_stale(leaf->node))
+		return LABEL_PEER_IN_SYNC;
+	return leaf->is_old_copy ? LABEL_PEER_OLD_COPY : LABEL_PEER_STALE;
+}
+
 /* Calls a hook that may reach the node's children. */
 static int node_hook(struct node *node, int (*hook)(struct node *node, struct err *err),
 	enum child_io_phase phase, struct err *err)

@@ -30,7 +30,7 @@ static bool worker_ask(struct engine *engine, struct worker *worker)
 
 		if (begun == BURST)
 			return false;
-		if (!type->work(worker->node, engine->now, &request, &again)) {
+		if (!type->work(worker->node, engine_now(engine), &request, &again)) {
 			worker->again = again;
 			return true;
 		}
@@ -67,6 +67,7 @@ void work_ask(struct engine *engine)
 	engine->work_is_wanted = false;
 	if (!engine->is_live)
 		return;
+	engine_reap_all(engine); /* else nodes wait in vain for what the driver ended unseen */
 	for (i = 0; i < engine->worker_count; i++) {
 		struct worker *worker = &engine->workers[i];
 
@@ -74,7 +75,7 @@ void work_ask(struct engine *engine)
 			continue;
 		worker->is_wanted = false;
 		if (!worker_ask(engine, worker))
-			worker->again = engine->now;
+			worker->again = engine_now(engine);
 		worker->is_wanted = false; /* what has ended meanwhile was followed by another question */
 	}
 	timer_ask(engine);
@@ -139,7 +140,7 @@ void engine_tick(struct engine *engine)
 	engine->timer_at = UINT64_MAX;
 	engine_enter(engine);
 	for (i = 0; i < engine->worker_count; i++)
-		if (engine->workers[i].again <= engine->now)
+		if (engine->workers[i].again <= engine_now(engine))
 			worker_wake(engine, &engine->workers[i]);
 	engine->work_is_wanted = true; /* for the next time, if that one came too early */
 	engine_leave(engine);

@@ -1,30 +1,27 @@
 // SPDX-License-Identifier: MIT
 /*
- * mirror: RAID 1 over any number of legs.
+ * mirror: RAID 1 over any number of legs. Here: what becomes of a request.
  *
- * A write goes to every leg that is in sync. A leg that fails a write, flush or record has missed
- * something: it is marked failed, and the write is acknowledged only once the other legs durably
- * say so (IO_RECORD). What a power cut leaves at each point:
- * - before the record is durable: nobody was told that the write is there, either leg may serve;
- * - after it: the failed leg is known as stale at the next assembly and not used.
- * The last leg in sync is never failed: when it fails too, the request fails.
+ * A write goes to every leg in use, once the legs durably call its regions dirty (mirror_bitmap.c has
+ * the crash story); a leg that fails it is recorded as stale before it is acknowledged
+ * (mirror_legs.c).
  *
- * A read goes to one leg, and to the next when that fails. A leg with read errors still has every
- * write, so it isn't failed, only read last.
- *
- * After an unclean stop the legs may differ where writes were in flight: then only the first leg in
- * sync is read, so that reads never flap between two versions.
+ * A read goes to one leg in sync, and to the next when that fails; what it could not read is
+ * written there again in the background. Where legs in sync may differ (after an unclean stop, and
+ * in what was never written) only the primary is read, so that reads never flap between versions.
  */
-#include "target.h"
+#include "mirror.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <json-c/json_object.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define LEGS_MAX 16
-
-enum read_policy { READ_LEAST_PENDING, READ_ROUND_ROBIN, READ_FIRST };
+#define RATE_MIN_DEFAULT (UINT64_C(8) << 20)
+#define RATE_MAX_DEFAULT (UINT64_C(1) << 30)
+#define READ_ERRORS_MAX 256u /* that could not be repaired: then the leg is failed */
 
 static const char *const policy_names[] = {
 	[READ_LEAST_PENDING] = "least_pending",
@@ -32,69 +29,161 @@ static const char *const policy_names[] = {
 	[READ_FIRST] = "first",
 };
 
-struct leg {
-	uint32_t pending; /* reads in flight, counted under READ_LEAST_PENDING */
-	uint64_t read_errors;
-	bool write_mostly;
-};
-
-struct mirror {
-	enum read_policy policy;
-	uint32_t unrecorded; /* legs that have failed, bit by place, while no record is durable */
-	unsigned turn;
-	struct leg legs[LEGS_MAX];
-};
-
-struct mirror_io {
-	uint32_t tried;	    /* READ: legs asked so far */
-	uint32_t reading;   /* READ: 1 + the leg that this read is counted on, 0: none */
-	uint32_t recording; /* the unrecorded legs that our running record covers */
-	uint16_t seen;	    /* ops judged by an earlier resume() */
-};
-
 static int mirror_parse(struct node *node, struct err *err)
 {
 	struct mirror *mirror = node->state;
 	const char *name = json_get_string(node->json, "read_policy", policy_names[0]);
+	const struct json *place = json_get(node->json, "region_size");
+	const struct json *rate = json_get(node->json, "recovery_rate");
 	unsigned i;
 
-	(void)err; /* the schema knows the names */
 	for (i = 0; i < sizeof(policy_names) / sizeof(*policy_names); i++)
 		if (!strcmp(name, policy_names[i]))
-			mirror->policy = (enum read_policy)i;
+			mirror->policy = (enum read_policy)i; /* the schema knows the names */
+	mirror->work.rate_min = json_get_size(rate, "min", RATE_MIN_DEFAULT);
+	mirror->work.rate_max = json_get_size(rate, "max", RATE_MAX_DEFAULT);
+	if (mirror->work.rate_max < mirror->work.rate_min)
+		json_err(rate, err, "mirror: recovery_rate's max %" PRIu64 " is below its min %" PRIu64,
+			mirror->work.rate_max, mirror->work.rate_min);
+	if (!place)
+		return 0;
+	mirror->has_region_size = true;
+	mirror->region_size = json_get_size(node->json, "region_size", 0);
+	if (mirror->region_size & (mirror->region_size - 1))
+		return json_err(place, err, "mirror: region_size %" PRIu64 " is not a power of two",
+			mirror->region_size);
+	if (mirror->region_size < REGION_SIZE_MIN || mirror->region_size > REGION_SIZE_MAX)
+		return json_err(place, err,
+			"mirror: region_size %" PRIu64 " is outside %" PRIu64 " to %" PRIu64,
+			mirror->region_size, REGION_SIZE_MIN, REGION_SIZE_MAX);
 	return 0;
+}
+
+/* The mirror's size, from the smallest leg: a failed one counts too, so that the device doesn't grow. */
+static int find_size(struct node *node, struct err *err)
+{
+	struct mirror *mirror = node->state;
+	uint64_t least = UINT64_MAX, needed = MIRROR_FRONT + node->limits.logical_block_size;
+	unsigned i, smallest = 0;
+
+	for (i = 0; i < node->child_count; i++)
+		if (node->children[i]->limits.size < least) {
+			least = node->children[i]->limits.size;
+			smallest = i;
+		}
+	if (least < needed)
+		return json_err(node->children[smallest]->json, err,
+			"mirror: leg %s has %" PRIu64 " bytes; %" PRIu64
+			" are the mirror's own, so that it needs %" PRIu64 " at least",
+			node->children[smallest]->id, least, MIRROR_FRONT, needed);
+	least -= MIRROR_FRONT;
+	if (mirror->is_found && mirror->super.size <= least)
+		least = mirror->super.size;
+	mirror->size = node->limits.size = least - least % node->limits.logical_block_size;
+	return 0;
+}
+
+static int find_regions(struct node *node, struct err *err)
+{
+	struct mirror *mirror = node->state;
+	uint64_t size = mirror->size, automatic = mirror_region_size(size), needed = automatic;
+	unsigned i;
+
+	if (!mirror->has_region_size)
+		mirror->region_size = mirror->is_found ? mirror->super.region_size : automatic;
+	while (needed > REGION_SIZE_MIN && (size - 1) / (needed / 2) < REGIONS_MAX)
+		needed /= 2;
+	if (mirror->region_size < needed)
+		return json_err(json_get(node->json, "region_size"), err,
+			"mirror: region_size %" PRIu64 " makes more than %u regions of %" PRIu64
+			" bytes; at least %" PRIu64 " is needed",
+			mirror->region_size, REGIONS_MAX, size, needed);
+	mirror->region_shift = (unsigned)__builtin_ctzll(mirror->region_size);
+	mirror->region_count = (unsigned)((size - 1) >> mirror->region_shift) + 1;
+	mirror->page_count = (mirror->region_count - 1) / PAGE_REGIONS + 1;
+	free(mirror->regions);
+	mirror->regions = calloc(mirror->region_count, sizeof(*mirror->regions));
+	if (!mirror->regions)
+		return err_add(err, "out of memory");
+	mirror->todo_count = mirror->dirty_count = mirror->copied_count = 0;
+	for (i = 0; i < mirror->region_count; i++) { /* until load() knows better */
+		mirror_set_bits(mirror, i, REGION_WRITTEN | REGION_DIRTY, 0);
+		mirror->regions[i].is_durable = true;
+	}
+	return 0;
+}
+
+static void set_needs(struct node *node)
+{
+	const struct mirror *mirror = node->state;
+	uint32_t legs = node->child_count;
+	/* Each leg can fail once, after which the others record. */
+	uint32_t records = legs + legs * (legs - 1) / 2;
+
+	node->needs = (struct needs){
+		.ops_fixed = legs + records,
+		.self_fixed = 1,
+		.self_ops = legs,
+		.self_scratch = mirror->page_count * PAGE_BYTES,
+		.work_max = WORK_MAX,
+		.work_ops = 3 * legs + records, /* read from each, zeroed, written */
+		.work_scratch = COPY_BYTES,
+	};
+}
+
+static bool has_mirror(const struct node *node)
+{
+	unsigned i;
+
+	for (i = 0; i < node->child_count && !node->type->redundant; i++)
+		if (has_mirror(node->children[i]))
+			return true;
+	return node->type->redundant;
 }
 
 static int mirror_open(struct node *node, struct err *err)
 {
 	struct mirror *mirror = node->state;
-	uint64_t least = UINT64_MAX;
 	unsigned i, in_sync = 0;
 
 	assert(node->child_count <= LEGS_MAX); /* the schema's maxItems */
 	limits_join(node);
+	mirror->primary = LEGS_MAX;
 	for (i = 0; i < node->child_count; i++) {
-		struct node *child = node->children[i];
+		const struct node *child = node->children[i];
+		struct leg *leg = &mirror->legs[i];
 
-		mirror->legs[i].write_mostly = json_get_boolean(child->json, "write_mostly", false);
-		in_sync += !child->failed;
-		/* A failed leg counts too: the device must not grow while it is away. */
-		if (child->limits.size < least)
-			least = child->limits.size;
+		leg->has_mirror = has_mirror(child);
+		leg->write_mostly = json_get_boolean(child->json, "write_mostly", false);
+		leg->state = child->failed	 ? LEG_FAILED
+			     : child->rebuilding ? LEG_REBUILDING
+						 : LEG_IN_SYNC;
+		leg->was_used = leg->state != LEG_FAILED;
+		if (leg->state == LEG_IN_SYNC && in_sync++ == 0)
+			mirror->primary = i;
 	}
 	if (in_sync == 0)
 		return json_err(node->json, err, "mirror: none of the %u legs of %s is in sync",
 			node->child_count, node->id);
-	node->limits.size = least - least % node->limits.logical_block_size;
+	if (mirror->is_found && mirror->super.primary < node->child_count &&
+		mirror->legs[mirror->super.primary].state == LEG_IN_SYNC)
+		mirror->primary = mirror->super.primary;
+	if (find_size(node, err) < 0 || find_regions(node, err) < 0)
+		return -1;
 	for (i = 0; i < node->child_count; i++)
 		if (!node->children[i]->failed)
-			node->unused += node->children[i]->limits.size - node->limits.size;
-	if (node->unclean)
-		mirror->policy = READ_FIRST;
-	/* Each leg is written, recorded with, and can fail once, after which the others record. */
-	node->needs.ops_fixed = node->child_count * 2 +
-		node->child_count * (node->child_count - 1) / 2;
+			node->unused += node->children[i]->limits.size - MIRROR_FRONT -
+				node->limits.size;
+	set_needs(node);
 	return 0;
+}
+
+static void mirror_close(struct node *node)
+{
+	struct mirror *mirror = node->state;
+
+	free(mirror->regions);
+	mirror->regions = NULL;
 }
 
 static void mirror_status(const struct node *node, struct json_object *out)
@@ -104,7 +193,7 @@ static void mirror_status(const struct node *node, struct json_object *out)
 	unsigned i, in_sync = 0;
 
 	for (i = 0; i < node->child_count; i++) {
-		in_sync += !node->children[i]->failed;
+		in_sync += mirror->legs[i].state == LEG_IN_SYNC;
 		json_object_array_add(errors, json_object_new_uint64(mirror->legs[i].read_errors));
 	}
 	json_object_object_add(out, "read_policy",
@@ -112,16 +201,28 @@ static void mirror_status(const struct node *node, struct json_object *out)
 	json_object_object_add(out, "legs", json_object_new_uint64(node->child_count));
 	json_object_object_add(out, "legs_in_sync", json_object_new_uint64(in_sync));
 	json_object_object_add(out, "read_errors", errors);
+	mirror_work_status(node, out);
+}
+
+static void mirror_geometry(const struct node *node, FILE *out)
+{
+	const struct mirror *mirror = node->state;
+
+	if (mirror->has_region_size)
+		fprintf(out, "region_size=%" PRIu64, mirror->region_size);
+	else
+		fprintf(out, "region_size=auto");
 }
 
 /* How much we would rather not read from a leg: the smallest wins, the first among equals. */
-static uint64_t mirror_cost(const struct node *node, unsigned place)
+static uint64_t read_cost(const struct mirror *mirror, unsigned place, bool is_single)
 {
-	const struct mirror *mirror = node->state;
 	const struct leg *leg = &mirror->legs[place];
 	uint64_t cost = 0;
 
-	if (leg->read_errors)
+	if (is_single)
+		return place == mirror->primary ? 0 : 1;
+	if (leg->read_errors > leg->repaired)
 		cost += UINT64_C(1) << 40;
 	if (leg->write_mostly)
 		cost += UINT64_C(1) << 36;
@@ -147,15 +248,16 @@ static bool mirror_read(struct node *node, const struct request *request, struct
 {
 	struct mirror *mirror = node->state;
 	struct mirror_io *io = plan->io_state;
+	bool is_single = mirror_is_single(node, request->offset, request->length);
 	uint64_t best_cost = UINT64_MAX;
 	unsigned i, best = 0;
 
 	for (i = 0; i < node->child_count; i++) {
 		uint64_t cost;
 
-		if (node->children[i]->failed || io->tried & 1u << i)
+		if (mirror->legs[i].state != LEG_IN_SYNC || io->tried & 1u << i)
 			continue;
-		cost = mirror_cost(node, i);
+		cost = read_cost(mirror, i, is_single);
 		if (cost < best_cost) {
 			best_cost = cost;
 			best = i;
@@ -164,7 +266,7 @@ static bool mirror_read(struct node *node, const struct request *request, struct
 	if (best_cost == UINT64_MAX)
 		return false;
 	io->tried |= 1u << best;
-	plan_pass(plan, request, best, request->offset);
+	plan_pass(plan, request, best, MIRROR_FRONT + request->offset);
 	if (mirror->policy == READ_ROUND_ROBIN)
 		mirror->turn = (best + 1) % node->child_count;
 	if (mirror->policy == READ_LEAST_PENDING) {
@@ -176,132 +278,99 @@ static bool mirror_read(struct node *node, const struct request *request, struct
 	return true;
 }
 
-/* Plans, on every leg in sync, the record of which legs have failed. */
-static void mirror_record(struct node *node, struct plan *plan)
+static void read_ended(struct node *node, const struct request *request, struct plan *plan)
 {
 	struct mirror *mirror = node->state;
-	struct mirror_io *io = plan->io_state;
+	const struct op *op = &plan->ops[plan->count - 1];
+	struct leg *leg = &mirror->legs[op->child];
 	unsigned i;
 
-	io->recording = mirror->unrecorded;
-	for (i = 0; i < node->child_count; i++)
-		if (!node->children[i]->failed)
-			plan_add(plan, i, (struct request){ .kind = IO_RECORD });
-	plan_ask(plan);
+	if (op->result == 0) {
+		for (i = 0; i + 1u < plan->count; i++) {
+			mirror_note_repair(mirror, plan->ops[i].child, request->offset,
+				request->length);
+			plan_wake(plan);
+		}
+		plan_end(plan, 0);
+		return;
+	}
+	leg->read_errors++;
+	if (leg->read_errors - leg->repaired > READ_ERRORS_MAX && mirror_fail(node, op->child)) {
+		mirror->work.wants_record = true;
+		plan_wake(plan);
+	}
+	if (!mirror_read(node, request, plan))
+		plan_end(plan, op->result);
+}
+
+static void write_map(struct node *node, const struct request *request, struct plan *plan)
+{
+	struct mirror *mirror = node->state;
+	unsigned i;
+
+	if (request->length) {
+		if (mirror->dirty_count == 0)
+			plan_wake(plan); /* it is to be said clean, one day */
+		mirror_mark(node, request, plan);
+		plan_tell(plan);
+	}
+	for (i = 0; i < node->child_count; i++) {
+		enum leg_state state = mirror->legs[i].state;
+
+		if (state == LEG_FAILED || (request->kind == IO_FLUSH && state == LEG_REBUILDING))
+			continue;
+		plan_pass(plan, request, i, request->length ? MIRROR_FRONT + request->offset : 0);
+	}
+	if (mirror->unrecorded)
+		mirror_record(node, plan); /* this write is missed too: it waits for the record */
 }
 
 static void mirror_map(struct node *node, const struct request *request, struct plan *plan)
 {
 	struct mirror *mirror = node->state;
-	unsigned i;
 
-	if (request->kind == IO_READ) {
+	if (request->kind == IO_SELF) {
+		mirror_work_map(node, request, plan);
+		return;
+	}
+	mirror->work.requests++;
+	if (request->kind == IO_READ)
 		(void)mirror_read(node, request, plan); /* one leg is always in sync */
-		return;
-	}
-	for (i = 0; i < node->child_count; i++)
-		if (!node->children[i]->failed)
-			plan_pass(plan, request, i, request->offset);
-	if (mirror->unrecorded)
-		mirror_record(node, plan); /* this write is missed too: it waits for the record */
-}
-
-static void mirror_read_ended(struct node *node, const struct request *request, struct plan *plan)
-{
-	struct mirror *mirror = node->state;
-	const struct op *op = &plan->ops[plan->count - 1];
-
-	if (op->result == 0) {
-		plan_end(plan, 0);
-		return;
-	}
-	mirror->legs[op->child].read_errors++;
-	if (!mirror_read(node, request, plan))
-		plan_end(plan, op->result);
-}
-
-/* Marks the child failed, unless it is the last in sync. True if it was marked. */
-static bool mirror_fail(struct node *node, unsigned place)
-{
-	struct mirror *mirror = node->state;
-	unsigned i;
-
-	for (i = 0; i < node->child_count; i++)
-		if (i != place && !node->children[i]->failed)
-			break;
-	if (i == node->child_count)
-		return false;
-	node->children[place]->failed = true;
-	mirror->unrecorded |= 1u << place;
-	return true;
-}
-
-/* An offload that a leg doesn't have makes it no worse a copy. Any other error leaves legs that differ. */
-static bool mirror_is_missed(const struct op *op)
-{
-	bool is_offload = op->request.kind == IO_DISCARD || op->request.kind == IO_WRITE_ZEROES;
-
-	return !(is_offload && op->result == -EOPNOTSUPP);
-}
-
-/*
- * After a write, a round of records, or both. Every failed op fails its leg; whenever that leaves
- * something unrecorded, another round follows; the request ends once a round has succeeded.
- */
-static void mirror_write_ended(struct node *node, struct plan *plan)
-{
-	struct mirror *mirror = node->state;
-	struct mirror_io *io = plan->io_state;
-	bool failed = false;
-	int result = 0;
-	unsigned i;
-
-	for (i = io->seen; i < plan->count; i++) {
-		const struct op *op = &plan->ops[i];
-
-		if (op->result < 0 && mirror_is_missed(op) && !node->children[op->child]->failed)
-			failed |= mirror_fail(node, op->child);
-	}
-	for (i = 0; i < plan->count; i++) /* what the legs that are left have answered */
-		if (plan->ops[i].result < 0 && !node->children[plan->ops[i].child]->failed)
-			result = plan->ops[i].result;
-	if (io->recording && !failed && result == 0)
-		mirror->unrecorded &= ~io->recording;
-	io->seen = plan->count;
-	if (mirror->unrecorded && result == 0)
-		mirror_record(node, plan);
 	else
-		plan_end(plan, result);
+		write_map(node, request, plan);
 }
 
 static void mirror_resume(struct node *node, const struct request *request, struct plan *plan)
 {
-	if (request->kind == IO_READ)
-		mirror_read_ended(node, request, plan);
-	else
-		mirror_write_ended(node, plan);
+	int result;
+
+	if (request->kind == IO_SELF) {
+		mirror_work_resume(node, request, plan);
+		return;
+	}
+	if (request->kind == IO_READ) {
+		read_ended(node, request, plan);
+		return;
+	}
+	if (plan->ops[0].request.kind == IO_SELF && plan->ops[0].result < 0) {
+		plan_end(plan, plan->ops[0].result); /* nothing was sent: nobody missed anything */
+		return;
+	}
+	if (!mirror_judge(node, plan, &result)) {
+		if (result < 0 && request->length) {
+			mirror_doubt(node, request);
+			plan_wake(plan);
+		}
+		plan_end(plan, result);
+	}
 }
 
 static void mirror_ended(struct node *node, const struct request *request, struct plan *plan)
 {
-	(void)request; /* a read: nothing else is counted */
-	mirror_read_counted(node->state, plan->io_state, 0);
-}
-
-/* Two writes to one block in flight could land in different orders on two legs: keep them apart. */
-static enum hold mirror_hold(const struct node *node, const struct request *request,
-	struct range *range)
-{
-	(void)node;
-	switch (request->kind) {
-	case IO_WRITE:
-	case IO_WRITE_ZEROES:
-	case IO_DISCARD:
-		*range = (struct range){ request->offset, request->length };
-		return HOLD_EXCLUSIVE;
-	default:
-		return HOLD_NONE;
-	}
+	if (request->kind == IO_READ)
+		mirror_read_counted(node->state, plan->io_state, 0);
+	else
+		mirror_unmark(node, request);
 }
 
 const struct target_type mirror_target = {
@@ -309,12 +378,20 @@ const struct target_type mirror_target = {
 	.state_size = sizeof(struct mirror),
 	.io_state_size = sizeof(struct mirror_io),
 	.single_queue = true,
+	.maps_again = true,
 	.redundant = true,
 	.parse = mirror_parse,
+	.probe = mirror_probe,
 	.open = mirror_open,
+	.load = mirror_load,
+	.unload = mirror_unload,
+	.close = mirror_close,
 	.status = mirror_status,
+	.geometry = mirror_geometry,
 	.hold = mirror_hold,
 	.map = mirror_map,
 	.resume = mirror_resume,
 	.ended = mirror_ended,
+	.work = mirror_work,
+	.command = mirror_command,
 };

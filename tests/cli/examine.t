@@ -22,7 +22,7 @@ expect 'a whole label' 'd1.img
   magic        UBDLABEL, version 1
   tree         UUID  vol0
   leaf         UUID  d1
-  place        1 of 2 in mirror[leaf,leaf]
+  place        1 of 2 in mirror(region_size=auto)[leaf,leaf]
   data         8388608 bytes (8 MiB) from byte 4194304
   generation   8, written TIME
   flags        served

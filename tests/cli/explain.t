@@ -11,7 +11,7 @@ answers 'a flush' 0 "mirror top flush
   wave 0: file d0 flush: $directory/d0.img
   wave 0: file d1 flush: $directory/d1.img" '' ubd-compose explain tree.json flush
 answers 'out of range' 1 '' \
-	'ubd-compose: read 8388608 512: ends after the device, which has 8388608 bytes' \
+	'ubd-compose: read 8388608 512: ends after the device, which has 7340032 bytes' \
 	ubd-compose explain tree.json read 8M 512
 answers 'not a size' 2 '' 'ubd-compose explain: OFFSET "1.5K" is not a size such as 4096 or 96K
 Try: ubd-compose explain --help' ubd-compose explain tree.json read 1.5K 512

@@ -187,12 +187,6 @@ static void move_piece(struct image *image, const struct sub_io *sub, uint64_t o
 	}
 }
 
-static void zero(struct image *image, uint64_t offset, uint64_t length)
-{
-	image_zero(image, offset, length);
-	lie_written(image, offset, NULL, length);
-}
-
 /* Carries out the first `length` bytes. */
 static void perform(const struct pending *each, uint64_t length)
 {
@@ -206,8 +200,10 @@ static void perform(const struct pending *each, uint64_t length)
 		return;
 	if (sub->kind == IO_FLUSH)
 		image_flush(image, random_below(2) ? each->writes : image->writes);
-	if (sub->kind == IO_WRITE_ZEROES || sub->kind == IO_DISCARD)
-		zero(image, sub->offset, length);
+	if (sub->kind == IO_WRITE_ZEROES || sub->kind == IO_DISCARD) {
+		image_zero(image, sub->offset, length);
+		lie_zeroed(image, sub, length);
+	}
 	for (i = 0; has_bytes(sub) && left > 0; i++) {
 		struct iovec piece = each->is_passed ? part->vector : sub->vectors[i];
 		uint64_t count = piece.iov_len < left ? piece.iov_len : left;
@@ -341,12 +337,12 @@ static void end_pending(unsigned n)
 		sub->event.end(&sub->event, result);
 }
 
-void backend_end_one(void)
+static void end_one(void)
 {
 	unsigned tries;
 
 	lie_rot();
-	if (clock_tick(pending_count == 0))
+	if (clock_tick(pending_count == 0 && !poll_wanted))
 		return;
 	if (poll_wanted && (pending_count == 0 || random_one_in(4))) {
 		poll_wanted = false;
@@ -372,6 +368,12 @@ void backend_end_one(void)
 	}
 	if (tries == 8)
 		backend_release_hung();
+}
+
+void backend_end_one(void)
+{
+	end_one();
+	judge_watch();
 }
 
 void backend_release_hung(void)

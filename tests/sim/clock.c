@@ -3,6 +3,7 @@
 #include "sim.h"
 
 #define STEP_NS 10000
+#define MS UINT64_C(1000000)
 
 static uint64_t clock_now, timer_at = FOREVER; /* ns */
 
@@ -26,14 +27,27 @@ void clock_reset(void)
 
 bool clock_tick(bool is_idle)
 {
-	clock_now += STEP_NS;
+	/* Mostly a little, sometimes seconds. */
+	clock_now += random_one_in(64) ? random_below(3000) * MS : random_below(2 * STEP_NS);
 	if (timer_at == FOREVER || (!is_idle && (clock_now < timer_at || random_below(4))))
 		return false;
+	clock_skip();
+	return true;
+}
+
+bool clock_is_wanted(void)
+{
+	return timer_at != FOREVER;
+}
+
+void clock_skip(void)
+{
+	if (timer_at == FOREVER)
+		return;
 	if (clock_now < timer_at)
 		clock_now = timer_at;
 	timer_at = FOREVER;
 	sim_note("  tick");
 	totals.ticks++;
 	engine_tick(backend.engine);
-	return true;
 }

@@ -2,6 +2,8 @@
 /* Random trees, small enough that every boundary is near. */
 #include "sim.h"
 
+#include "../../targets/mirror.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,12 +11,19 @@
 
 static const char *const policies[] = { "least_pending", "round_robin", "first" };
 static const unsigned block_sizes[] = { 512, 512, 512, 1024, 4096 };
+static const unsigned region_sizes[] = { 4096, 4096, 8192 };
 static const char *const fan_outs[] = { "auto", "linked", "gathered", "passthrough" };
 
-static void print_leaf(struct document *document, FILE *out, bool below_mirror)
+/* Where a node stands: whether below a mirror, and how many bytes mirrors above keep of it. */
+struct ground {
+	bool below_mirror;
+	uint32_t front;
+};
+
+static void print_leaf(struct document *document, FILE *out, struct ground ground)
 {
-	uint32_t size = 16384 + 8704 * random_below(2);
-	bool is_bare = document->is_bare;
+	uint32_t size = ground.front + 16384 + 8704 * random_below(2);
+	bool below_mirror = ground.below_mirror, is_bare = document->is_bare;
 
 	document->is_bare = false;
 	size += document->room; /* an image's tables, and clusters that wait for a flush */
@@ -33,39 +42,61 @@ static void print_leaf(struct document *document, FILE *out, bool below_mirror)
 	document->sizes[document->leaf_count++] = size;
 }
 
-static void print_node(struct document *document, FILE *out, unsigned depth, bool below_mirror);
+static void print_node(
+	struct document *document, FILE *out, unsigned depth, struct ground ground);
 
-static void print_children(
-	struct document *document, FILE *out, unsigned count, unsigned depth, bool below_mirror)
+/* The first child has its own front, as in a linear the others' bytes come after it. */
+static void print_children(struct document *document, FILE *out, unsigned count, unsigned depth,
+	struct ground first, struct ground others)
 {
 	unsigned i;
 
 	fprintf(out, ",\"children\":[");
 	for (i = 0; i < count; i++) {
 		fputs(i ? "," : "", out);
-		print_node(document, out, depth, below_mirror);
+		print_node(document, out, depth, i ? others : first);
 	}
 	fprintf(out, "]}");
 }
 
-static void print_node(struct document *document, FILE *out, unsigned depth, bool below_mirror)
+static void print_mirror(
+	struct document *document, FILE *out, unsigned depth, struct ground ground)
 {
+	struct ground leg = { true, ground.front + MIRROR_FRONT };
+
+	fprintf(out, "{\"type\":\"mirror\",\"read_policy\":\"%s\"", policies[random_below(3)]);
+	fprintf(out, ",\"region_size\":%u", region_sizes[random_below(3)]);
+	print_children(document, out, 1 + random_below(3), depth - 1, leg, leg);
+}
+
+static void print_stripe(
+	struct document *document, FILE *out, unsigned depth, struct ground ground)
+{
+	uint32_t chunk = 4096u << random_below(2), count = 1 + random_below(3);
+
+	/* Each has its share of the front, in whole chunks. */
+	ground.front = (ground.front / chunk + count - 1) / count * chunk;
+	fprintf(out, "{\"type\":\"stripe\",\"chunk_size\":%u", chunk);
+	print_children(document, out, count, depth - 1, ground, ground);
+}
+
+static void print_node(struct document *document, FILE *out, unsigned depth, struct ground ground)
+{
+	struct ground bare = { ground.below_mirror, 0 };
+	bool below_mirror = ground.below_mirror;
 	unsigned kind = random_below(10);
 	bool is_full = document->leaf_count >= sim_caps.leaves;
 
 	if (depth == 0 || kind < 2 || is_full) {
-		print_leaf(document, out, below_mirror);
+		print_leaf(document, out, ground);
 	} else if (kind < 6) {
-		fprintf(out, "{\"type\":\"mirror\",\"read_policy\":\"%s\"",
-			policies[random_below(3)]);
-		print_children(document, out, 1 + random_below(3), depth - 1, true);
+		print_mirror(document, out, depth, ground);
 	} else if (kind < 8) {
-		fprintf(out, "{\"type\":\"stripe\",\"chunk_size\":%u", 4096u << random_below(2));
-		print_children(document, out, 1 + random_below(3), depth - 1, below_mirror);
+		print_stripe(document, out, depth, ground);
 	} else if (kind == 8 && !below_mirror && !document->has_thin) {
 		fprintf(out, "{\"type\":\"linear\",\"children\":[{\"type\":\"zero\",\"size\":%u},",
 			512 + 512 * random_below(8));
-		print_leaf(document, out, below_mirror);
+		print_leaf(document, out, ground);
 		fprintf(out, "]}");
 	} else {
 		bool is_window = random_one_in(3);
@@ -74,7 +105,7 @@ static void print_node(struct document *document, FILE *out, unsigned depth, boo
 		if (is_window)
 			fprintf(out, ",\"offset\":%u", 512 * random_below(5));
 		print_children(document, out, is_window ? 1 : 1 + random_below(3), depth - 1,
-			below_mirror);
+			ground, bare);
 	}
 }
 
@@ -83,28 +114,29 @@ enum root { ROOT_SHADOW, ROOT_SHADOWS, ROOTS = 8 }; /* the others are any node *
 /* Now and then the shadow, above all or on each leg. It has half a leaf: too little for a chunk. */
 static void print_root(struct document *document, FILE *out, unsigned root)
 {
+	struct ground half = { true, 2 * MIRROR_FRONT + 4096 }; /* each page has two slots there */
 	unsigned legs = 1 + random_below(3), i;
 
 	switch (root) {
 	case ROOT_SHADOW:
 		document->has_shadow = true;
 		shadow_print_begin(out);
-		print_node(document, out, 1 + random_below(2), true);
+		print_node(document, out, 1 + random_below(2), (struct ground){ true, 0 });
 		shadow_print_end(out);
 		break;
 	case ROOT_SHADOWS:
 		document->has_shadow = true;
-		fprintf(out, "{\"type\":\"mirror\",\"children\":[");
+		fprintf(out, "{\"type\":\"mirror\",\"region_size\":4096,\"children\":[");
 		for (i = 0; i < legs && document->leaf_count < sim_caps.leaves; i++) {
 			fputs(i ? "," : "", out);
 			shadow_print_begin(out);
-			print_leaf(document, out, true);
+			print_leaf(document, out, half);
 			shadow_print_end(out);
 		}
 		fprintf(out, "]}");
 		break;
 	default:
-		print_node(document, out, 1 + random_below(3), false);
+		print_node(document, out, 1 + random_below(3), (struct ground){ false, 0 });
 	}
 }
 
@@ -118,7 +150,7 @@ static void print_thin(struct document *document, FILE *out, unsigned depth)
 	document->room = (96u << 10) + sectors * 2 * SECTOR;
 	fprintf(out, "{\"type\":\"thin\",\"discard\":\"%s\",\"size\":%u,\"cluster_size\":%u,\"data\":",
 		sectors % 8 ? "unmap" : "ignore", sectors * SECTOR, 512u << random_below(4));
-	print_node(document, out, depth, false);
+	print_node(document, out, depth, (struct ground){ false, 0 });
 	if (!backing)
 		fprintf(out, ",\"backing\":{\"type\":\"zero\",\"size\":%u}",
 			(1 + random_below(64)) * SECTOR);

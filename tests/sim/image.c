@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define TOUCHED_MAX ((size_t)256 << 10)
+#define PAGE 4096u
 
 struct unflushed {
 	struct unflushed *next;
@@ -75,6 +76,9 @@ struct image *image_of_fd(int fd)
 	image->view = map_file(fd, image->bytes);
 	image->durable = map(-1, image->bytes);
 	lie_prepare(image);
+	image->touched = calloc(image->bytes / PAGE + 1, sizeof(*image->touched));
+	if (!image->touched)
+		sim_fail("out of memory");
 	return image;
 }
 
@@ -112,6 +116,8 @@ static void remember(struct image *image, uint64_t offset, uint64_t length)
 		.offset = first,
 		.length = end - first,
 	};
+	if (end > first)
+		memset(image->touched + first / PAGE, true, (end - 1) / PAGE - first / PAGE + 1);
 	memcpy(write->data, image->view + first, end - first);
 	memset(counts(write), true, (end - first) / SECTOR);
 	if (image->last)
@@ -221,14 +227,15 @@ void image_doubt(struct image *image)
 		lie_doubt(image, write->offset, write->length);
 }
 
-/* Both ways between the leaf and what was saved of it, where anything ever is. */
+/* Both ways between the leaf and what was saved of it, where anything was ever written. */
 static void copy_all(const struct image *image, char *to, const char *from)
 {
-	uint64_t end = image->bytes > LABEL_FRONT ? LABEL_FRONT : 0, offset;
+	uint64_t n;
 
-	for (offset = 0; offset < end; offset += LABEL_COPY_STRIDE)
-		memcpy(to + offset, from + offset, TOUCHED_MAX);
-	memcpy(to + end, from + end, image->bytes - end - (end ? LABEL_TAIL : 0));
+	for (n = 0; n * PAGE < image->bytes; n++)
+		if (image->touched[n])
+			memcpy(to + n * PAGE, from + n * PAGE,
+				image->bytes - n * PAGE < PAGE ? image->bytes - n * PAGE : PAGE);
 }
 
 void image_save(struct image *image)
@@ -267,6 +274,7 @@ static void forget(struct image *image)
 {
 	drop_all(image, false);
 	free(image->marks);
+	free(image->touched);
 	(void)munmap(image->view, image->bytes);
 	(void)munmap(image->durable, image->bytes);
 	if (image->saved)

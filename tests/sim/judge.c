@@ -2,6 +2,8 @@
 /* What must be true of leaves, legs and labels, seen past the engine. */
 #include "sim.h"
 
+#include "../../targets/mirror.h"
+
 #include <string.h>
 
 /* Whether a sector of the node is one of a zero target: only mappings are asked. */
@@ -33,14 +35,12 @@ static const char *sector_of(struct node *node, uint64_t offset)
 		.offset = offset,
 		.length = SECTOR,
 	};
-	unsigned i;
-
 	if (node->leaf)
 		return backend.images[node->leaf->place]->view + node->leaf->data_offset + offset;
 	if (node->type->redundant) {
-		for (i = 0; node->children[i]->failed; i++)
-			;
-		return sector_of(node->children[i], offset);
+		const struct mirror *mirror = node->state;
+
+		return sector_of(node->children[mirror->primary], MIRROR_FRONT + offset);
 	}
 	node->type->map(node, &request, &plan);
 	return sector_of(node->children[ops[0].child], ops[0].request.offset);
@@ -52,31 +52,91 @@ static bool are_different(const char *a, const char *b)
 	return memcmp(a, b, SECTOR) != 0 && !lie_at(a) && !lie_at(b);
 }
 
-static bool is_failed(const struct node *node)
+void judge_watch(void)
+{
+	static uint64_t last;
+	uint64_t sum = 0;
+	unsigned i;
+
+	for (i = 0; i < life.tree->node_count; i++) {
+		const struct node *node = life.tree->nodes[i];
+		const struct mirror *mirror = node->state;
+
+		sum = sum * 31 + node->failed;
+		if (node->type->redundant)
+			sum = sum * 31 + mirror->primary;
+	}
+	if (sum != last)
+		model_upheavals++;
+	last = sum;
+}
+
+/* Below what is stale nothing need be so. */
+static bool is_stale(const struct node *node)
 {
 	for (; node; node = node->parent)
-		if (node->failed)
+		if (node->failed || node->rebuilding)
 			return true;
 	return false;
+}
+
+static void judge_leg(struct node *node, unsigned place)
+{
+	const struct mirror *mirror = node->state;
+	uint64_t offset;
+
+	for (offset = 0; offset < node->limits.size; offset += SECTOR) {
+		const struct region *region = &mirror->regions[offset >> mirror->region_shift];
+
+		if (region->writers)
+			sim_fail("%s: %u writers at %llu, and nothing is in flight", node->id,
+				region->writers, (unsigned long long)offset);
+		if (region->bits & (REGION_TODO | REGION_UNEVEN))
+			continue;
+		if (are_different(sector_of(node, offset),
+			    sector_of(node->children[place], MIRROR_FRONT + offset)))
+			sim_fail("%s: leg %u differs from leg %u at %llu", node->id, place,
+				mirror->primary, (unsigned long long)offset);
+	}
 }
 
 void judge_legs(void)
 {
 	unsigned i, j;
-	uint64_t offset;
 
-	for (i = 0; i < life.tree->node_count && !model_may_differ() && life.lies != LIES_ANY; i++) {
+	for (i = 0; i < life.tree->node_count && life.lies != LIES_ANY; i++) {
 		struct node *node = life.tree->nodes[i];
+		const struct mirror *mirror = node->state;
 
-		for (j = 0; node->type->redundant && j < node->child_count; j++)
-			for (offset = 0;
-				!is_failed(node->children[j]) && offset < node->limits.size;
-				offset += SECTOR)
-				if (are_different(sector_of(node, offset),
-					    sector_of(node->children[j], offset)))
-					sim_fail("%s: leg %u differs at %llu", node->id, j,
-						(unsigned long long)offset);
+		if (!node->type->redundant || is_stale(node))
+			continue;
+		for (j = 0; j < node->child_count; j++)
+			if (mirror->legs[j].state == LEG_IN_SYNC)
+				judge_leg(node, j);
 	}
+}
+
+void judge_settled(void)
+{
+	unsigned i, j;
+
+	if (backend.has_lost)
+		return; /* what a flush has failed for is never said clean in this life */
+	for (i = 0; i < life.tree->node_count; i++) {
+		struct node *node = life.tree->nodes[i];
+		const struct mirror *mirror = node->state;
+
+		if (!node->type->redundant || is_stale(node))
+			continue;
+		for (j = 0; j < node->child_count; j++)
+			if (mirror->legs[j].state == LEG_REBUILDING ||
+				mirror->legs[j].state == LEG_JOINING)
+				sim_fail("%s: leg %u is never up to date", node->id, j);
+		if (mirror->todo_count || mirror->dirty_count)
+			sim_fail("%s: %u regions are never copied, %u never said clean", node->id,
+				mirror->todo_count, mirror->dirty_count);
+	}
+	model_agree();
 }
 
 /* Where the leaf's bytes are those of the image, and something was made there. */

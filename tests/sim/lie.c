@@ -156,6 +156,20 @@ static void mark(struct image *image, uint64_t offset, uint64_t length)
 		image->marks[(offset + done) / SECTOR] |= MARK_LIED | MARK_EVER;
 }
 
+/* Zeroes that a node writes by itself may be what it has read elsewhere, where a leaf had lied. */
+void lie_zeroed(struct image *image, const struct sub_io *sub, uint64_t length)
+{
+	const struct io *io = sub->io;
+	bool is_lied = false;
+	uint32_t at;
+
+	lie_written(image, sub->offset, NULL, length);
+	for (at = 0; image->marks && io->worker && at < io->scratch_used; at += SECTOR)
+		is_lied |= lie_in(io->scratch + at);
+	if (is_lied)
+		mark(image, sub->offset, length);
+}
+
 static bool is_data(const struct image *image, uint64_t offset, uint64_t length)
 {
 	uint64_t done;

@@ -253,10 +253,17 @@ static void end_life(bool may_crash)
 	totals.records += stats->requests[IO_RECORD];
 	if (how == 2) {
 		requests_read_all();
+		judge_labels();
+		if (random_below(2)) {
+			sim_note("settle");
+			requests_settle();
+			judge_settled();
+			requests_read_all();
+			totals.settled++;
+		}
+		sim_note("stop");
 		requests_stop();
 		judge_legs();
-		judge_labels();
-		sim_note("stop");
 		meddle_find_spares();
 		model_upheavals += life.faults_before != model_faults; /* read errors are forgotten */
 		totals.stops++;
@@ -333,6 +340,8 @@ void seed_run(uint64_t seed)
 	life.sectors = 0;
 	life.is_formatted = false;
 	requests_forget();
+	backend.faults = (struct faults){ 0 };
+	backend.has_lost = false;
 	document_make(&life.document);
 	sim_note("%s", life.document.text);
 	choose_lies(seed);

@@ -66,7 +66,7 @@ static bool is_whole(const struct node *node)
 {
 	unsigned i, whole = 0;
 
-	if (node->failed)
+	if (node->failed || node->rebuilding)
 		return false;
 	if (node->leaf)
 		return node->leaf->fd >= 0 && !backend.dead[node->leaf->place];

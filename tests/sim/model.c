@@ -37,7 +37,6 @@ static uint64_t history_end, history_room;
 static struct sector *sectors;
 static unsigned sector_count;
 static uint64_t now, oldest, doubt;
-static bool was_crashed;
 uint64_t model_faults, model_upheavals;
 bool model_is_redundant;
 
@@ -93,7 +92,6 @@ void model_open(unsigned count)
 	history_end = 0;
 	now = 1;
 	oldest = doubt = 0;
-	was_crashed = false;
 	for (i = 0; i < count; i++)
 		add_entry(&sectors[i], 0, 0)->ended = 0;
 }
@@ -324,7 +322,6 @@ void model_crash(bool is_cut)
 
 	(void)model_time();
 	oldest = now;
-	was_crashed = true;
 	for (i = 0; i < sector_count; i++) {
 		struct sector *sector = &sectors[i];
 		unsigned readable = 0;
@@ -345,7 +342,10 @@ void model_crash(bool is_cut)
 	}
 }
 
-bool model_may_differ(void)
+void model_agree(void)
 {
-	return was_crashed;
+	unsigned i;
+
+	for (i = 0; i < sector_count; i++)
+		sectors[i].is_loose = false;
 }

@@ -241,6 +241,7 @@ static void check_quiet(void)
 }
 
 #define STEPS_MAX 1000000
+#define SETTLE_STEPS 20000 /* some targets never rest */
 
 /* Work may follow work, and keep ranges: then only requests have to end. */
 void requests_quiesce(void)
@@ -272,6 +273,25 @@ void requests_stop(void)
 	if (engine_is_working(backend.engine))
 		sim_fail("work never ends");
 	requests_quiesce();
+}
+
+void requests_settle(void)
+{
+	struct faults faults = backend.faults;
+	unsigned steps;
+
+	backend.faults = (struct faults){ .shorter = 20 };
+	memset(backend.dead, 0, sizeof(backend.dead));
+	for (steps = 0; steps < SETTLE_STEPS; steps++) {
+		backend_release_hung();
+		if (engine_is_working(backend.engine) || backend_pending())
+			backend_end_one();
+		else if (clock_is_wanted())
+			clock_skip();
+		else
+			break;
+	}
+	backend.faults = faults;
 }
 
 /* Everything is read twice, and neither changes nor fails. */

@@ -292,6 +292,7 @@ static const struct target_type shadow_target = {
 	.state_size = sizeof(struct shadow),
 	.io_state_size = sizeof(struct shadow_io),
 	.single_queue = true,
+	.timed = true,
 	.probe = shadow_probe,
 	.open = shadow_open,
 	.load = shadow_load,

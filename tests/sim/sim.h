@@ -36,7 +36,7 @@
 struct totals {
 	uint64_t seeds, lives, operations, sub_ios, crashes, cuts, stops;
 	uint64_t restored, hidden, rotten, asked, failed_requests, linked, passed, restarted, resumed,
-		records, held, merged, works, ticks;
+		records, held, merged, works, ticks, settled;
 	uint64_t lost, misdirected, flipped, rotted, lied_flushes, lied_reads, refused, liars;
 	uint64_t start_faults, failed_starts;
 };
@@ -68,6 +68,7 @@ struct image {
 	char *view; /* the file itself, mapped: what is read */
 	char *durable; /* what a power cut leaves at least */
 	char *saved; /* a copy that may be put back; NULL: none */
+	bool *touched; /* by page of 4096: it was written once */
 	size_t bytes;
 	struct unflushed *first, *last;
 	uint64_t writes; /* so far */
@@ -123,7 +124,7 @@ void model_read_ends(
 void model_crash(bool is_cut);
 void model_set_void(unsigned sector); /* a zero target stands there */
 void model_set_oldest(uint64_t begun); /* of the requests in flight */
-bool model_may_differ(void); /* legs in sync may have different bytes */
+void model_agree(void); /* all legs hold the same: a fault changes no answer any more */
 void model_fault(void); /* a leaf has failed something */
 void model_doubt(
 	void); /* a flush failed in the life that ends: none proves anything of its writes */
@@ -163,6 +164,8 @@ uint64_t clock_time(void *context); /* an engine_backend's now() and timer() */
 void clock_timer(void *context, uint64_t when);
 bool clock_tick(bool is_idle); /* an event; true: it was the timer's */
 void clock_reset(void);
+bool clock_is_wanted(void); /* the engine has asked for a time */
+void clock_skip(void); /* to that */
 
 /* request.c */
 void requests_open(void); /* tells the backend where requests end */
@@ -174,10 +177,13 @@ void request_start_random(void);
 void requests_quiesce(void); /* ends all; checks that nothing is left over */
 void requests_stop(void); /* the same, and the work that nodes do by themselves ends too */
 void requests_read_all(void); /* twice, without faults */
+void requests_settle(void); /* until the background has nothing to do; without faults */
 
 /* judge.c */
 bool judge_is_void(struct node *node, uint64_t offset); /* a zero target's; asks only mappings */
+void judge_watch(void); /* after each event: whether other legs are read from now on */
 void judge_legs(void); /* those in sync hold the same */
+void judge_settled(void); /* nothing is left to be brought up to date, or said clean */
 void judge_labels(void);
 void judge_keep_image(void); /* for another judge: between two lives */
 
@@ -212,6 +218,7 @@ bool lie_main(struct image *image, uint64_t offset, uint64_t length); /* this wr
 void lie_rot(void); /* now and then */
 void lie_read(const struct image *image, uint64_t offset, const void *to, uint64_t length);
 void lie_written(struct image *image, uint64_t offset, const void *from, uint64_t length); /* NULL: by nobody */
+void lie_zeroed(struct image *image, const struct sub_io *sub, uint64_t length);
 void lie_return(struct image *image); /* other bytes of its past are there now */
 void lie_doubt(struct image *image, uint64_t offset, uint64_t length); /* may be lost in a power cut */
 bool lie_at(const char *view); /* the leaf's sector there was lied about */

@@ -54,13 +54,14 @@ char *fixture_document(const char *device, const char *root)
 	assert_non_null(out);
 	fprintf(out, "{\"format\":1,\"name\":\"t\",\"device\":{%s},\"root\":", device);
 	for (from = root; *from; from++) {
-		unsigned long long size;
+		unsigned long long size, more;
 
 		if (*from != '@') {
 			fputc(*from, out);
 			continue;
 		}
-		size = strtoull(from + 1, (char **)&from, 10);
+		more = from[1] == '+' ? 1 << 20 : 0;
+		size = more + strtoull(from + 1, (char **)&from, 10);
 		from--;
 		if (size)
 			fprintf(out, "{\"type\":\"file\",\"path\":\"x\",\"size\":%llu}", size);

@@ -22,8 +22,9 @@
 #define LENGTH_OF(array) (sizeof(array) / sizeof(*(array)))
 
 /*
- * The text of a document whose root this is. Single quotes stand for double ones, and @SIZE for a
- * file leaf of that size. The caller frees it.
+ * The text of a document whose root this is. Single quotes stand for double ones, @SIZE for a file
+ * leaf of that size, and @+SIZE for one with 1 MiB more, which a mirror above keeps. The caller frees
+ * it.
  */
 char *fixture_document(const char *device, const char *root);
 

@@ -154,7 +154,7 @@ void scene_tree(const char *type, const char *names)
 	fprintf(out, "{'id':'r','type':%s,'children':[", type);
 	while ((name = strsep(&rest, " "))) {
 		fprintf(out,
-			"%s{'id':'d%u','type':'file','path':'%s','size':'1MiB','direct':false}",
+			"%s{'id':'d%u','type':'file','path':'%s','size':'2MiB','direct':false}",
 			i ? "," : "", i, name);
 		i++;
 	}

@@ -12,8 +12,9 @@
 #include "fixture.h"
 
 #define SCENE_MIB (UINT64_C(1) << 20)
-#define SCENE_DATA (LABEL_FRONT + 4096) /* somewhere in a leaf's data */
-#define SCENE_LEAF_BYTES (LABEL_FRONT + LABEL_TAIL + SCENE_MIB) /* a file with its label */
+#define SCENE_SIZE (2 * SCENE_MIB) /* of a leaf: a mirror keeps the first half of it */
+#define SCENE_DATA (LABEL_FRONT + SCENE_MIB + 4096) /* somewhere in a leaf's data */
+#define SCENE_LEAF_BYTES (LABEL_FRONT + LABEL_TAIL + SCENE_SIZE) /* a file with its label */
 
 static const struct assemble_options scene_plain = { 0 };
 static const struct assemble_options scene_force = { .force = true };
@@ -44,7 +45,7 @@ uint64_t scene_sum(const char *names);
 
 /* Writes the document whose root this is, single quotes for double ones. */
 void scene_document(const char *root);
-/* The same: a root of that type (with further members) over files of 1 MiB, d0 … in this order. */
+/* The same: a root of that type (with further members) over files of 2 MiB, d0 … in this order. */
 void scene_tree(const char *type, const char *names);
 
 /* Such a tree over "a" and "b" with something in each at SCENE_DATA, after a clean stop. */

@@ -25,7 +25,7 @@ static void blank_leaves_are_formatted_then_recognised(void **state)
 	scene_stop();
 	assert_true(scene_assemble(scene_plain));
 	scene_noted("");
-	assert_int_equal(scene_assembled()->root->limits.size, 2 * SCENE_MIB);
+	assert_int_equal(scene_assembled()->root->limits.size, 2 * SCENE_SIZE);
 	assert_int_equal(scene_assembled()->leaves[0]->data_offset, LABEL_FRONT);
 }
 
@@ -38,7 +38,7 @@ static void the_label_says_what_the_document_says(void **state)
 	assert_int_equal(label.place, 1);
 	assert_int_equal(label.leaf_count, 2);
 	assert_int_equal(label.data_offset, LABEL_FRONT);
-	assert_int_equal(label.data_length, SCENE_MIB);
+	assert_int_equal(label.data_length, SCENE_SIZE);
 	assert_int_equal(label.flags, LABEL_SERVED);
 	assert_string_equal(label.geometry, "stripe(chunk_size=4096)[leaf,leaf]");
 	assert_memory_equal(label.document, "{\"format\":1,\"name\":\"t\"", 22);
@@ -249,17 +249,17 @@ static void a_leaf_keeps_its_size(void **state)
 {
 	scene_two_legs("'stripe'");
 	scene_document("{'id':'r','type':'stripe','children':["
-		       "{'id':'d0','type':'file','path':'a','size':'2MiB','direct':false},"
+		       "{'id':'d0','type':'file','path':'a','size':'3MiB','direct':false},"
 		       "{'id':'d1','type':'file','path':'b','direct':false}]}");
 	assert_false(scene_start(scene_plain));
-	scene_said("file d0: size 2097152 is not the 1048576 that a was formatted with and keeps "
+	scene_said("file d0: size 3145728 is not the 2097152 that a was formatted with and keeps "
 		   "(tree.json:1, /root/children/0/path)\n");
 	scene_document("{'id':'r','type':'stripe','children':["
 		       "{'id':'d0','type':'file','path':'a','direct':false},"
 		       "{'id':'d1','type':'file','path':'b','direct':false}]}");
 	assert_int_equal(truncate(scene_path("b"), (off_t)SCENE_LEAF_BYTES + 4096), 0);
 	assert_true(scene_start(scene_plain));
-	assert_int_equal(scene_assembled()->leaves[1]->node->limits.size, SCENE_MIB);
+	assert_int_equal(scene_assembled()->leaves[1]->node->limits.size, SCENE_SIZE);
 	assert_int_equal(scene_assembled()->leaves[1]->node->unused, 4096);
 	scene_stop();
 }

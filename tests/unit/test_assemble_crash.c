@@ -127,7 +127,7 @@ static void a_change_of_document_can_stop_at_any_write(void **state)
 		scene_close();
 		writes_left = -1;
 		scene_label("a", &label);
-		assert_string_equal(label.geometry, "mirror[leaf,leaf]");
+		assert_string_equal(label.geometry, "mirror(region_size=auto)[leaf,leaf]");
 		label_finish(&label);
 		if (!scene_start(scene_plain))
 			scene_said("");

@@ -46,7 +46,7 @@ static void the_document_follows_its_leaves(void **state)
 		(int)(strlen(paths[1]) - strlen("\"a\"")), paths[1]);
 	assert_non_null(strstr(document_of(tree, text), expected));
 	assert_null(strstr(text, "\"path\":\"a\""));
-	assert_non_null(strstr(text, "\"size\":\"1MiB\",\"direct\":false}]}")); /* the rest stays */
+	assert_non_null(strstr(text, "\"size\":\"2MiB\",\"direct\":false}]}")); /* the rest stays */
 	tree_destroy(tree);
 	free(paths[0]);
 	free(paths[1]);

@@ -34,7 +34,7 @@ static void a_missing_leg_is_left_out_degraded_and_known_as_stale_afterwards(voi
 	assert_false(scene_has("b"));
 	scene_rename("away", "b");
 	assert_true(scene_start(scene_plain));
-	scene_noted("mirror r: leg d1 (b) missed writes and is not used; 1 of 2 legs in sync\n");
+	scene_noted("mirror r: leg d1 (b) missed writes and is brought up to date; 1 of 2 legs in sync\n");
 	scene_stop();
 }
 
@@ -47,9 +47,9 @@ static void a_stale_leg_is_known_in_any_order(void **state)
 	scene_rename("away", "a");
 	scene_tree("'mirror'", "b a");
 	assert_true(scene_start(scene_plain));
-	scene_noted("mirror r: leg d0 (a) missed writes and is not used; 1 of 2 legs in sync\n"
+	scene_noted("mirror r: leg d0 (a) missed writes and is brought up to date; 1 of 2 legs in sync\n"
 		    "d0 is served by a (listed as d1)\nd1 is served by b (listed as d0)\n");
-	assert_true(scene_assembled()->leaves[0]->node->failed);
+	assert_true(scene_assembled()->leaves[0]->node->rebuilding);
 	scene_stop();
 }
 
@@ -58,19 +58,36 @@ static void nothing_is_written_to_a_leg_that_is_left_out(void **state)
 	uint64_t sum;
 
 	scene_two_legs("'mirror'");
-	scene_rename("b", "away");
-	assert_true(scene_start(scene_degraded));
-	scene_stop();
-	scene_rename("away", "b");
-	sum = scene_sum("b");
-	scene_run();
-	assert_int_equal(scene_sum("b"), sum);
 	scene_file("b", SCENE_LEAF_BYTES); /* replaced by a blank one */
 	sum = scene_sum("b");
 	assert_true(scene_start(scene_degraded));
 	scene_noted("mirror r: leg d1 (b) carries no label and is not used; 1 of 2 legs in sync\n");
 	scene_stop();
 	assert_int_equal(scene_sum("b"), sum);
+}
+
+/* All know that a leg is stale until it is up to date; it knows it too. */
+static void a_leg_that_is_brought_up_to_date_is_called_stale(void **state)
+{
+	struct label label;
+	unsigned i;
+
+	scene_two_legs("'mirror'");
+	scene_rename("b", "away");
+	assert_true(scene_start(scene_degraded));
+	scene_stop();
+	scene_rename("away", "b");
+	for (i = 0; i < 2; i++) {
+		assert_true(scene_start(scene_plain));
+		assert_false(scene_assembled()->root->children[1]->failed);
+		assert_true(scene_assembled()->root->children[1]->rebuilding);
+		assert_false(scene_assembled()->root->children[1]->rebuild_all);
+		scene_close();
+		scene_label(i ? "b" : "a", &label);
+		assert_int_equal(label.peers[1].state, LABEL_PEER_STALE);
+		assert_int_equal(label.peers[0].state, LABEL_PEER_IN_SYNC);
+		label_finish(&label);
+	}
 }
 
 static void a_leg_that_failed_while_live_is_left_out(void **state)
@@ -85,7 +102,7 @@ static void a_leg_that_failed_while_live_is_left_out(void **state)
 	assert_int_equal(label_update(tree->leaves[1]->fd, &tree->leaves[1]->label), 0);
 	scene_stop();
 	assert_true(scene_start(scene_plain));
-	scene_noted("mirror r: leg d0 (a) missed writes and is not used; 1 of 2 legs in sync\n");
+	scene_noted("mirror r: leg d0 (a) missed writes and is brought up to date; 1 of 2 legs in sync\n");
 	assert_false(scene_assembled()->root->unclean);
 	scene_stop();
 }
@@ -131,8 +148,8 @@ static void of_three_legs_a_minority_can_be_right(void **state)
 	scene_rename("a-away", "a");
 	scene_rename("away", "c");
 	assert_true(scene_start(scene_plain));
-	scene_noted("mirror r: leg d0 (a) missed writes and is not used; 1 of 3 legs in sync\n"
-		    "mirror r: leg d2 (c) missed writes and is not used; 1 of 3 legs in sync\n");
+	scene_noted("mirror r: leg d0 (a) missed writes and is brought up to date; 1 of 3 legs in sync\n"
+		    "mirror r: leg d2 (c) missed writes and is brought up to date; 1 of 3 legs in sync\n");
 	scene_stop();
 }
 
@@ -162,11 +179,11 @@ static void an_older_copy_put_back_is_noticed(void **state)
 	scene_run();
 	scene_rename("copy", "b");
 	assert_true(scene_start(scene_plain));
-	scene_noted("mirror r: leg d1 (b) holds an older state than it had and is not used; 1 of 2 "
+	scene_noted("mirror r: leg d1 (b) holds an older state than it had and is brought up to date; 1 of 2 "
 		    "legs in sync\n");
 	scene_stop();
 	assert_true(scene_start(scene_plain)); /* recorded by now */
-	scene_noted("mirror r: leg d1 (b) missed writes and is not used; 1 of 2 legs in sync\n");
+	scene_noted("mirror r: leg d1 (b) missed writes and is brought up to date; 1 of 2 legs in sync\n");
 	scene_stop();
 }
 
@@ -205,9 +222,9 @@ static void a_leg_that_nobody_can_vouch_for_is_not_used_where_another_is_whole(v
 {
 	static const char *const root =
 		"{'id':'r','type':'mirror','children':[{'id':'m','type':'mirror','children':["
-		"{'id':'d0','type':'file','path':'a','size':'1MiB'},"
-		"{'id':'d1','type':'file','path':'b','size':'1MiB'}]},"
-		"{'id':'d2','type':'file','path':'c','size':'1MiB'}]}";
+		"{'id':'d0','type':'file','path':'a','size':'3MiB'},"
+		"{'id':'d1','type':'file','path':'b','size':'3MiB'}]},"
+		"{'id':'d2','type':'file','path':'c','size':'3MiB'}]}";
 	struct tree *tree;
 
 	scene_document(root);
@@ -218,11 +235,12 @@ static void a_leg_that_nobody_can_vouch_for_is_not_used_where_another_is_whole(v
 	scene_close();
 	scene_rename("b", "away");
 	assert_true(scene_start(scene_degraded));
-	scene_noted("mirror r: leg m is not used, as nobody is left to say whether it missed writes; "
+	scene_noted("mirror r: leg m is brought up to date, as nobody is left to say whether it missed writes; "
 		    "1 of 2 legs in sync\n"
-		    "mirror m: leg d1 (b) is not there and is not used; 1 of 2 legs in sync\n"
 		    "t was not stopped cleanly\n");
-	assert_true(scene_assembled()->root->children[0]->failed);
+	assert_true(scene_assembled()->root->children[0]->rebuild_all);
+	assert_false(scene_assembled()->root->children[0]->children[0]->rebuilding);
+	assert_true(scene_assembled()->root->children[0]->children[1]->failed);
 	scene_stop();
 }
 
@@ -231,9 +249,9 @@ static void a_leg_is_used_if_the_last_stop_was_clean(void **state)
 {
 	static const char *const root =
 		"{'id':'r','type':'mirror','children':[{'id':'m','type':'mirror','children':["
-		"{'id':'d0','type':'file','path':'a','size':'1MiB'},"
-		"{'id':'d1','type':'file','path':'b','size':'1MiB'}]},"
-		"{'id':'d2','type':'file','path':'c','size':'1MiB'}]}";
+		"{'id':'d0','type':'file','path':'a','size':'3MiB'},"
+		"{'id':'d1','type':'file','path':'b','size':'3MiB'}]},"
+		"{'id':'d2','type':'file','path':'c','size':'3MiB'}]}";
 
 	scene_document(root);
 	scene_run();
@@ -247,24 +265,24 @@ static void a_leg_is_used_if_the_last_stop_was_clean(void **state)
 static void a_failed_legs_label_does_not_make_a_stop_unclean(void **state)
 {
 	scene_document("{'id':'r','type':'mirror','children':[{'id':'m','type':'mirror','children':["
-		       "{'id':'d0','type':'file','path':'a','size':'1MiB'},"
-		       "{'id':'d1','type':'file','path':'b','size':'1MiB'}]},"
-		       "{'id':'d2','type':'file','path':'c','size':'1MiB'},"
-		       "{'id':'d3','type':'file','path':'d','size':'1MiB'}]}");
+		       "{'id':'d0','type':'file','path':'a','size':'3MiB'},"
+		       "{'id':'d1','type':'file','path':'b','size':'3MiB'}]},"
+		       "{'id':'d2','type':'file','path':'c','size':'3MiB'},"
+		       "{'id':'d3','type':'file','path':'d','size':'3MiB'}]}");
 	assert_true(scene_start(scene_plain));
 	scene_assembled()->root->children[2]->failed = true;
 	scene_stop();
 	scene_rename("b", "away");
 	assert_true(scene_start(scene_degraded));
 	assert_false(scene_assembled()->root->children[0]->failed);
-	assert_true(scene_assembled()->root->children[2]->failed);
+	assert_true(scene_assembled()->root->children[2]->rebuilding);
 	scene_stop();
 }
 
 static void the_size_stays_while_the_smallest_leg_is_away(void **state)
 {
-	scene_document("{'type':'mirror','children':[{'type':'file','path':'a','size':'2MiB'},"
-		       "{'type':'file','path':'b','size':'1MiB'}]}");
+	scene_document("{'type':'mirror','children':[{'type':'file','path':'a','size':'3MiB'},"
+		       "{'type':'file','path':'b','size':'2MiB'}]}");
 	assert_true(scene_start(scene_plain));
 	assert_int_equal(scene_assembled()->root->limits.size, SCENE_MIB);
 	scene_stop();
@@ -300,44 +318,8 @@ static void labels_that_lack_the_lengths_get_them(void **state)
 	label_finish(&label);
 	scene_run();
 	scene_label("a", &label);
-	assert_int_equal(label.lengths[0], SCENE_MIB);
-	assert_int_equal(label.lengths[1], SCENE_MIB);
-	label_finish(&label);
-}
-
-static void an_unclean_stop_is_remembered_until_a_resync(void **state)
-{
-	struct label label;
-	unsigned i;
-
-	scene_two_legs("'mirror'");
-	assert_true(scene_start(scene_plain));
-	assert_false(scene_assembled()->root->unclean);
-	scene_close();
-	assert_true(scene_start(scene_plain));
-	scene_noted("t was not stopped cleanly\n");
-	assert_true(scene_assembled()->root->unclean);
-	scene_stop();
-	for (i = 0; i < 2; i++) {
-		scene_label(i ? "b" : "a", &label);
-		assert_int_equal(label.flags, LABEL_SERVED | LABEL_UNSYNCED);
-		label_finish(&label);
-	}
-	assert_true(scene_assemble(scene_plain));
-	scene_noted("");
-	assert_true(scene_assembled()->root->unclean);
-}
-
-static void without_redundancy_nothing_is_unsynced(void **state)
-{
-	struct label label;
-
-	scene_two_legs("'stripe'");
-	assert_true(scene_start(scene_plain));
-	scene_close();
-	scene_run();
-	scene_label("a", &label);
-	assert_int_equal(label.flags, LABEL_SERVED);
+	assert_int_equal(label.lengths[0], SCENE_SIZE);
+	assert_int_equal(label.lengths[1], SCENE_SIZE);
 	label_finish(&label);
 }
 
@@ -346,11 +328,11 @@ static void a_leaf_that_has_shrunk_is_refused_or_left_out(void **state)
 	scene_two_legs("'mirror'");
 	assert_int_equal(truncate(scene_path("b"), (off_t)SCENE_LEAF_BYTES - 512), 0);
 	assert_false(scene_start(scene_plain));
-	scene_said("file d1: b has shrunk: it has 6290944 bytes and needs 6291456 "
+	scene_said("file d1: b has shrunk: it has 7339520 bytes and needs 7340032 "
 		   "(tree.json:1, /root/children/1/path)\n");
 	assert_true(scene_start(scene_degraded));
 	scene_noted(
-		"mirror r: leg d1 (b) has shrunk: it has 6290944 bytes and needs 6291456 and is "
+		"mirror r: leg d1 (b) has shrunk: it has 7339520 bytes and needs 7340032 and is "
 		"not used; 1 of 2 legs in sync\n");
 	scene_stop();
 }
@@ -363,11 +345,11 @@ static void nested_tree(const char *outer, const char *inner)
 	snprintf(root, sizeof(root),
 		"{'id':'r','type':'%s','children':["
 		"{'id':'x','type':'%s','children':["
-		"{'id':'d0','type':'file','path':'a','size':'1MiB','direct':false},"
-		"{'id':'d1','type':'file','path':'b','size':'1MiB','direct':false}]},"
+		"{'id':'d0','type':'file','path':'a','size':'3MiB','direct':false},"
+		"{'id':'d1','type':'file','path':'b','size':'3MiB','direct':false}]},"
 		"{'id':'y','type':'%s','children':["
-		"{'id':'d2','type':'file','path':'c','size':'1MiB','direct':false},"
-		"{'id':'d3','type':'file','path':'d','size':'1MiB','direct':false}]}]}",
+		"{'id':'d2','type':'file','path':'c','size':'3MiB','direct':false},"
+		"{'id':'d3','type':'file','path':'d','size':'3MiB','direct':false}]}]}",
 		outer, inner, inner);
 	scene_document(root);
 }
@@ -383,7 +365,7 @@ static void a_leg_of_several_leaves_is_left_out_as_a_whole(void **state)
 	scene_noted(
 		"mirror r: leg x is not used, as its d1 (b) is not there; 1 of 2 legs in sync\n");
 	assert_true(scene_assembled()->root->children[0]->failed);
-	assert_int_equal(scene_assembled()->root->limits.size, 2 * SCENE_MIB);
+	assert_int_equal(scene_assembled()->root->limits.size, 5 * SCENE_MIB);
 	scene_stop();
 	scene_label("d", &label);
 	assert_int_equal(label.peers[0].state, LABEL_PEER_STALE);
@@ -429,7 +411,7 @@ static void a_mirror_of_mirrors_loses_a_leg_when_all_of_that_are_lost(void **sta
 	scene_rename("away", "b");
 	assert_true(scene_start(scene_degraded));
 	scene_noted(
-		"mirror r: leg x is not used, as its d0 (a) is not there; 1 of 2 legs in sync\n");
+		"mirror r: leg x is brought up to date, as its d0 (a) is not there; 1 of 2 legs in sync\n");
 	scene_stop();
 }
 
@@ -459,6 +441,7 @@ int main(void)
 		TEST(a_missing_leg_is_left_out_degraded_and_known_as_stale_afterwards),
 		TEST(a_stale_leg_is_known_in_any_order),
 		TEST(nothing_is_written_to_a_leg_that_is_left_out),
+		TEST(a_leg_that_is_brought_up_to_date_is_called_stale),
 		TEST(a_leg_that_failed_while_live_is_left_out),
 		TEST(legs_that_accuse_each_other_are_refused),
 		TEST(of_three_legs_a_minority_can_be_right),
@@ -472,8 +455,6 @@ int main(void)
 		TEST(the_size_stays_while_the_smallest_leg_is_away),
 		TEST(the_size_stays_while_a_leaf_of_no_size_is_away),
 		TEST(labels_that_lack_the_lengths_get_them),
-		TEST(an_unclean_stop_is_remembered_until_a_resync),
-		TEST(without_redundancy_nothing_is_unsynced),
 		TEST(a_leaf_that_has_shrunk_is_refused_or_left_out),
 		TEST(a_leg_of_several_leaves_is_left_out_as_a_whole),
 		TEST(a_stripe_of_mirrors_goes_on_without_one_leg_of_each),

@@ -107,7 +107,7 @@ static void write_letter(int mirror, char letter)
 	for (leaf = 0; leaf < shape.leaves; leaf++) {
 		char text[TEXT_MAX];
 
-		if (tree->leaves[leaf]->node->failed || tree->leaves[leaf]->fd < 0 ||
+		if (node_is_stale(tree->leaves[leaf]->node) || tree->leaves[leaf]->fd < 0 ||
 			(mirror >= 0 && mirror_of(leaf) != (unsigned)mirror))
 			continue;
 		snprintf(text, sizeof(text), "%s%c", scene_read(live_name(leaf), SCENE_DATA),
@@ -126,7 +126,8 @@ static void fail_leg(unsigned failed)
 	for (leaf = 0; leaf < shape.leaves; leaf++) {
 		struct leaf *other = tree->leaves[leaf];
 
-		if (mirror_of(leaf) != mirror_of(failed) || other->node->failed || other->fd < 0)
+		if (mirror_of(leaf) != mirror_of(failed) || node_is_stale(other->node) ||
+			other->fd < 0)
 			continue;
 		other->label.peers[failed].state = LABEL_PEER_STALE;
 		for (copy = 0; copy < LABEL_COPIES; copy++)
@@ -229,7 +230,7 @@ static void judge(const unsigned chosen[LEAVES_MAX])
 		const struct leaf *used = tree->leaves[leaf];
 		const char *text = chosen[leaf] == AWAY ? "" : texts[leaf][chosen[leaf]];
 
-		if (used->node->failed || used->fd < 0)
+		if (node_is_stale(used->node) || used->fd < 0)
 			continue;
 		for (other = 0; other < shape.leaves; other++) {
 			const char *there =
@@ -328,7 +329,7 @@ static void try_history(const char *script, bool every_order)
 	assert_true(count.served > 0 && count.refused > 0);
 }
 
-#define LEAF(id) "{'id':'" id "','type':'file','path':'%s','size':'1MiB','direct':false}"
+#define LEAF(id) "{'id':'" id "','type':'file','path':'%s','size':'2MiB','direct':false}"
 #define PAIR LEAF("a") "," LEAF("b")
 
 static const struct shape two_legs = { 2, 1, "{'id':'r','type':'mirror','children':[" PAIR "]}" };

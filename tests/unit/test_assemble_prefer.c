@@ -185,11 +185,11 @@ static void each_mirror_of_a_stripe_is_decided_by_itself(void **state)
 
 	scene_document(
 		"{'id':'r','type':'stripe','children':[{'id':'x','type':'mirror','children':["
-		"{'id':'d0','type':'file','path':'a','size':'1MiB'},"
-		"{'id':'d1','type':'file','path':'b','size':'1MiB'}]},"
+		"{'id':'d0','type':'file','path':'a','size':'2MiB'},"
+		"{'id':'d1','type':'file','path':'b','size':'2MiB'}]},"
 		"{'id':'y','type':'mirror','children':["
-		"{'id':'d2','type':'file','path':'c','size':'1MiB'},"
-		"{'id':'d3','type':'file','path':'d','size':'1MiB'}]}]}");
+		"{'id':'d2','type':'file','path':'c','size':'2MiB'},"
+		"{'id':'d3','type':'file','path':'d','size':'2MiB'}]}]}");
 	scene_run();
 	scene_copy("b", "b-away");
 	scene_copy("c", "c-away");
@@ -235,7 +235,7 @@ static void a_stale_leg_that_the_labels_know_is_not_preferred(void **state)
 	scene_rename("away", "b");
 	assert_true(scene_start(scene_prefer("d1")));
 	scene_noted("--prefer has decided nothing: the labels agree\n"
-		    "mirror r: leg d1 (b) missed writes and is not used; 1 of 2 legs in sync\n");
+		    "mirror r: leg d1 (b) missed writes and is brought up to date; 1 of 2 legs in sync\n");
 	scene_stop();
 }
 

@@ -242,7 +242,7 @@ static void a_file_too_small_for_its_size_is_refused(void **state)
 	scene_file("a", SCENE_LEAF_BYTES - 1);
 	scene_tree("'stripe'", "a b");
 	assert_false(scene_start(scene_plain));
-	scene_said("file d0: a has 6291455 bytes; size 1048576 with its label needs 6291456 "
+	scene_said("file d0: a has 7340031 bytes; size 2097152 with its label needs 7340032 "
 		   "(tree.json:1, /root/children/0/path)\n");
 	assert_false(scene_has("b"));
 }
@@ -253,9 +253,9 @@ static void a_target_that_refuses_leaves_no_label_and_no_file(void **state)
 
 	scene_file("a", SCENE_LEAF_BYTES);
 	sum = scene_sum("a");
-	scene_tree("'stripe','chunk_size':'2MiB'", "a b");
+	scene_tree("'stripe','chunk_size':'4MiB'", "a b");
 	assert_false(scene_start(scene_plain));
-	scene_said("stripe: the smallest leg has 1048576 bytes, less than one chunk of 2097152 "
+	scene_said("stripe: the smallest leg has 2097152 bytes, less than one chunk of 4194304 "
 		   "(tree.json:1, /root)\n");
 	assert_int_equal(scene_sum("a"), sum);
 	assert_false(scene_has("b"));

@@ -127,7 +127,8 @@ static bool stop(void)
 	return result == 0;
 }
 
-#define LEAF(name) "{'id':'" name "','type':'file','path':'" name "','size':'1MiB','direct':false}"
+#define LEAF(name) "{'id':'" name "','type':'file','path':'" name "','size':'2MiB','direct':false}"
+#define SMALL(name) "{'id':'" name "','type':'file','path':'" name "','size':'1MiB','direct':false}"
 #define PAIR "{'id':'m','type':'mirror','children':[" LEAF("a") "," LEAF("b") "]}"
 #define ONE "{'id':'keeper','type':'linear','children':[" PAIR "]}"
 #define TWO "{'id':'keeper0','type':'linear','children':[{'id':'keeper1','type':'linear','children':[" \
@@ -162,8 +163,8 @@ static void a_mirror_below_is_written_on_all_legs(void **state)
 {
 	assert_true(start(ONE));
 	assert_true(stop());
-	assert_int_equal(*scene_read("a", LABEL_FRONT), 1);
-	assert_int_equal(*scene_read("b", LABEL_FRONT), 1);
+	assert_int_equal(*scene_read("a", LABEL_FRONT + SCENE_MIB), 1);
+	assert_int_equal(*scene_read("b", LABEL_FRONT + SCENE_MIB), 1);
 }
 
 /* What a forced format leaves in the data is no start that probe() may count. */
@@ -171,8 +172,8 @@ static void leaves_that_will_be_formatted_are_probed_as_zeroes(void **state)
 {
 	scene_file("a", SCENE_LEAF_BYTES);
 	scene_file("b", SCENE_LEAF_BYTES);
-	scene_write("a", LABEL_FRONT, "\x07");
-	scene_write("b", LABEL_FRONT, "\x07");
+	scene_write("a", LABEL_FRONT + SCENE_MIB, "\x07");
+	scene_write("b", LABEL_FRONT + SCENE_MIB, "\x07");
 	assert_true(start(ONE));
 	assert_int_equal(kept.probed.starts, 0);
 	assert_true(stop());
@@ -236,7 +237,7 @@ static void any_length_at_any_place_in_memory_is_moved(void **state)
 	for (i = 0; i < sizeof(out); i++)
 		out[i] = (char)(i * 2654435761u >> 13);
 	assert_true(start("{'id':'top','type':'linear','children':[{'id':'l','type':'stripe',"
-			  "'chunk_size':4096,'children':[" LEAF("a") "," LEAF("b") "]}]}"));
+			  "'chunk_size':4096,'children':[" SMALL("a") "," SMALL("b") "]}]}"));
 	child = tree->root->children[0];
 	tree->child_io = CHILD_IO_FULL;
 	assert_int_equal(child_write(child, 512, out + 1, (2 << 20) - 1024), 0);

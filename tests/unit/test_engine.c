@@ -4,7 +4,7 @@
 
 #include <errno.h>
 
-#define PAIR "{'type':'mirror','read_policy':'first','children':[@65536,@65536]}"
+#define PAIR "{'type':'mirror','read_policy':'first','children':[@+65536,@+65536]}"
 #define STRIPE "{'type':'stripe','chunk_size':4096,'children':[@65536,@65536]}"
 
 static char data[4 << 20];
@@ -54,16 +54,16 @@ static void requests_fan_out_as_told(void **state)
 		{ auto_, "{'type':'linear','children':[" STRIPE ",@4096]}",
 			asks(IO_READ, 131072, 512), "submit 2 read 0 512 linked\ncommit 0 512\n" },
 		{ auto_, PAIR, asks(IO_READ, 0, 512),
-			"submit 0 read 0 512 linked\ncommit 0 512\n" },
+			"submit 0 read 1048576 512 linked\ncommit 0 512\n" },
 		{ auto_, PAIR, asks(IO_WRITE, 0, 512),
-			"submit 0 write 0 512\nsubmit 1 write 0 512\ncommit 0 512\n" },
+			"submit 0 write 1048576 512\nsubmit 1 write 1048576 512\ncommit 0 512\n" },
 		/* A mirror of one leg holds its writes apart, so that it has to hear of their end.
 		 */
-		{ auto_, "{'type':'mirror','children':[@65536]}", asks(IO_WRITE, 0, 512),
-			"submit 0 write 0 512\ncommit 0 512\n" },
+		{ auto_, "{'type':'mirror','children':[@+65536]}", asks(IO_WRITE, 0, 512),
+			"submit 0 write 1048576 512\ncommit 0 512\n" },
 		/* Least pending counts reads in flight. */
-		{ auto_, "{'type':'mirror','children':[@65536]}", asks(IO_READ, 0, 512),
-			"submit 0 read 0 512\ncommit 0 512\n" },
+		{ auto_, "{'type':'mirror','children':[@+65536]}", asks(IO_READ, 0, 512),
+			"submit 0 read 1048576 512\ncommit 0 512\n" },
 		{ auto_, "{'type':'linear','children':[{'type':'zero','size':512},@65536]}",
 			asks(IO_READ, 0, 1024), "submit 0 read 0 512 linked\ncommit 0 1024\n" },
 		{ auto_, "{'type':'linear','children':[{'type':'error','size':512},@65536]}",
@@ -298,7 +298,7 @@ static void a_linked_read_that_fails_is_tried_on_the_other_leg(void **state)
 	memory_end(&memory, 0, -EIO);
 	memory_end_all(&memory);
 	assert_string_equal(memory_log(&memory),
-		"submit 0 read 0 512 linked\nsubmit 1 read 0 512\ncommit 0 512\n");
+		"submit 0 read 1048576 512 linked\nsubmit 1 read 1048576 512\ncommit 0 512\n");
 	memory_close(&memory);
 }
 

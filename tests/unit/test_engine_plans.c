@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 /* The engine over memory: waves, resume(), holds, and what is handed down to the driver. */
 #include "memory.h"
+#include "mirror.h"
 
 #include <errno.h>
 
-#define PAIR "{'type':'mirror','read_policy':'first','children':[@65536,@65536]}"
+#define TWIN "{'type':'linear','children':[@65536,@65536]}" /* 0 and 1 take each write */
+#define PAIR "{'type':'mirror','read_policy':'first','children':[@+65536,@+65536]}"
 
 static char data[4 << 20];
 
@@ -87,6 +89,24 @@ static const struct target_type ask_type = {
 	.map = ask_map,
 	.resume = resume_once,
 };
+static void twin_map(struct node *node, const struct request *request, struct plan *plan)
+{
+	if (request->kind == IO_READ)
+		plan_pass(plan, request, 0, request->offset);
+	else
+		plan_all(plan, node, request);
+}
+
+static enum hold twin_hold(const struct node *node, const struct request *request,
+	struct range *range)
+{
+	(void)node;
+	*range = (struct range){ request->offset, request->length };
+	return request->kind == IO_WRITE || request->kind == IO_DISCARD ? HOLD_EXCLUSIVE : HOLD_NONE;
+}
+
+/* A mirror that keeps nothing and has no services, so that its writes may be handed down. */
+static const struct target_type twin_type = { .name = "twin", .map = twin_map, .hold = twin_hold };
 static const struct target_type end_type = { .name = "end", .map = end_map };
 
 static struct node type_node; /* what to give back before the tree goes */
@@ -104,6 +124,23 @@ static void open_typed(struct memory *memory, const struct target_type *type)
 static void close_typed(struct memory *memory)
 {
 	memory->tree->root->type = type_node.type;
+	memory_close(memory);
+}
+
+/* The same with a driver that takes requests down; the node is the tree's nth. */
+static struct node *open_twin(struct memory *memory, const char *root, unsigned n)
+{
+	struct tree *tree = fixture_tree(root);
+
+	type_node.type = tree->nodes[n]->type;
+	tree->nodes[n]->type = &twin_type;
+	memory_open_passing_tree(memory, tree);
+	return tree->nodes[n];
+}
+
+static void close_twin(struct memory *memory, struct node *twin)
+{
+	twin->type = type_node.type;
 	memory_close(memory);
 }
 
@@ -207,14 +244,14 @@ static void writes_that_overlap_on_a_mirror_keep_their_order(void **state)
 	memory_start(&memory, 2, asks(IO_WRITE, 1536, 512), data);
 	memory_start(&memory, 3, asks(IO_WRITE_ZEROES, 1024, 512), NULL);
 	assert_string_equal(memory_log(&memory),
-		"submit 0 write 0 1024\nsubmit 1 write 0 1024\n"
-		"submit 0 write 1536 512\nsubmit 1 write 1536 512\n");
+		"submit 0 write 1048576 1024\nsubmit 1 write 1048576 1024\n"
+		"submit 0 write 1050112 512\nsubmit 1 write 1050112 512\n");
 	assert_int_equal(engine_stats(memory.engine)->held, 2);
 	memory_end(&memory, 0, MEMORY_FULL);
 	assert_string_equal(memory_log(&memory), "");
 	memory_end(&memory, 0, MEMORY_FULL);
 	assert_string_equal(memory_log(&memory),
-		"commit 0 1024\nsubmit 0 write 512 1024\nsubmit 1 write 512 1024\n");
+		"commit 0 1024\nsubmit 0 write 1049088 1024\nsubmit 1 write 1049088 1024\n");
 	memory_end(&memory, 2, MEMORY_FULL);
 	memory_end(&memory, 2, -EIO); /* holds are released by failed requests too, at their end */
 	assert_int_equal(memory.commits[1], 0); /* its record is on its way */
@@ -227,9 +264,10 @@ static void writes_that_overlap_on_a_mirror_keep_their_order(void **state)
 static void what_nobody_has_to_hear_of_is_handed_down(void **state)
 {
 	struct memory memory;
+	struct node *twin;
 	const struct engine_stats *stats;
 
-	memory_open_passing(&memory, PAIR);
+	twin = open_twin(&memory, TWIN, 0);
 	stats = engine_stats(memory.engine);
 	memory_start(&memory, 0, asks(IO_WRITE, 0, 512), data);
 	assert_string_equal(memory_log(&memory), "pass 0 in 2\n");
@@ -241,7 +279,7 @@ static void what_nobody_has_to_hear_of_is_handed_down(void **state)
 	assert_string_equal(memory_log(&memory), "pass 3 in 2\n");
 	assert_int_equal(stats->passed, 4);
 	assert_int_equal(stats->gathered, 0);
-	memory_close(&memory);
+	close_twin(&memory, twin);
 }
 
 /* One that the driver failed succeeds when it is tried again, which proves nothing. */
@@ -273,7 +311,7 @@ static void reads_of_a_mirror_are_handed_down_and_counted(void **state)
 	struct memory memory;
 	unsigned tag;
 
-	memory_open_passing(&memory, "{'type':'mirror','children':[@65536,@65536]}");
+	memory_open_passing(&memory, "{'type':'mirror','children':[@+65536,@+65536]}");
 	for (tag = 0; tag < 4; tag++) {
 		memory_start(&memory, tag, asks(IO_READ, tag * 4096, 512), data);
 		assert_ptr_equal(memory.passed_to[tag], memory.tree->leaves[tag % 2]);
@@ -286,9 +324,9 @@ static void reads_of_a_mirror_are_handed_down_and_counted(void **state)
 	/* One that failed is counted anew: it is on leg 0 still. */
 	(void)memory_log(&memory);
 	engine_restart(memory.engine, 0);
-	assert_string_equal(memory_log(&memory), "submit 0 read 0 512\n");
+	assert_string_equal(memory_log(&memory), "submit 0 read 1048576 512\n");
 	memory_end(&memory, 0, -EIO);
-	assert_string_equal(memory_log(&memory), "submit 1 read 0 512\n");
+	assert_string_equal(memory_log(&memory), "submit 1 read 1048576 512\n");
 	memory_end_all(&memory);
 	assert_int_equal(memory.results[0], 512);
 	memory_close(&memory);
@@ -297,22 +335,24 @@ static void reads_of_a_mirror_are_handed_down_and_counted(void **state)
 static void what_the_driver_gives_back_is_begun_again(void **state)
 {
 	struct memory memory;
+	struct node *twin;
 
-	memory_open_passing(&memory, PAIR);
+	twin = open_twin(&memory, TWIN, 0);
 	memory_start(&memory, 0, asks(IO_WRITE, 0, 512), data);
 	(void)memory_log(&memory);
 	engine_restart(memory.engine, 0);
 	assert_string_equal(memory_log(&memory), "submit 0 write 0 512\nsubmit 1 write 0 512\n");
 	memory_end_all(&memory);
 	assert_int_equal(memory.results[0], 512);
-	memory_close(&memory);
+	close_twin(&memory, twin);
 }
 
 static void a_range_is_held_until_the_driver_has_ended_it(void **state)
 {
 	struct memory memory;
+	struct node *twin;
 
-	memory_open_passing(&memory, PAIR);
+	twin = open_twin(&memory, TWIN, 0);
 	memory_start(&memory, 0, asks(IO_WRITE, 0, 1024), data);
 	memory_start(&memory, 1, asks(IO_WRITE, 512, 1024), data);
 	assert_string_equal(memory_log(&memory), "pass 0 in 2\npoll\n");
@@ -323,7 +363,7 @@ static void a_range_is_held_until_the_driver_has_ended_it(void **state)
 	assert_string_equal(memory_log(&memory), "pass 1 in 2\n");
 	memory_start(&memory, 0, asks(IO_WRITE, 4096, 512), data);
 	assert_string_equal(memory_log(&memory), "pass 0 in 2\n");
-	memory_close(&memory);
+	close_twin(&memory, twin);
 }
 
 /* Part of it may have happened: nobody may find the node between that and its second try. */
@@ -336,7 +376,7 @@ static void what_is_given_back_keeps_its_turn(void **state)
 	memory_start(&memory, 1, asks(IO_WRITE, 512, 1024), data);
 	assert_string_equal(memory_log(&memory), "pass 0 in 2\npoll\n");
 	engine_restart(memory.engine, 0);
-	assert_string_equal(memory_log(&memory), "submit 0 write 0 1024\nsubmit 1 write 0 1024\n");
+	assert_string_equal(memory_log(&memory), "submit 0 write 1048576 1024\nsubmit 1 write 1048576 1024\n");
 	memory_end_all(&memory);
 	assert_string_equal(memory_log(&memory), "commit 0 1024\npass 1 in 2\n");
 	memory_close(&memory);
@@ -346,20 +386,48 @@ static void what_is_given_back_keeps_its_turn(void **state)
 static void what_is_fetched_does_nothing_until_it_is_back(void **state)
 {
 	struct memory memory;
+	struct node *twin;
 
-	memory_open_passing(&memory,
-		"{'type':'linear','children':[{'type':'mirror','children':[@1024,@1024]},@65536]}");
+	twin = open_twin(&memory,
+		"{'type':'linear','children':[{'type':'linear','size':1024,'children':[@65536]},@65536]}", 1);
 	memory_start(&memory, 0, asks(IO_WRITE, 512, 512), data);
 	memory_start(&memory, 1, asks(IO_WRITE, 512, 1024), data);
-	assert_string_equal(memory_log(&memory), "pass 0 in 2\npoll\nfetch 1\n");
+	assert_string_equal(memory_log(&memory), "pass 0 in 1\npoll\nfetch 1\n");
 	memory.ended[0] = true;
 	engine_poll(memory.engine);
 	assert_string_equal(memory_log(&memory), "");
 	engine_restart(memory.engine, 1);
 	assert_string_equal(memory_log(&memory),
-		"submit 0 write 512 512\nsubmit 1 write 512 512\nsubmit 2 write 0 512\n");
+		"submit 0 write 512 512\nsubmit 1 write 0 512\n");
 	memory_end_all(&memory);
 	assert_int_equal(memory.results[1], 1024);
+	close_twin(&memory, twin);
+}
+
+/* Nothing is to be made durable first: the driver has all it needs. Else the bytes come first. */
+static void a_mirrors_write_is_handed_down_where_its_region_is_dirty(void **state)
+{
+	struct tree *tree = fixture_tree("{'type':'mirror','region_size':4096,'children':[@+65536,@+65536]}");
+	struct mirror *mirror = tree->root->state;
+	struct memory memory;
+
+	memory_open_passing_tree(&memory, tree);
+	mirror->regions[1].is_durable = false;
+	memory_start(&memory, 0, asks(IO_WRITE, 0, 512), data);
+	assert_string_equal(memory_log(&memory), "pass 0 in 2\n");
+	memory_start(&memory, 1, asks(IO_WRITE, 4096, 512), data);
+	assert_string_equal(memory_log(&memory), "fetch 1\n");
+	assert_int_equal(mirror->regions[1].writers, 1);
+	engine_restart(memory.engine, 1);
+	assert_int_equal(mirror->regions[1].writers, 1);
+	memory_end_all(&memory);
+	assert_int_equal(memory.results[1], 512);
+	assert_int_equal(engine_stats(memory.engine)->selfs, 1); /* not one for either plan */
+	assert_int_equal(mirror->regions[1].writers, 0);
+	assert_int_equal(mirror->regions[0].writers, 1);
+	memory.ended[0] = true;
+	engine_begin(memory.engine); /* who asks for work knows what has ended */
+	assert_int_equal(mirror->regions[0].writers, 0);
 	memory_close(&memory);
 }
 
@@ -380,6 +448,7 @@ int main(void)
 		cmocka_unit_test(a_range_is_held_until_the_driver_has_ended_it),
 		cmocka_unit_test(what_is_given_back_keeps_its_turn),
 		cmocka_unit_test(what_is_fetched_does_nothing_until_it_is_back),
+		cmocka_unit_test(a_mirrors_write_is_handed_down_where_its_region_is_dirty),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,24 +12,25 @@ static struct request asks(enum io_kind kind, uint64_t offset, uint64_t length)
 }
 
 /* Random trees, for bounds: the engine asserts that no request outgrows its arena. */
-static void print_random_node(FILE *out, unsigned *random, unsigned depth)
+static void print_random_node(FILE *out, unsigned *random, unsigned depth, unsigned mirrors)
 {
 	static const char *const types[] = { "linear", "stripe", "mirror" };
 	unsigned type = (unsigned)rand_r(random) % 8, count, i;
 
 	if (depth == 0 || type >= 5) {
 		if (rand_r(random) % 12 == 0)
-			fprintf(out, "{'type':'zero','size':%u}", 16384);
+			fprintf(out, "{'type':'zero','size':%u}", 16384 + (mirrors << 20));
 		else
-			fprintf(out, "@%u", 16384 + 512 * ((unsigned)rand_r(random) % 64));
+			fprintf(out, "@%u",
+				(mirrors << 20) + 16384 + 512 * ((unsigned)rand_r(random) % 64));
 		return;
 	}
 	type %= 3;
-	count = 1 + (unsigned)rand_r(random) % 4;
+	count = 1 + (unsigned)rand_r(random) % (type == 2 ? 2 : 4); /* mirrors multiply their needs */
 	fprintf(out, "{'type':'%s','children':[", types[type]);
 	for (i = 0; i < count; i++) {
 		fputs(i ? "," : "", out);
-		print_random_node(out, random, depth - 1);
+		print_random_node(out, random, depth - 1, mirrors + (type == 2));
 	}
 	fprintf(out, "]%s}", type == 1 ? ",'chunk_size':4096" : "");
 }
@@ -41,7 +42,7 @@ static char *random_root(unsigned seed)
 	FILE *out = open_memstream(&text, &length);
 	unsigned random = seed;
 
-	print_random_node(out, &random, 4);
+	print_random_node(out, &random, 4, 0);
 	fclose(out);
 	return text;
 }
@@ -110,8 +111,8 @@ static void a_tree_that_needs_too_much_memory_is_refused(void **state)
 {
 	struct err err = { 0 };
 	struct tree *tree = fixture_tree("{'type':'stripe','chunk_size':4096,'children':["
-					 "{'type':'mirror','children':[@65536,@65536,@65536,@65536,"
-					 "@65536,@65536,@65536,@65536]}]}");
+					 "{'type':'mirror','children':[@+65536,@+65536,@+65536,"
+					 "@+65536,@+65536,@+65536,@+65536,@+65536]}]}");
 	struct engine_config config = { .tree = tree, .depth = 4096, .max_io = 4 << 20 };
 	struct engine *engine;
 

@@ -4,7 +4,7 @@
 
 #include <errno.h>
 
-#define PAIR "{'type':'mirror','read_policy':'first','children':[@65536,@65536]}"
+#define PAIR "{'type':'mirror','read_policy':'first','children':[@+65536,@+65536]}"
 
 static char data[4 << 20];
 
@@ -34,7 +34,7 @@ static void a_record_says_which_leaves_are_stale(void **state)
 
 	memory_open(&memory, "",
 		"{'type':'mirror','children':["
-		"{'type':'stripe','chunk_size':4096,'children':[@65536,@65536]},@131072]}");
+		"{'type':'stripe','chunk_size':4096,'children':[@+65536,@+65536]},@+131072]}");
 	memory_start(&memory, 0, asks(IO_WRITE, 4096, 512), data);
 	memory_end(&memory, 0, -EIO); /* leg 0, by its second leaf */
 	memory_end(&memory, 0, MEMORY_FULL);
@@ -59,7 +59,7 @@ static void a_record_names_no_generation_that_is_still_being_written(void **stat
 	struct memory memory;
 	struct label label;
 
-	memory_open(&memory, "", "{'type':'mirror','children':[@65536,@65536,@65536]}");
+	memory_open(&memory, "", "{'type':'mirror','children':[@+65536,@+65536,@+65536]}");
 	memory_start(&memory, 0, asks(IO_WRITE, 0, 512), data);
 	memory_end(&memory, 0, -EIO);
 	memory_end(&memory, 0, MEMORY_FULL);
@@ -79,12 +79,12 @@ static void a_mirror_goes_on_without_a_leg_that_fails_everything(void **state)
 	struct memory memory;
 
 	memory_open(&memory, "",
-		"{'type':'mirror','read_policy':'first','children':[{'type':'error','size':65536},@"
+		"{'type':'mirror','read_policy':'first','children':[{'type':'error','size':1114112},@+"
 		"65536]}");
 	memory_start(&memory, 0, asks(IO_READ, 0, 512), data);
-	assert_string_equal(memory_log(&memory), "submit 0 read 0 512\n");
+	assert_string_equal(memory_log(&memory), "submit 0 read 1048576 512\n");
 	memory_start(&memory, 1, asks(IO_WRITE, 0, 512), data);
-	assert_string_equal(memory_log(&memory), "submit 0 write 0 512\n");
+	assert_string_equal(memory_log(&memory), "submit 0 write 1048576 512\n");
 	memory_end(&memory, 1, MEMORY_FULL);
 	assert_int_equal(memory.commits[1], 0); /* the record */
 	memory_end_all(&memory);
@@ -102,7 +102,7 @@ static void records_of_one_leaf_are_shared(void **state)
 	struct memory memory;
 	unsigned tag;
 
-	memory_open(&memory, "", "{'type':'mirror','children':[@65536,@65536]}");
+	memory_open(&memory, "", "{'type':'mirror','children':[@+65536,@+65536]}");
 	for (tag = 0; tag < 4; tag++)
 		memory_start(&memory, tag, asks(IO_WRITE, tag * 512, 512), data);
 	for (tag = 0; tag < 4; tag++) {
@@ -132,7 +132,7 @@ static void a_record_is_in_both_copies_before_it_counts(void **state)
 	struct label label;
 	unsigned copy;
 
-	memory_open(&memory, "", "{'type':'mirror','children':[@65536,@65536]}");
+	memory_open(&memory, "", "{'type':'mirror','children':[@+65536,@+65536]}");
 	memory_start(&memory, 0, asks(IO_WRITE, 0, 512), data);
 	memory_end(&memory, 0, -EIO);
 	memory_end(&memory, 0, MEMORY_FULL);
@@ -156,7 +156,7 @@ static void a_second_copy_that_fails_is_a_failed_record(void **state)
 {
 	struct memory memory;
 
-	memory_open(&memory, "", "{'type':'mirror','children':[@65536,@65536,@65536]}");
+	memory_open(&memory, "", "{'type':'mirror','children':[@+65536,@+65536,@+65536]}");
 	memory_start(&memory, 0, asks(IO_WRITE, 0, 512), data);
 	memory_end(&memory, 0, -EIO);
 	memory_end(&memory, 0, MEMORY_FULL);
@@ -175,7 +175,7 @@ static void a_record_that_failed_leaves_the_whole_copy_alone(void **state)
 {
 	struct memory memory;
 
-	memory_open(&memory, "", "{'type':'mirror','children':[@65536,@65536,@65536]}");
+	memory_open(&memory, "", "{'type':'mirror','children':[@+65536,@+65536,@+65536]}");
 	memory_start(&memory, 0, asks(IO_WRITE, 0, 512), data);
 	memory_end(&memory, 0, -EIO);
 	memory_end(&memory, 0, MEMORY_FULL);
@@ -199,7 +199,7 @@ static void a_short_record_is_finished(void **state)
 	struct memory memory;
 	struct label label;
 
-	memory_open(&memory, "", "{'type':'mirror','children':[@65536,@65536]}");
+	memory_open(&memory, "", "{'type':'mirror','children':[@+65536,@+65536]}");
 	memory_start(&memory, 0, asks(IO_WRITE, 0, 512), data);
 	memory_end(&memory, 0, -EIO);
 	memory_end(&memory, 0, MEMORY_FULL);

@@ -90,6 +90,7 @@ static const struct target_type copier_type = {
 	.name = "copier",
 	.state_size = sizeof(struct copier),
 	.single_queue = true,
+	.timed = true,
 	.hold = copier_hold,
 	.map = copier_map,
 	.resume = copier_resume,

@@ -30,8 +30,8 @@ static const char two_zeroes[] =
 	"\"4KiB\" },"
 	"  \"root\": { \"id\": \"m0\", \"type\": \"mirror\", \"read_policy\": \"round_robin\", "
 	"\"children\": ["
-	"    { \"id\": \"z0\", \"type\": \"zero\", \"size\": \"1MiB\" },"
-	"    { \"id\": \"z1\", \"type\": \"zero\", \"size\": \"1MiB\" } ] } }";
+	"    { \"id\": \"z0\", \"type\": \"zero\", \"size\": \"2MiB\" },"
+	"    { \"id\": \"z1\", \"type\": \"zero\", \"size\": \"2MiB\" } ] } }";
 
 /* The limits and places that leaves_open() would give, so that no file is looked for. */
 static struct tree *tree_make(const char *document)
@@ -152,7 +152,7 @@ static void what_the_kernel_would_not_ask_is_refused(void **state)
 			"write: the device is read-only\n" },
 		{ { .kind = IO_READ, .offset = 0, .length = 512 },
 			"mirror m0 read 0 512 from 0\n"
-			"  wave 0: zero z0 read 0 512 from 0\n"
+			"  wave 0: zero z0 read 1048576 512 from 0\n"
 			"    wave 0: clear 512 from 0\n" },
 	};
 

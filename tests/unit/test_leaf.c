@@ -174,10 +174,10 @@ static void an_empty_file_needs_a_size_and_gets_it(void **state)
 	refused("file", ",'direct':false",
 		"file d0: x is empty; it gets its size if the leaf has a \"size\" "
 		"(tree.json:1, /root/path)\n");
-	one_leaf("file", ",'size':'1MiB','direct':false");
+	one_leaf("file", ",'size':'2MiB','direct':false");
 	assert_true(scene_open(LEAF_PROBE));
 	assert_int_equal(bytes_of("x"), 0);
-	assert_int_equal(first()->node->limits.size, SCENE_MIB);
+	assert_int_equal(first()->node->limits.size, SCENE_SIZE);
 	assert_true(scene_open(LEAF_SERVE));
 	assert_int_equal(bytes_of("x"), SCENE_LEAF_BYTES);
 	leaves_close(scene_assembled(), true);

@@ -5,7 +5,7 @@
 static void nodes_are_in_document_order_and_leaves_in_places(void **state)
 {
 	struct tree *tree = fixture_tree("{'id':'r','type':'linear','children':["
-					 "{'id':'m','type':'mirror','children':[@8192,@8192]},"
+					 "{'id':'m','type':'mirror','children':[@+8192,@+8192]},"
 					 "{'id':'z','type':'zero','size':512},@4096]}");
 	static const char *const ids[] = { "r", "m", "file2", "file3", "z", "file5" };
 	unsigned i;
@@ -29,8 +29,8 @@ static void limits_go_up_through_the_tree(void **state)
 {
 	struct tree *tree = fixture_tree(
 		"{'type':'stripe','chunk_size':4096,'children':["
-		"{'type':'mirror','children':[@20480,"
-		"{'type':'file','path':'y','size':16384,'annotations':{'block':1024,'zeroes':0}}]},"
+		"{'type':'mirror','children':[@+20480,"
+		"{'type':'file','path':'y','size':1064960,'annotations':{'block':1024,'zeroes':0}}]},"
 		"{'type':'linear','children':[@8192,{'type':'file','path':'z','size':16384,"
 		"'annotations':{'block':2048,'discard':8192}}]}]}");
 	const struct limits *limits = &tree->root->limits;
@@ -88,7 +88,7 @@ static void what_the_tree_cannot_be_is_said(void **state)
 			"{'type':'file','path':'x','size':8192,'annotations':{'block':4096}}",
 			"logical_block_size 512 is below the 4096 that the leaves need (t.json:1, "
 			"/device/logical_block_size)\n" },
-		{ "'queues':2", "{'type':'mirror','id':'m','children':[@8192]}",
+		{ "'queues':2", "{'type':'mirror','id':'m','children':[@+8192]}",
 			"queues 2: mirror m works with 1 queue only (t.json:1, /device/queues)\n" },
 		{ "'max_io_size':5000", "@8192",
 			"max_io_size 5000 is not a multiple of 4096 from 4096 to 4194304 "
@@ -162,9 +162,9 @@ static void geometry_is_what_must_not_change(void **state)
 		{ "@8192", "leaf" },
 		{ "{'type':'stripe','chunk_size':'8KiB','children':[@8192,@8192]}",
 			"stripe(chunk_size=8192)[leaf,leaf]" },
-		{ "{'type':'mirror','children':[{'type':'linear','offset':512,'children':[@8192]},"
-		  "{'type':'zero','size':512}]}",
-			"mirror[linear(offset=512,size=0)[leaf],zero]" },
+		{ "{'type':'mirror','children':[{'type':'linear','offset':512,'children':[@+8192]},"
+		  "{'type':'zero','size':1049088}]}",
+			"mirror(region_size=auto)[linear(offset=512,size=0)[leaf],zero]" },
 	};
 	unsigned i;
 

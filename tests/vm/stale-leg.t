@@ -29,7 +29,7 @@ echo "0 $sectors linear /dev/vdb 0" | dmsetup reload leg
 dmsetup resume leg
 within 'the leg is free' 10 sh -c 'ubd-compose check m.json >out 2>err'
 device=$(ubd-compose create m.json 2>err) || fail "create: $(cat err)"
-grep -qF 'mirror m0: leg d1 (/dev/mapper/leg) missed writes and is not used; 1 of 2 legs in sync' err ||
+grep -qF 'mirror m0: leg d1 (/dev/mapper/leg) missed writes and is brought up to date; 1 of 2 legs in sync' err ||
 	fail "the stale leg is not named: $(cat err)"
 grep -qF 'm was not stopped cleanly' err || fail "the unclean stop is not told: $(cat err)"
 ok 'the stale leg is named'

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What becomes of legs that are not in sync: brought up to date where they are there, left out where
+ * they are not. It knows no type of target but `redundant`; who is stale is assemble_legs.c's.
+ */
+#include "assemble_internal.h"
+
+/*
+ * Whether all that a node needs is there, stale or not. What the user has decided against stays as it
+ * is: nobody else has what it alone holds.
+ */
+static bool is_present(const struct assembly *assembly, const struct node *node)
+{
+	unsigned i, present = 0;
+
+	if (node->leaf) {
+		const struct member *member = &assembly->members[node->leaf->place];
+
+		return member->kind == MEMBER_RAW ||
+		       (member->kind == MEMBER_OURS && !leaf_is_given_up(assembly, node->leaf->place));
+	}
+	for (i = 0; i < node->child_count; i++)
+		present += is_present(assembly, node->children[i]);
+	return node->type->redundant ? present > 0 : present == node->child_count;
+}
+
+/*
+ * Whether a stale leg is in one state, that of when it left: then its parent may know what it has
+ * missed since. Legs of its own may have left each at its own time.
+ */
+static bool is_of_one_time(const struct assembly *assembly, const struct node *node)
+{
+	unsigned i;
+
+	if (node->leaf)
+		return !assembly->members[node->leaf->place].is_copy;
+	for (i = 0; i < node->child_count; i++)
+		if (node->type->redundant || !is_of_one_time(assembly, node->children[i]))
+			return false;
+	return true;
+}
+
+static bool is_below_rebuilding(const struct node *node)
+{
+	for (; node; node = node->parent)
+		if (node->rebuilding)
+			return true;
+	return false;
+}
+
+/* A leg that is not in sync: it is brought up to date if it is there. */
+static void set_stale(const struct assembly *assembly, struct node *leg)
+{
+	leg->rebuilding = is_present(assembly, leg);
+	leg->rebuild_all = leg->rebuilding &&
+		(!is_of_one_time(assembly, leg) || !node_is_lost(assembly, leg));
+	leg->failed = !leg->rebuilding;
+}
+
+/* All below is written anew by the mirror above: one leg is the first to get it, the best one there. */
+static void choose_first(const struct assembly *assembly, const struct node *node)
+{
+	unsigned i, best = node->child_count;
+
+	for (i = 0; i < node->child_count; i++) {
+		struct node *leg = node->children[i];
+
+		if (is_present(assembly, leg) && (best == node->child_count ||
+				(node_is_lost(assembly, node->children[best]) && !node_is_lost(assembly, leg))))
+			best = i;
+	}
+	for (i = 0; i < node->child_count; i++)
+		if (i != best) {
+			set_stale(assembly, node->children[i]);
+			node->children[i]->rebuild_all = node->children[i]->rebuilding;
+		}
+}
+
+static void note_unsure(const struct assembly *assembly, const struct node *node,
+	const struct node *leg, unsigned in_sync)
+{
+	err_add(assembly->notes,
+		"%s %s: leg %s is %s, as nobody is left to say whether it missed writes; %u of %u "
+		"legs in sync",
+		node->type->name, node->id, leg->id,
+		leg->rebuilding ? "brought up to date" : "not used", in_sync, node->child_count);
+}
+
+/* Where there are legs that are surely in sync, only they are trusted. */
+void assemble_judge(const struct assembly *assembly, const struct node *node)
+{
+	bool open = assemble_was_open(assembly);
+	unsigned i, sure = 0, in_sync = 0;
+
+	if (!node->type->redundant || node_has_failed(node))
+		return;
+	if (is_below_rebuilding(node)) {
+		choose_first(assembly, node);
+		return;
+	}
+	for (i = 0; i < node->child_count; i++)
+		sure += !node_is_lost(assembly, node->children[i]) &&
+			!(open && node_is_unsure(assembly, node->children[i]));
+	for (i = 0; i < node->child_count; i++) {
+		struct node *leg = node->children[i];
+
+		if (node_is_lost(assembly, leg) || (sure && open && node_is_unsure(assembly, leg)))
+			set_stale(assembly, leg);
+		else
+			in_sync++;
+	}
+	for (i = 0; i < node->child_count; i++) {
+		const struct node *leg = node->children[i];
+
+		if ((leg->failed || leg->rebuilding) && node_is_lost(assembly, leg))
+			assemble_note_leg(assembly, node, leg, in_sync);
+		else if (leg->failed || leg->rebuilding)
+			note_unsure(assembly, node, leg, in_sync);
+	}
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: MIT
+/* fail, add: verbs on a leg of a live mirror. They find the node that the leg belongs to, and ask it. */
+#include "command.h"
+
+#include "control_client.h"
+#include "device_name.h"
+
+#include <json-c/json_object.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The node in the status whose child has that id; NULL: there is none. */
+static const struct json *find_parent(const struct json *node, const char *leg)
+{
+	const struct json *children = json_get(node, "children"), *found;
+	size_t i;
+
+	for (i = 0; i < json_count(children); i++) {
+		if (!strcmp(json_get_string(json_at(children, i), "id", ""), leg))
+			return node;
+		found = find_parent(json_at(children, i), leg);
+		if (found)
+			return found;
+	}
+	return NULL;
+}
+
+static struct json_object *request_make(const char *node, const char *verb, const char *leg)
+{
+	struct json_object *request = json_object_new_object();
+	struct json_object *arguments = json_object_new_object();
+
+	json_object_object_add(arguments, "leg", json_object_new_string(leg));
+	json_object_object_add(request, "command", json_object_new_string("node"));
+	json_object_object_add(request, "node", json_object_new_string(node));
+	json_object_object_add(request, "verb", json_object_new_string(verb));
+	json_object_object_add(request, "arguments", arguments);
+	return request;
+}
+
+/* Asks the leg's mirror. 0, or -1 with messages. */
+static int ask(const char *name, const char *verb, const char *leg, struct err *err)
+{
+	struct json *status = control_ask(name, CONTROL_STATUS, NULL, NULL, err), *reply;
+	const struct json *parent;
+	struct json_object *request;
+
+	if (!status)
+		return -1;
+	parent = find_parent(json_get(json_get(status, "status"), "root"), leg);
+	if (!parent || strcmp(json_get_string(parent, "type", ""), "mirror") != 0) {
+		json_destroy(status);
+		return err_add(err, "%s: \"%s\" is no leg of a mirror; `" PROGRAM
+			" status %s` shows the tree", name, leg, name);
+	}
+	request = request_make(json_get_string(parent, "id", ""), verb, leg);
+	reply = control_ask_node(name, request, err);
+	json_object_put(request);
+	json_destroy(status);
+	if (!reply)
+		return -1;
+	json_destroy(reply);
+	return 0;
+}
+
+static int run(const struct arguments *arguments, const char *verb)
+{
+	struct err err = { 0 };
+	char *name = device_name_find(arguments->operands[0], &err);
+	int result = name ? ask(name, verb, arguments->operands[1], &err) : -1;
+
+	free(name);
+	return result < 0 ? command_fail(&err) : STATUS_DONE;
+}
+
+static int fail(const struct arguments *arguments)
+{
+	return run(arguments, "fail");
+}
+
+static int add(const struct arguments *arguments)
+{
+	return run(arguments, "add");
+}
+
+extern const struct command fail_command, add_command;
+const struct command fail_command = {
+	.name = "fail",
+	.operands = "DEVICE LEG",
+	.summary = "give a leg of a live mirror up",
+	.details = "As if a write to the leg with the id LEG had failed: it is used no more, and the other "
+		   "legs'\n"
+		   "labels say so. The last leg in sync can't be failed.\n",
+	.operands_min = 2,
+	.operands_max = 2,
+	.run = fail,
+};
+const struct command add_command = {
+	.name = "add",
+	.operands = "DEVICE LEG",
+	.summary = "take a leg of a live mirror in again",
+	.details = "A leg that has failed since the device was started is written again at once, and brought "
+		   "up to\n"
+		   "date in the background: what has changed meanwhile is copied. `status` shows how far it is.\n",
+	.operands_min = 2,
+	.operands_max = 2,
+	.run = add,
+};

@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The mirror's parts among themselves: mirror.c (requests), mirror_legs.c (which legs are used, and
+ * the record when one no longer is), mirror_regions.c (what is known of each region, and pages that
+ * say it durably), mirror_bitmap.c (the bytes of all that), mirror_load.c (from the legs into memory
+ * and back), mirror_work.c (what is done in the background), mirror_copy.c (resync).
+ *
+ * Words: a leg is a child. A region is region_size bytes of the mirror's own range, with bits that
+ * say what is known of it. A page is 4096 bytes of bitmap, written as one. The primary is the one
+ * leg that is read wherever legs may differ; it changes only when it fails.
+ */
+#ifndef TARGETS_MIRROR_H
+#define TARGETS_MIRROR_H
+
+#include "target.h"
+
+#define LEGS_MAX 16
+#define MIRROR_FRONT (UINT64_C(1) << 20) /* of each leg: ours, whatever its size */
+#define PAGE_BYTES 4096u
+#define BITMAP_SECTOR 512u
+#define SECTOR_REGIONS 992u
+#define PAGE_SECTORS (PAGE_BYTES / BITMAP_SECTOR)
+#define PAGE_REGIONS (SECTOR_REGIONS * PAGE_SECTORS)
+#define PAGES_MAX 8u
+#define REGIONS_MAX (PAGE_REGIONS * PAGES_MAX)
+#define REGION_SIZE_MIN UINT64_C(4096)
+#define REGION_SIZE_DEFAULT_MIN (UINT64_C(1) << 20)
+#define REGION_SIZE_MAX (UINT64_C(1) << 40)
+#define COPY_BYTES (128u << 10) /* copied at once */
+#define COPY_SLOTS 2u /* regions that are copied side by side */
+#define WORK_MAX 2u /* requests of work() at once, of any kind */
+
+/* What is known of a region, on the legs and in memory. OR of two states is right for both. */
+#define REGION_WRITTEN 1u /* something was written there once */
+#define REGION_DIRTY 2u /* writes may be in flight: legs in sync may differ */
+#define REGION_CHANGED 4u /* a leg that is away, or being brought up to date, has missed writes */
+#define REGION_UNEVEN 8u /* legs in sync may differ in bytes that were never written */
+#define REGION_BITS 15u
+/* In memory only. */
+#define REGION_TODO 16u /* to be copied from the primary, which alone is read until then */
+#define REGION_COPIED 32u /* copied in this life to all legs in use; perhaps not durable yet */
+#define REGION_IDLE 64u /* nothing was written since the flush that is under way began … */
+#define REGION_SETTLED 128u /* … since one that has succeeded: the next page says so */
+
+struct region {
+	uint8_t bits; /* what the next page says, and those of memory */
+	bool is_durable : 1; /* the legs say DIRTY and WRITTEN */
+	bool is_recent : 1; /* a write has begun since the last look for quiet regions */
+	bool is_doubted : 1; /* an earlier life may have lost a flush of what the primary shows: the copy
+				is written there too, so that a power cut can't bring back older bytes on
+				it alone */
+	uint16_t writers; /* requests with a hold in it */
+	uint32_t stamp; /* when a look for quiet regions found is_recent last, in ms */
+};
+
+/* The first block of each leg. */
+struct superblock {
+	uint64_t birth; /* node->birth: of another one, it is a past life's */
+	uint64_t sequence; /* goes up with every start: the last one that this leg was part of */
+	uint64_t size, region_size;
+	unsigned leg_count, primary;
+	uint64_t tracked[LEGS_MAX]; /* by place: the sequence since which all that the leg misses is
+				       marked; it says the same if it is in step. 0: none */
+};
+
+enum leg_state {
+	LEG_IN_SYNC,
+	LEG_JOINING, /* up to date, its last flush and the record of it are under way: written and
+			flushed as if in sync, but not read and not relied upon */
+	LEG_REBUILDING, /* written, and copied to; stale by the labels */
+	LEG_FAILED, /* not used */
+};
+
+struct leg {
+	enum leg_state state;
+	uint32_t pending; /* reads in flight, counted under READ_LEAST_PENDING */
+	uint64_t read_errors, repaired; /* relaxed: status reads them */
+	bool write_mostly;
+	bool has_mirror; /* it is one, or stands on one */
+	bool was_used; /* in this life: all that it misses is marked */
+};
+
+enum read_policy { READ_LEAST_PENDING, READ_ROUND_ROBIN, READ_FIRST };
+
+/* A range that some leg could not read: it is to be written there from another. */
+struct repair {
+	uint64_t offset;
+	uint32_t length;
+	unsigned place; /* the leg */
+};
+#define REPAIRS_MAX 16u
+
+struct copy_slot {
+	bool is_busy, is_begun; /* a piece is under way; a region is being copied */
+	unsigned region, pass;
+	uint64_t done; /* bytes of the region */
+};
+
+/* mirror_work.c and mirror_copy.c: what goes on in the background. */
+struct work {
+	bool is_clearing, is_joining, is_recording, is_repairing; /* a request is under way */
+	bool wants_super; /* a leg was taken in: before its copying the legs must know */
+	bool wants_record, wants_clear;
+	uint64_t next_clear; /* time */
+	struct copy_slot slots[COPY_SLOTS];
+	unsigned pass; /* goes up when legs are taken in: what was begun before is begun again */
+	unsigned cursor; /* region */
+	uint64_t next_copy; /* time: the rate's */
+	uint64_t foreground; /* a request from above had come when the background looked then, … */
+	unsigned requests, seen; /* … which it sees by how many there have been: they ask no clock */
+	uint64_t rate_min, rate_max; /* bytes per second */
+	bool is_urgent; /* more is to be copied than what only makes legs even: not only when idle */
+	uint64_t total, rate; /* of the resync: regions; bytes per second. Relaxed */
+	uint64_t rate_since, rate_bytes; /* … is counted in */
+	uint64_t unreadable; /* pieces that no leg could read; relaxed */
+	uint64_t pause_until; /* time */
+	unsigned bad_region, bad_tries; /* pieces of it that the primary couldn't read, in a row */
+	struct repair repairs[REPAIRS_MAX];
+	unsigned repair_count;
+};
+
+struct mirror {
+	enum read_policy policy;
+	uint32_t unrecorded; /* legs that have failed, bit by place, while no record is durable */
+	unsigned turn, primary;
+	struct leg legs[LEGS_MAX];
+	uint64_t size; /* node->limits.size as of open(): the root's may be rounded afterwards */
+	uint64_t region_size; /* power of two */
+	unsigned region_shift, region_count, page_count;
+	bool has_region_size; /* the document names it */
+	struct region *regions; /* NULL before open() */
+	unsigned todo_count, dirty_count, copied_count; /* regions; relaxed */
+	struct superblock super; /* as on the legs in use */
+	bool is_found; /* probe() has seen a superblock */
+	bool is_loaded; /* the bits are those of the legs */
+	struct work work;
+};
+
+struct mirror_io {
+	uint32_t tried; /* READ: legs asked so far */
+	uint32_t reading; /* READ: 1 + the leg that this read is counted on, 0: none */
+	uint32_t recording; /* the unrecorded legs that our running record covers */
+	uint16_t seen; /* ops judged by an earlier resume() */
+	uint16_t from; /* ops before this one are nothing to judge legs by */
+	uint8_t phase; /* of work */
+	uint8_t source; /* copying: the leg read last */
+};
+
+/* The meaning of request.flags of IO_SELF; offset and length are the range that is held. */
+#define WORD_PAGE 1u /* pages that follow each other are to be made durable */
+#define WORD_SUPER 2u /* the superblock is */
+#define WORD_CLEAR 3u /* work: regions that are quiet are to be said clean */
+#define WORD_COPY 4u /* work: a piece from the primary to the others; + 16 * slot */
+#define WORD_JOIN 5u /* work: legs that are up to date are taken in */
+#define WORD_RECORD 6u /* work: which legs have failed */
+#define WORD_REPAIR 7u /* work: a range that a leg couldn't read */
+#define WORD_MASK 15u
+#define WORD_SLOT_SHIFT 4u
+
+#define SELF_RANGES (UINT64_C(1) << 62) /* where self ops' ranges begin: page by page */
+
+/* mirror_legs.c */
+bool mirror_leg_is_used(const struct mirror *mirror, unsigned place); /* written at all */
+unsigned mirror_legs_used(const struct node *node);
+bool mirror_has_away(const struct node *node); /* a leg misses what is written */
+/* Marks the leg failed, unless it is the last in sync. True: it was, and that is to be recorded. */
+bool mirror_fail(struct node *node, unsigned place);
+/* Plans, on every leg in use, the record of which legs have failed. */
+void mirror_record(struct node *node, struct plan *plan);
+/* After ops that every leg should have done: each that failed fails its leg. True if one did that.
+ * *result is what the legs that are left have answered. */
+bool mirror_fail_ops(struct node *node, struct plan *plan, int *result);
+/*
+ * The same, and while that leaves something unrecorded a round of records follows. True: one was planned. False: *result is what
+ * the legs that are left have answered.
+ */
+bool mirror_judge(struct node *node, struct plan *plan, int *result);
+
+/* mirror_regions.c */
+enum hold mirror_hold(const struct node *node, const struct request *request, struct range *range);
+/* Notes a write, and plans what must be durable before its first byte is sent. */
+void mirror_mark(struct node *node, const struct request *request, struct plan *plan);
+void mirror_unmark(struct node *node, const struct request *request); /* it has ended */
+/* Whether only the primary may be read there. */
+bool mirror_is_single(const struct node *node, uint64_t offset, uint64_t length);
+/* A write has failed, on the last leg in sync perhaps, and legs in use may differ: copy them anew. */
+void mirror_doubt(struct node *node, const struct request *request);
+/* What is to be copied, by the bits and the legs' states. */
+void mirror_find_todo(struct node *node);
+/* There is nobody left to copy to: what was to be copied is what legs that are away miss. */
+void mirror_drop_todo(struct mirror *mirror);
+/* Counts anew what the regions' bits say, after they were set past mirror_set_bits(). */
+void mirror_count(struct mirror *mirror);
+void mirror_set_bits(struct mirror *mirror, unsigned region, uint8_t set, uint8_t clear);
+void mirror_plan_pages(struct plan *plan, unsigned first, unsigned last);
+void mirror_page_map(struct node *node, const struct request *request, struct plan *plan);
+void mirror_page_resume(struct node *node, const struct request *request, struct plan *plan);
+void mirror_super_map(struct node *node, struct plan *plan);
+/* What is known to be on all legs in use is taken into the bits that the next page says. */
+void mirror_settle(const struct node *node, struct region *region);
+
+/* mirror_work.c */
+bool mirror_work(struct node *node, uint64_t now, struct request *request, uint64_t *again);
+void mirror_work_map(struct node *node, const struct request *request, struct plan *plan);
+void mirror_work_resume(struct node *node, const struct request *request, struct plan *plan);
+void mirror_work_status(const struct node *node, struct json_object *out);
+/* The leg couldn't read it, another could. */
+void mirror_note_repair(struct mirror *mirror, unsigned place, uint64_t offset, uint64_t length);
+
+/* mirror_copy.c */
+bool mirror_copy_next(struct node *node, uint64_t now, struct request *request, uint64_t *again);
+void mirror_copy_map(struct node *node, const struct request *request, struct plan *plan);
+void mirror_copy_resume(struct node *node, const struct request *request, struct plan *plan);
+/* No region is being copied. */
+bool mirror_copy_is_idle(const struct mirror *mirror);
+void mirror_repair_map(struct node *node, struct plan *plan);
+void mirror_repair_resume(struct node *node, const struct request *request, struct plan *plan);
+
+/* mirror_load.c */
+int mirror_probe(struct node *node, struct err *err);
+int mirror_load(struct node *node, struct err *err);
+int mirror_unload(struct node *node, struct err *err);
+
+/* mirror_command.c */
+int mirror_command(struct node *node, const char *verb, const struct json *arguments,
+	struct json_object *answer, struct err *err);
+
+/*
+ * mirror_bitmap.c: bytes. All pure, safe on any bytes.
+ */
+void mirror_super_encode(const struct superblock *super, void *block); /* PAGE_BYTES */
+/* False: no whole superblock of ours that makes sense. */
+bool mirror_super_decode(struct superblock *super, const void *block);
+/* The bits of `count` regions, as far as they stand in the page. */
+void mirror_page_encode(void *page, unsigned number, uint64_t birth, const struct region *regions,
+	unsigned count);
+/*
+ * ORs the page's bits into the regions'. Sectors that are not whole, or another birth's, change
+ * nothing; those that are whole are ORed into *whole, a bit for each.
+ */
+void mirror_page_merge(const void *page, unsigned number, uint64_t birth, struct region *regions,
+	unsigned count, unsigned *whole);
+/* The bits that the page says of the n'th region in it. */
+uint8_t mirror_page_bits(const void *page, unsigned n);
+uint64_t mirror_page_offset(unsigned number); /* in a leg */
+/* The region size for a mirror of this size if none is given. */
+uint64_t mirror_region_size(uint64_t size);
+
+#endif

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Which legs are used, and what is recorded when one no longer is. It knows no region.
+ *
+ * A leg that fails a write, flush or record has missed something: it is marked failed, and what it
+ * missed is acknowledged only once the other legs durably say so (IO_RECORD). What a power cut
+ * leaves at each point:
+ * - before the record is durable: nobody was told that the write is there, either leg may serve;
+ * - after it: the failed leg is known as stale at the next assembly.
+ * The last leg in sync is never failed: when it fails too, the request fails. A leg that is being
+ * brought up to date is stale by the labels already: when it fails there is nothing to record.
+ */
+#include "mirror.h"
+
+#include <errno.h>
+
+bool mirror_leg_is_used(const struct mirror *mirror, unsigned place)
+{
+	return mirror->legs[place].state != LEG_FAILED;
+}
+
+unsigned mirror_legs_used(const struct node *node)
+{
+	unsigned i, used = 0;
+
+	for (i = 0; i < node->child_count; i++)
+		used += mirror_leg_is_used(node->state, i);
+	return used;
+}
+
+bool mirror_has_away(const struct node *node)
+{
+	return mirror_legs_used(node) < node->child_count;
+}
+
+bool mirror_fail(struct node *node, unsigned place)
+{
+	struct mirror *mirror = node->state;
+	struct leg *leg = &mirror->legs[place];
+	enum leg_state state = leg->state;
+	unsigned i;
+
+	for (i = 0; i < node->child_count; i++)
+		if (i != place && mirror->legs[i].state == LEG_IN_SYNC)
+			break;
+	if (state == LEG_FAILED || i == node->child_count)
+		return false;
+	leg->state = LEG_FAILED;
+	__atomic_store_n(&node->children[place]->failed, true, __ATOMIC_RELAXED);
+	if (mirror->primary == place)
+		mirror->primary = i;
+	if (mirror_legs_used(node) < 2)
+		mirror_drop_todo(mirror);
+	if (state == LEG_REBUILDING)
+		return false;
+	mirror->unrecorded |= 1u << place;
+	return true;
+}
+
+void mirror_record(struct node *node, struct plan *plan)
+{
+	struct mirror *mirror = node->state;
+	struct mirror_io *io = plan->io_state;
+	unsigned i;
+
+	io->recording = mirror->unrecorded;
+	for (i = 0; i < node->child_count; i++)
+		if (mirror_leg_is_used(mirror, i))
+			plan_add(plan, i, (struct request){ .kind = IO_RECORD });
+	plan_ask(plan);
+}
+
+/* An offload that a leg doesn't have makes it no worse a copy. Any other error leaves legs that differ. */
+static bool is_missed(const struct op *op)
+{
+	bool is_offload = op->request.kind == IO_DISCARD || op->request.kind == IO_WRITE_ZEROES;
+
+	return !(is_offload && op->result == -EOPNOTSUPP);
+}
+
+bool mirror_fail_ops(struct node *node, struct plan *plan, int *result)
+{
+	struct mirror *mirror = node->state;
+	struct mirror_io *io = plan->io_state;
+	bool failed = false;
+	unsigned i;
+
+	*result = 0;
+	for (i = io->seen > io->from ? io->seen : io->from; i < plan->count; i++) {
+		const struct op *op = &plan->ops[i];
+
+		if (op->request.kind != IO_SELF && op->result < 0 && is_missed(op))
+			failed |= mirror_fail(node, op->child);
+	}
+	for (i = io->from; i < plan->count; i++) {
+		const struct op *op = &plan->ops[i];
+
+		if (op->result < 0 &&
+			(op->request.kind == IO_SELF || mirror_leg_is_used(mirror, op->child)))
+			*result = op->result;
+	}
+	io->seen = plan->count;
+	return failed;
+}
+
+bool mirror_judge(struct node *node, struct plan *plan, int *result)
+{
+	struct mirror *mirror = node->state;
+	struct mirror_io *io = plan->io_state;
+	bool failed = mirror_fail_ops(node, plan, result);
+
+	if (io->recording && !failed && *result == 0)
+		mirror->unrecorded &= ~io->recording;
+	if (!mirror->unrecorded || *result < 0)
+		return false;
+	mirror_record(node, plan);
+	return true;
+}

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: MIT
+/*
+ * From the legs into memory at the start, and back at a clean stop. mirror_bitmap.c has the bytes and
+ * the crash story; what is done here leaves, after a crash anywhere, marks that say no less than
+ * before.
+ */
+#include "mirror.h"
+
+#include "child_io.h"
+
+#include <string.h>
+
+#define ALL_WHOLE ((1u << PAGE_SECTORS) - 1)
+
+static bool is_in_sync(const struct node *child)
+{
+	return !child->failed && !child->rebuilding;
+}
+
+/* The superblock of a leg. False: it can't be read, or is none of this tree's. */
+static bool read_super(struct node *node, unsigned place, struct superblock *super)
+{
+	struct node *child = node->children[place];
+	char block[PAGE_BYTES];
+
+	return child->limits.size >= MIRROR_FRONT &&
+		child_read(child, 0, block, sizeof(block)) == 0 &&
+		mirror_super_decode(super, block) && super->birth == node->birth &&
+		super->leg_count == node->child_count;
+}
+
+/* The newest superblock of the legs in sync: the mirror's size and regions are as it says. */
+int mirror_probe(struct node *node, struct err *err)
+{
+	struct mirror *mirror = node->state;
+	struct superblock super;
+	unsigned i;
+
+	(void)err;
+	mirror->is_found = mirror->is_loaded = false;
+	for (i = 0; i < node->child_count && !node->fresh; i++) {
+		if (!is_in_sync(node->children[i]) || !read_super(node, i, &super))
+			continue;
+		if (!mirror->is_found || super.sequence > mirror->super.sequence)
+			mirror->super = super;
+		mirror->is_found = true;
+	}
+	return 0;
+}
+
+static void set_all(struct mirror *mirror, uint8_t set, uint8_t clear)
+{
+	unsigned i;
+
+	for (i = 0; i < mirror->region_count; i++)
+		mirror_set_bits(mirror, i, set, clear);
+}
+
+/* What no leg in sync has whole counts as all ones. */
+static void distrust(struct mirror *mirror, unsigned page, unsigned whole)
+{
+	unsigned i, first = page * PAGE_REGIONS;
+
+	for (i = first; i < first + PAGE_REGIONS && i < mirror->region_count; i++)
+		if (!(whole & 1u << (i - first) / SECTOR_REGIONS))
+			mirror->regions[i].bits = REGION_BITS;
+}
+
+/* The regions' bits, ORed from all legs in sync whose superblock fits. */
+static void read_pages(struct node *node)
+{
+	struct mirror *mirror = node->state;
+	unsigned whole[PAGES_MAX] = { 0 }, i, page;
+	char memory[PAGE_BYTES];
+	struct superblock super;
+
+	for (i = 0; i < node->child_count; i++) {
+		if (!is_in_sync(node->children[i]) || !read_super(node, i, &super) ||
+			super.size != mirror->size || super.region_size != mirror->region_size)
+			continue;
+		for (page = 0; page < mirror->page_count; page++)
+			if (child_read(node->children[i], mirror_page_offset(page), memory,
+				    sizeof(memory)) == 0)
+				mirror_page_merge(memory, page, node->birth, mirror->regions,
+					mirror->region_count, &whole[page]);
+	}
+	for (page = 0; page < mirror->page_count; page++)
+		if (whole[page] != ALL_WHOLE)
+			distrust(mirror, page, whole[page]);
+	mirror_count(mirror);
+}
+
+/* Whether a leg that is to be brought up to date left when the others say that it did. */
+static bool is_in_step(struct node *node, unsigned place)
+{
+	const struct mirror *mirror = node->state;
+	struct superblock super;
+
+	return !node->children[place]->rebuild_all && mirror->super.tracked[place] &&
+		read_super(node, place, &super) &&
+		super.sequence == mirror->super.tracked[place] &&
+		super.size == mirror->super.size && super.region_size == mirror->super.region_size;
+}
+
+/* All that was ever written is to be copied to some leg; the rest of it is another's leavings. */
+static void mark_all_changed(struct mirror *mirror)
+{
+	unsigned i;
+
+	for (i = 0; i < mirror->region_count; i++)
+		mirror_set_bits(mirror, i,
+			mirror->regions[i].bits & REGION_WRITTEN ? REGION_CHANGED : REGION_UNEVEN,
+			0);
+}
+
+static void find_marks(struct node *node)
+{
+	struct mirror *mirror = node->state;
+	bool is_rebuilding = false;
+	unsigned i;
+
+	set_all(mirror, 0, UINT8_MAX);
+	if (node->fresh) {
+		set_all(mirror, node->zeroed ? 0 : REGION_UNEVEN, 0);
+		return;
+	}
+	read_pages(node);
+	for (i = 0; i < node->child_count; i++) {
+		if (mirror->legs[i].state != LEG_REBUILDING)
+			continue;
+		is_rebuilding = true;
+		if (!is_in_step(node, i))
+			mark_all_changed(mirror);
+	}
+	if (!is_rebuilding && !mirror_has_away(node))
+		set_all(mirror, 0, REGION_CHANGED); /* what it was kept for is done */
+}
+
+static int write_err(struct node *node, unsigned place, int result, struct err *err)
+{
+	const struct node *child = node->children[place];
+
+	return json_err(child->json, err,
+		"mirror: the bitmap of %s can't be written to leg %s: error %d", node->id, child->id,
+		-result);
+}
+
+/* The same bytes on every leg in use, durably. A leg that was stale anyhow is given up if it fails. */
+static int write_legs(struct node *node, uint64_t offset, const void *memory, uint32_t length,
+	struct err *err)
+{
+	struct mirror *mirror = node->state;
+	unsigned i;
+
+	for (i = 0; i < node->child_count; i++) {
+		int result;
+
+		if (!mirror_leg_is_used(mirror, i))
+			continue;
+		result = child_write(node->children[i], offset, memory, length);
+		if (result == 0)
+			result = child_flush(node->children[i]);
+		if (result == 0)
+			continue;
+		if (mirror->legs[i].state == LEG_IN_SYNC)
+			return write_err(node, i, result, err);
+		(void)mirror_fail(node, i);
+	}
+	return 0;
+}
+
+static int write_pages(struct node *node, struct err *err)
+{
+	struct mirror *mirror = node->state;
+	char memory[PAGE_BYTES];
+	unsigned page;
+
+	for (page = 0; page < mirror->page_count; page++) {
+		mirror_page_encode(
+			memory, page, mirror->super.birth, mirror->regions, mirror->region_count);
+		if (write_legs(node, mirror_page_offset(page), memory, sizeof(memory), err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int write_super(struct node *node, struct err *err)
+{
+	struct mirror *mirror = node->state;
+	char block[PAGE_BYTES];
+
+	mirror_super_encode(&mirror->super, block);
+	return write_legs(node, 0, block, sizeof(block), err);
+}
+
+/* What the superblock says from this start on. */
+static void next_super(struct node *node)
+{
+	struct mirror *mirror = node->state;
+	struct superblock *super = &mirror->super;
+	unsigned i;
+
+	if (!mirror->is_found)
+		*super = (struct superblock){ .primary = mirror->primary };
+	if (super->primary < node->child_count &&
+		mirror->legs[super->primary].state == LEG_IN_SYNC)
+		mirror->primary = super->primary;
+	super->birth = node->birth;
+	super->size = mirror->size;
+	super->region_size = mirror->region_size;
+	super->leg_count = node->child_count;
+	super->primary = mirror->primary;
+	super->sequence++;
+	for (i = 0; i < node->child_count; i++)
+		if (mirror_leg_is_used(mirror, i))
+			super->tracked[i] = super->sequence;
+}
+
+int mirror_load(struct node *node, struct err *err)
+{
+	struct mirror *mirror = node->state;
+	unsigned i;
+
+	find_marks(node);
+	mirror->is_loaded = true;
+	next_super(node);
+	for (i = 0; i < mirror->region_count; i++)
+		mirror->regions[i].is_doubted = mirror->regions[i].bits & REGION_DIRTY;
+	mirror_find_todo(node);
+	/* Marks first: with the superblock a stale leg is in step, and they are what it misses. */
+	if (write_pages(node, err) < 0 || write_super(node, err) < 0)
+		return -1;
+	for (i = 0; i < mirror->region_count; i++) {
+		uint8_t bits = mirror->regions[i].bits;
+
+		mirror->regions[i].is_durable = bits & REGION_DIRTY && bits & REGION_WRITTEN;
+	}
+	return 0;
+}
+
+/* All requests have ended: what is left to copy stays marked, the rest is clean. */
+int mirror_unload(struct node *node, struct err *err)
+{
+	struct mirror *mirror = node->state;
+	unsigned i;
+
+	for (i = 0; i < node->child_count; i++)
+		if (node->children[i]->failed)
+			mirror->legs[i].state = LEG_FAILED;
+	for (i = 0; i < node->child_count; i++) {
+		int result = mirror_leg_is_used(mirror, i) ? child_flush(node->children[i]) : 0;
+
+		if (result < 0)
+			(void)mirror_fail(node, i); /* the labels will say so */
+		if (result < 0 && mirror_leg_is_used(mirror, i))
+			return json_err(node->children[i]->json, err,
+				"mirror: leg %s of %s can't be flushed, and is the last: error %d",
+				node->children[i]->id, node->id, -result);
+	}
+	for (i = 0; i < mirror->region_count; i++)
+		if (mirror->regions[i].bits & (REGION_DIRTY | REGION_COPIED))
+			mirror_settle(node, &mirror->regions[i]);
+	mirror->super.primary = mirror->primary;
+	return write_pages(node, err) < 0 ? -1 : write_super(node, err);
+}

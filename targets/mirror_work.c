@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What a mirror does in the background: says regions clean that are quiet, takes legs in that are up
+ * to date, records what nobody waits for. Copying is mirror_copy.c's.
+ */
+#include "mirror.h"
+
+#include <json-c/json_object.h>
+
+#define MS UINT64_C(1000000)
+#define CLEAN_DELAY_MS 5000u /* a region is dirty for so long after its last write */
+#define CLEAR_INTERVAL (1000 * MS) /* between two looks for such regions, and their one flush */
+
+static bool stands_alone(const struct node *node)
+{
+	for (; node; node = node->parent)
+		if (node->failed)
+			return true;
+	return false;
+}
+
+static void sooner(uint64_t *again, uint64_t when)
+{
+	if (when < *again)
+		*again = when;
+}
+
+static bool has_joining(const struct node *node)
+{
+	const struct mirror *mirror = node->state;
+	unsigned i;
+
+	for (i = 0; i < node->child_count; i++)
+		if (mirror->legs[i].state == LEG_REBUILDING || mirror->legs[i].state == LEG_JOINING)
+			return true;
+	return false;
+}
+
+static bool next_clear(struct mirror *mirror, uint64_t now, uint64_t *again)
+{
+	struct work *work = &mirror->work;
+
+	if (work->is_clearing || (mirror->dirty_count == 0 && mirror->copied_count == 0))
+		return false;
+	sooner(again, work->next_clear);
+	if (now < work->next_clear)
+		return false;
+	work->next_clear = now + CLEAR_INTERVAL;
+	sooner(again, work->next_clear);
+	return work->is_clearing = true;
+}
+
+/* Takes the flag; true if it was free and wanted. */
+static bool begin(bool *is_running, bool wanted)
+{
+	if (*is_running || !wanted)
+		return false;
+	return *is_running = true;
+}
+
+bool mirror_work(struct node *node, uint64_t now, struct request *request, uint64_t *again)
+{
+	struct mirror *mirror = node->state;
+	struct work *work = &mirror->work;
+	bool may_join;
+
+	*request = (struct request){ .kind = IO_SELF };
+	if (stands_alone(node))
+		return false;
+	may_join = mirror->todo_count == 0 && !work->wants_super && mirror_copy_is_idle(mirror) &&
+		has_joining(node);
+	if (begin(&work->is_recording, work->wants_record)) {
+		request->flags = WORD_RECORD;
+	} else if (begin(&work->is_joining, work->wants_super)) {
+		request->flags = WORD_SUPER;
+		request->offset = SELF_RANGES + PAGES_MAX * PAGE_BYTES;
+		request->length = PAGE_BYTES;
+	} else if (begin(&work->is_repairing, work->repair_count > 0)) {
+		request->flags = WORD_REPAIR;
+		request->offset = work->repairs[0].offset;
+		request->length = work->repairs[0].length;
+	} else if (begin(&work->is_joining, may_join)) {
+		request->flags = WORD_JOIN;
+	} else if (next_clear(mirror, now, again)) {
+		request->flags = WORD_CLEAR;
+	} else {
+		return mirror_copy_next(node, now, request, again);
+	}
+	return true;
+}
+
+static void plan_flushes(struct node *node, struct plan *plan, enum leg_state last)
+{
+	const struct mirror *mirror = node->state;
+	unsigned i;
+
+	for (i = 0; i < node->child_count; i++)
+		if (mirror_leg_is_used(mirror, i) && mirror->legs[i].state >= last)
+			plan_add(plan, i, (struct request){ .kind = IO_FLUSH });
+	plan_ask(plan);
+}
+
+static void clear_map(struct node *node, struct plan *plan)
+{
+	struct mirror *mirror = node->state;
+	uint32_t now = (uint32_t)(plan->now / MS);
+	bool any = false;
+	unsigned i;
+
+	for (i = 0; i < mirror->region_count; i++) {
+		struct region *region = &mirror->regions[i];
+
+		if (region->is_recent)
+			region->stamp = now;
+		region->is_recent = false;
+		if (region->writers || region->bits & REGION_TODO ||
+			!(region->bits & (REGION_DIRTY | REGION_COPIED)))
+			continue;
+		if (region->bits & REGION_DIRTY && now - region->stamp < CLEAN_DELAY_MS)
+			continue;
+		region->bits |= REGION_IDLE;
+		any = true;
+	}
+	if (any)
+		plan_flushes(node, plan, LEG_IN_SYNC);
+	else
+		mirror->work.is_clearing = false;
+}
+
+/* The flush has ended: what has been quiet since is said clean. */
+static void clear_flushed(struct node *node, struct plan *plan, bool is_fine)
+{
+	struct mirror *mirror = node->state;
+	unsigned i, first = PAGES_MAX, last = 0;
+
+	plan_then(plan);
+	for (i = 0; i < mirror->region_count; i++) {
+		struct region *region = &mirror->regions[i];
+
+		if (!(region->bits & REGION_IDLE))
+			continue;
+		region->bits &= (uint8_t)~REGION_IDLE;
+		if (!is_fine)
+			continue;
+		region->bits |= REGION_SETTLED;
+		if (first == PAGES_MAX)
+			first = i / PAGE_REGIONS;
+		last = i / PAGE_REGIONS;
+	}
+	if (first == PAGES_MAX)
+		return;
+	mirror_plan_pages(plan, first, last);
+	plan_ask(plan);
+}
+
+static void clear_resume(struct node *node, struct plan *plan)
+{
+	struct mirror *mirror = node->state;
+	struct mirror_io *io = plan->io_state;
+	int result = 0;
+
+	if (io->phase == 0) {
+		if (mirror_judge(node, plan, &result))
+			return;
+		io->phase = 1;
+		clear_flushed(node, plan, result == 0);
+		if (plan->ask)
+			return;
+	} else if (mirror_judge(node, plan, &result)) {
+		return;
+	}
+	mirror->work.is_clearing = false;
+	plan_end(plan, result);
+}
+
+static void join_map(struct node *node, struct plan *plan)
+{
+	struct mirror *mirror = node->state;
+	unsigned i;
+
+	for (i = 0; i < node->child_count; i++)
+		if (mirror->legs[i].state == LEG_REBUILDING || mirror->legs[i].state == LEG_JOINING) {
+			mirror->legs[i].state = LEG_JOINING; /* from here on flushes ask it too */
+			plan_add(plan, i, (struct request){ .kind = IO_FLUSH });
+		}
+	plan_ask(plan);
+}
+
+/* All that was ever flushed is durable on them: the labels may say that they are in sync. */
+static void join_record(struct node *node, struct plan *plan)
+{
+	struct mirror *mirror = node->state;
+	unsigned i;
+
+	for (i = 0; i < node->child_count; i++)
+		if (mirror->legs[i].state == LEG_JOINING)
+			__atomic_store_n(
+				&node->children[i]->rebuilding, false, __ATOMIC_RELAXED);
+	mirror_record(node, plan);
+}
+
+static void join_resume(struct node *node, struct plan *plan)
+{
+	struct mirror *mirror = node->state;
+	struct mirror_io *io = plan->io_state;
+	unsigned i, joining = 0;
+	int result;
+
+	if (mirror_judge(node, plan, &result))
+		return;
+	for (i = 0; i < node->child_count; i++)
+		joining += mirror->legs[i].state == LEG_JOINING;
+	if (io->phase == 0 && joining && result == 0) {
+		io->phase = 1;
+		join_record(node, plan);
+		return;
+	}
+	for (i = 0; i < node->child_count; i++) {
+		if (mirror->legs[i].state != LEG_JOINING)
+			continue;
+		if (result == 0 && mirror->todo_count == 0)
+			mirror->legs[i].state = LEG_IN_SYNC;
+		else if (result < 0) /* the labels may say so or not: it takes a record to be sure */
+			mirror->work.wants_record |= mirror_fail(node, i);
+	}
+	mirror->work.is_joining = false;
+	plan_end(plan, result);
+}
+
+static void super_map(struct node *node, struct plan *plan)
+{
+	struct mirror *mirror = node->state;
+	unsigned i;
+
+	mirror->super.sequence++;
+	mirror->super.primary = mirror->primary;
+	for (i = 0; i < node->child_count; i++)
+		if (mirror_leg_is_used(mirror, i))
+			mirror->super.tracked[i] = mirror->super.sequence;
+	mirror_super_map(node, plan);
+}
+
+static void super_resume(struct node *node, struct plan *plan)
+{
+	struct mirror *mirror = node->state;
+	int result;
+
+	if (mirror_judge(node, plan, &result))
+		return;
+	mirror->work.is_joining = false;
+	mirror->work.wants_super = result < 0;
+	plan_end(plan, result);
+}
+
+static void record_resume(struct node *node, struct plan *plan)
+{
+	struct mirror *mirror = node->state;
+	int result;
+
+	if (mirror_judge(node, plan, &result))
+		return;
+	mirror->work.is_recording = mirror->work.wants_record = false;
+	plan_end(plan, result);
+}
+
+void mirror_work_map(struct node *node, const struct request *request, struct plan *plan)
+{
+	switch (request->flags & WORD_MASK) {
+	case WORD_PAGE:
+		mirror_page_map(node, request, plan);
+		break;
+	case WORD_SUPER:
+		super_map(node, plan);
+		break;
+	case WORD_CLEAR:
+		clear_map(node, plan);
+		break;
+	case WORD_COPY:
+		mirror_copy_map(node, request, plan);
+		break;
+	case WORD_JOIN:
+		join_map(node, plan);
+		break;
+	case WORD_RECORD:
+		mirror_record(node, plan);
+		break;
+	case WORD_REPAIR:
+		mirror_repair_map(node, plan);
+		break;
+	}
+}
+
+void mirror_work_resume(struct node *node, const struct request *request, struct plan *plan)
+{
+	switch (request->flags & WORD_MASK) {
+	case WORD_PAGE:
+		mirror_page_resume(node, request, plan);
+		break;
+	case WORD_SUPER:
+		super_resume(node, plan);
+		break;
+	case WORD_CLEAR:
+		clear_resume(node, plan);
+		break;
+	case WORD_COPY:
+		mirror_copy_resume(node, request, plan);
+		break;
+	case WORD_JOIN:
+		join_resume(node, plan);
+		break;
+	case WORD_RECORD:
+		record_resume(node, plan);
+		break;
+	case WORD_REPAIR:
+		mirror_repair_resume(node, request, plan);
+		break;
+	}
+}
+
+static const char *const state_names[] = {
+	[LEG_IN_SYNC] = "in_sync",
+	[LEG_JOINING] = "rebuilding",
+	[LEG_REBUILDING] = "rebuilding",
+	[LEG_FAILED] = "failed",
+};
+
+static void add_number(struct json_object *out, const char *key, uint64_t number)
+{
+	json_object_object_add(out, key, json_object_new_uint64(number));
+}
+
+void mirror_work_status(const struct node *node, struct json_object *out)
+{
+	const struct mirror *mirror = node->state;
+	const struct work *work = &mirror->work;
+	struct json_object *states = json_object_new_array(), *progress;
+	uint64_t size = mirror->region_size;
+	unsigned i, todo = __atomic_load_n(&mirror->todo_count, __ATOMIC_RELAXED);
+
+	for (i = 0; i < node->child_count; i++)
+		json_object_array_add(
+			states, json_object_new_string(state_names[mirror->legs[i].state]));
+	json_object_object_add(out, "leg_states", states);
+	add_number(out, "region_size", size);
+	add_number(out, "regions", mirror->region_count);
+	add_number(out, "regions_dirty", __atomic_load_n(&mirror->dirty_count, __ATOMIC_RELAXED));
+	add_number(out, "regions_to_copy", todo);
+	add_number(out, "unreadable", work->unreadable);
+	if (todo == 0 || mirror_legs_used(node) < 2)
+		return;
+	progress = json_object_new_object();
+	json_object_object_add(progress, "what", json_object_new_string("resync"));
+	add_number(progress, "done", work->total > todo ? (work->total - todo) * size : 0);
+	add_number(progress, "total", work->total * size);
+	add_number(progress, "rate", work->rate);
+	json_object_object_add(out, "progress", progress);
+}

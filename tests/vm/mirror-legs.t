@@ -1,0 +1,49 @@
+# shellcheck shell=sh
+# vm: -k all -d 32M -d 32M -t 300
+# drivers: ubd ublk
+# A leg is given up and taken in again while the device is in use; one that was away at a crash comes back
+# and gets what it missed; afterwards both hold the same.
+. ./guest.sh
+
+load_driver
+cat >m.json <<'EOT'
+{ "format": 1, "name": "m",
+  "root": { "id": "m0", "type": "mirror", "region_size": "64KiB", "children": [
+    { "id": "d0", "type": "block", "path": "/dev/vda" },
+    { "id": "d1", "type": "block", "path": "/dev/vdb" } ] } }
+EOT
+state() { ubd-compose status --json m | tr -d ' \n' | grep -o '"leg_states":\["[a-z_]*","[a-z_]*"\]'; }
+both='"leg_states":["in_sync","in_sync"]'
+in_sync() { test "$(state)" = "$both"; }
+
+device=$(ubd-compose create m.json)
+expect 'a new mirror needs no sync' "$both" "$(state)"
+dd if=/dev/urandom of="$device" bs=64k count=32 oflag=direct 2>/dev/null
+ubd-compose fail m d1 || fail 'fail'
+within 'the leg is given up' 60 sh -c 'ubd-compose status m | grep -q "d1 .*FAILED"'
+refuses 'the last leg cannot be failed' ubd-compose fail m d0
+dd if=/dev/urandom of="$device" bs=64k count=8 seek=16 oflag=direct 2>/dev/null || fail 'a write to the leg that is left'
+ubd-compose add m d1 || fail 'add'
+within 'it is brought up to date' 60 in_sync || ubd-compose status --json m
+sum=$(dd if="$device" bs=64k count=32 iflag=direct 2>/dev/null | md5sum)
+ubd-compose delete m
+# The data of each begin behind 4 MiB of label and 1 MiB of bitmap.
+data_of() { dd if="$1" bs=64k skip=80 count=32 iflag=direct 2>/dev/null | md5sum; }
+legs_differ() { test "$(data_of /dev/vda)" != "$(data_of /dev/vdb)"; }
+legs_differ && fail 'the legs differ after a resync'
+ok 'both legs hold the same'
+
+# The daemon dies while the second leg is away; then it comes back.
+sed 's|/dev/vdb|/dev/vdz|' m.json >one.json
+device=$(ubd-compose create --degraded one.json 2>/dev/null)
+dd if=/dev/urandom of="$device" bs=64k count=4 seek=3 oflag=direct 2>/dev/null
+kill -9 "$(ubd-compose status --json m | sed -n 's/^  "pid": \([0-9]*\),$/\1/p')"
+within 'the device is gone' 60 test ! -e "$device"
+device=$(ubd-compose create m.json 2>notes) || fail "create: $(cat notes)"
+grep -qF 'leg d1 (/dev/vdb) missed writes and is brought up to date' notes || fail "no note: $(cat notes)"
+within 'it is brought up to date again' 60 in_sync
+test "$(dd if="$device" bs=64k count=32 iflag=direct 2>/dev/null | md5sum)" != "$sum" || fail 'the writes are lost'
+ubd-compose delete m
+legs_differ && fail 'the legs differ after the second resync'
+ok 'both legs hold the same again'
+no_hung_tasks 'nothing hangs'
