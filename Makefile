@@ -5,7 +5,7 @@
 # make check      all tests: unit, simulator, command line, VM; installs what they need
 # make mutants    deliberate bugs, and whether the tests catch them
 # make driver-mutants  the same for the driver, each in a VM
-# make fuzz       libFuzzer: T=json, label, control, plan, qcow2 or thin; MINUTES
+# make fuzz       libFuzzer: T=json, label, bitmap, control, plan, qcow2 or thin; MINUTES
 # make coverage   lines that the unit tests and the simulator run
 # make soak       the simulator on fresh seeds for MINUTES, each life LONGER times the usual
 # make replay     the legs of a VM under load as power cuts may leave them, each opened and judged
