@@ -4,10 +4,11 @@
  * one target over leaves, then requests, each with the results of its ops.
  *
  * What must hold: ops stay within their children; linear and stripe ask for every byte of the
- * request exactly once, from its own place in the buffer; a mirror asks for the whole on each leg;
- * a plan stays within the node's needs (an assert in plan_add()) and ends.
+ * request exactly once, from its own place in the buffer; a mirror asks for the whole on each leg, behind
+ * what it keeps there; a plan stays within the node's needs (an assert in plan_add()) and ends.
  */
 #include "engine_internal.h"
+#include "mirror.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -58,8 +59,9 @@ static struct json *make_json(struct err *err)
 		fprintf(out, ",\"read_policy\":\"%s\"", policies[take(3)]);
 	fprintf(out, ",\"children\":[");
 	for (i = 0; i < children; i++)
-		fprintf(out, "%s{\"size\":%u,\"write_mostly\":%s,\"block\":%u}", i ? "," : "",
-			1 + take(0) * (1 + take(64)), take(2) ? "true" : "false", 512u << take(4));
+		fprintf(out, "%s{\"size\":%llu,\"write_mostly\":%s,\"block\":%u}", i ? "," : "",
+			(unsigned long long)(type == 2 ? MIRROR_FRONT : 0) + 1 +
+				take(0) * (1 + take(64)), take(2) ? "true" : "false", 512u << take(4));
 	fprintf(out, "]}");
 	fclose(out);
 	json = json_parse("fuzz.json", text, length, err);
@@ -158,7 +160,7 @@ static void check_ops(const struct node *node, const struct request *request,
 		}
 		if (node->type->redundant)
 			must(op->request.length == request->length &&
-				op->request.offset == request->offset &&
+				op->request.offset == MIRROR_FRONT + request->offset &&
 				!node->children[op->child]->failed);
 	}
 	if (from == 0 && !node->type->redundant && request->length)
