@@ -17,6 +17,8 @@ tree() {
 
 daemon() { ubd-compose status vol0 --json | sed -n 's/^ *"pid": *\([0-9]*\).*/\1/p' | head -n 1; }
 
+has_errors() { ubd-compose status vol0 --json | grep -q '"errors": *[1-9]'; }
+
 verify() {
 	fio --name=v --filename="$device" --rw=randrw --bsrange=4k-64k --size=24M --io_size=12M --iodepth=16 --fsync=64 \
 		--ioengine=io_uring --direct=1 --verify=crc32c --verify_fatal=1 >fio.out 2>&1 || fail "$1: $(cat fio.out)"
@@ -66,7 +68,9 @@ for legs in '0 1' '2 3' '4 5' '0 5'; do
 		device=$(ubd-compose create --force tree.json 2>/dev/null)
 		verify "a $type over nullb$1 and nullb$2"
 		[ "$(counter passed)" -gt 100 ] || fail "only $(counter passed) requests were passed"
-		expect 'none failed' 0 "$(counter restarted)"
+		has_errors && fail "a $type over nullb$1 and nullb$2: a leg has failed"
+		# A mirror's first write to a region comes back for its bytes, as it waits for the bitmap.
+		[ $type = mirror ] || expect 'none failed' 0 "$(counter restarted)"
 		ubd-compose delete vol0
 	done
 done
