@@ -34,6 +34,8 @@ void meddle_choose_guards(void)
 
 	memset(backend.guarded, mode == 0, sizeof(backend.guarded));
 	life.is_guarded = mode < 3;
+	for (i = 0; i < life.tree->node_count; i++) /* the first start has lost a leg already */
+		life.is_guarded &= !life.tree->nodes[i]->failed && !life.tree->nodes[i]->rebuilding;
 	if (mode == 1 || mode == 2)
 		guard(life.tree->root);
 	model_is_redundant = false;
