@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# vm: -k all -d 96M -d 96M -m 1280 -t 200
+# vm: -k all -d 96M -d 96M -m 1280 -t 400
 # drivers: ubd ublk
 # Fan-out in the driver: what is read is what was written, failures come back to the engine, and nothing hangs.
 . ./guest.sh
