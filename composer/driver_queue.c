@@ -17,9 +17,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <ubd_cmd.h>
 #include <unistd.h>
+#if __has_include(<sys/rseq.h>)
+#include <sys/rseq.h>
+#endif
 
 #define POLL_NS 200000 /* how long somebody waits at least for a passed request's end */
 
@@ -204,11 +208,27 @@ static int queue_setup(struct driver_queue *queue)
 	return 0;
 }
 
+/*
+ * The C library has the kernel write down at each switch to this thread on which processor it runs.
+ * Nobody here asks, and at depth 1 there is a switch for each request. Where it can't be ended it goes on.
+ */
+static void rseq_end(void)
+{
+#ifdef RSEQ_SIG
+	if (__rseq_size)
+		(void)syscall(SYS_rseq, (char *)__builtin_thread_pointer() + __rseq_offset,
+			sizeof(struct rseq), RSEQ_FLAG_UNREGISTER, RSEQ_SIG);
+#endif
+}
+
 static void *queue_thread(void *argument)
 {
 	struct driver_queue *queue = argument;
 	uint64_t one = 1;
-	bool is_ready = queue_setup(queue) == 0;
+	bool is_ready;
+
+	rseq_end();
+	is_ready = queue_setup(queue) == 0;
 
 	(void)sem_post(&queue->ready); /* can't overflow: posted once */
 	while (is_ready && (queue->live_tags > 0 || engine_is_working(queue->queue.engine)) &&
