@@ -82,7 +82,7 @@ static int request_check(const struct engine *engine, const struct request *requ
 	return 0;
 }
 
-static void io_reset(struct io *io)
+void io_reset(struct io *io)
 {
 	io->used = io->scratch_used = 0;
 	io->sub_count = 0;
@@ -97,7 +97,7 @@ static void io_begin(struct io *io)
 	io_reset(io);
 	if (result < 0)
 		io_ended(io, result);
-	else
+	else if (!io_pass_whole(io))
 		node_start(io, io->engine->config.root, &io->request, NULL, NULL);
 }
 

@@ -150,6 +150,7 @@ void io_release(struct io *io); /* it was passed and has ended */
 void release_oldest(struct hold_list *list);
 void release_told(struct engine *engine); /* tells nodes of all that has ended unseen */
 
+void io_reset(struct io *io); /* forgets what was planned for it */
 void io_ended(struct io *io, int result);
 void io_work(struct io *io, const struct request *request);
 
@@ -157,8 +158,13 @@ void work_ask(struct engine *engine); /* those that want to be asked (work.c) */
 void work_ended(struct io *io);
 void work_wake(struct engine *engine, const struct node *node);
 
-void sub_io_add(struct io *io, struct node *node, const struct request *request,
+/* The node that the request is whole for, as far down as route() says, and its place there. */
+struct node *node_routed(struct node *node, struct request *request);
+
+void sub_io_add(struct io *io, const struct node *node, const struct request *request,
 	struct frame *frame, struct op *op);
+/* Hands down a request that is one leaf's as it stands, without a plan. False: there is to be one. */
+bool io_pass_whole(struct io *io);
 void sub_io_submit(struct io *io); /* all fresh ones */
 void io_fetch(struct io *io); /* a WRITE's bytes are wanted, and then all is planned again */
 /* True: sent again, for the rest or for another try. False: *result is 0 or -errno, and final. */

@@ -288,19 +288,25 @@ static void node_ask(struct io *io, struct node *node, const struct request *req
 	frame_go(frame);
 }
 
+struct node *node_routed(struct node *node, struct request *request)
+{
+	while (node->type->route) {
+		struct node *child = node->type->route(node, request, &request->offset);
+
+		if (!child)
+			break;
+		node = child;
+	}
+	return node;
+}
+
 /* Moves the request on as far as it is one child's alone. Its result is whose it was. */
 static __attribute__((noinline)) void node_route(struct io *io, struct node *node,
 	const struct request *request, struct frame *parent, struct op *op)
 {
 	struct request moved = *request;
 
-	while (node->type->route) {
-		struct node *child = node->type->route(node, &moved, &moved.offset);
-
-		if (!child)
-			break;
-		node = child;
-	}
+	node = node_routed(node, &moved);
 	if (node->leaf)
 		sub_io_add(io, node, &moved, parent, op);
 	else

@@ -60,8 +60,8 @@ static bool sub_io_merge(struct io *io, struct sub_io *sub)
 
 static void sub_io_ended(struct event *event, int result);
 
-void sub_io_add(struct io *io, struct node *node, const struct request *request,
-	struct frame *frame, struct op *op)
+static struct sub_io *sub_io_make(struct io *io, const struct node *node,
+	const struct request *request, struct frame *frame, struct op *op)
 {
 	struct sub_io *sub = io_take(io, sizeof(*sub));
 
@@ -87,6 +87,14 @@ void sub_io_add(struct io *io, struct node *node, const struct request *request,
 		sub->vector = (struct iovec){ io->scratch + request->data.offset, request->length };
 		io->cleared = true;
 	}
+	return sub;
+}
+
+void sub_io_add(struct io *io, const struct node *node, const struct request *request,
+	struct frame *frame, struct op *op)
+{
+	struct sub_io *sub = sub_io_make(io, node, request, frame, op);
+
 	if (sub_io_merge(io, sub))
 		return;
 	io->sub_count++;
@@ -176,6 +184,30 @@ static bool io_pass(struct io *io, const struct sub_io *subs)
 	if (!io->fetched) /* what has been added is forgotten, and planned again with the bytes */
 		io->passed = backend->pass(engine->config.context, io->tag, NULL);
 	return io->passed;
+}
+
+bool io_pass_whole(struct io *io)
+{
+	struct engine *engine = io->engine;
+	const struct engine_backend *backend = engine->config.backend;
+	struct request moved = io->request;
+	const struct node *node;
+	struct sub_io *sub;
+
+	if (!backend->pass || io->gathered || !has_bytes(moved.kind) || engine->config.trace)
+		return false;
+	node = node_routed(engine->config.root, &moved);
+	if (!node->leaf)
+		return false;
+	sub = sub_io_make(io, node, &moved, NULL, NULL);
+	sub->linked = true; /* nobody up the tree needs to know */
+	if (!backend->pass(engine->config.context, io->tag, sub)) {
+		io_reset(io);
+		return false;
+	}
+	engine_count(&engine->stats.passed, 1);
+	io->passed = true;
+	return true;
 }
 
 static void sub_io_send(struct engine *engine, struct sub_io *sub)

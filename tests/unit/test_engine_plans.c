@@ -347,6 +347,26 @@ static void what_the_driver_gives_back_is_begun_again(void **state)
 	close_twin(&memory, twin);
 }
 
+/* Neither a plan nor an op was made of it; what fails is planned all the same. */
+static void what_is_one_leafs_is_handed_down_whole(void **state)
+{
+	struct memory memory;
+
+	memory_open_passing(&memory,
+		"{'type':'linear','children':[@65536,{'type':'stripe','children':[@131072,@131072]}]}");
+	memory_start(&memory, 0, asks(IO_WRITE, 65536 + 65536, 512), data);
+	assert_string_equal(memory_log(&memory), "pass 0 in 1\n");
+	assert_ptr_equal(memory.passed_to[0], memory.tree->leaves[2]);
+	memory_start(&memory, 1, asks(IO_READ, 65536 + 65536 - 512, 1024), data);
+	assert_string_equal(memory_log(&memory), "pass 1 in 2\n");
+	engine_restart(memory.engine, 0);
+	assert_string_equal(memory_log(&memory), "submit 2 write 0 512\n");
+	memory_end_all(&memory);
+	assert_int_equal(memory.results[0], 512);
+	assert_int_equal(engine_stats(memory.engine)->passed, 2);
+	memory_close(&memory);
+}
+
 static void a_range_is_held_until_the_driver_has_ended_it(void **state)
 {
 	struct memory memory;
@@ -445,6 +465,7 @@ int main(void)
 		cmocka_unit_test(a_flush_that_the_driver_failed_is_not_believed_again),
 		cmocka_unit_test(reads_of_a_mirror_are_handed_down_and_counted),
 		cmocka_unit_test(what_the_driver_gives_back_is_begun_again),
+		cmocka_unit_test(what_is_one_leafs_is_handed_down_whole),
 		cmocka_unit_test(a_range_is_held_until_the_driver_has_ended_it),
 		cmocka_unit_test(what_is_given_back_keeps_its_turn),
 		cmocka_unit_test(what_is_fetched_does_nothing_until_it_is_back),
