@@ -13,7 +13,8 @@
  * An op that moves no bytes. A disk's discard is its zeroing, as with fallocate() (backing_file.c):
  * what reads back as anything would differ from leg to leg.
  */
-static bool bare_entry_add(struct ubd_plan_slot *slot, const struct sub_io *sub)
+static __attribute__((noinline)) bool bare_entry_add(struct ubd_plan_slot *slot,
+	const struct sub_io *sub)
 {
 	bool is_zeroes = sub->kind == IO_WRITE_ZEROES || sub->leaf->is_block;
 	struct ubd_plan_entry entry = { .leg = (uint16_t)sub->leaf->place, .kind = UBD_OP_FLUSH };
@@ -34,7 +35,8 @@ static bool bare_entry_add(struct ubd_plan_slot *slot, const struct sub_io *sub)
 }
 
 /* Leaves know no durable zeroing: a second wave flushes what was zeroed. */
-static bool flushes_add(struct ubd_plan_slot *slot, const struct sub_io *subs)
+static __attribute__((noinline)) bool flushes_add(struct ubd_plan_slot *slot,
+	const struct sub_io *subs)
 {
 	const struct sub_io *sub;
 

@@ -227,10 +227,12 @@ static bool ubd_plan_check_entry(const struct ubd_device *device,
 static bool ubd_plan_take(struct ubd_plan *plan, const struct request *rq)
 {
 	const struct ubd_plan_slot *slot = ubd_plan_slot(plan);
+	const struct ubd_plan_entry *source = slot->entries;
 	struct ubd_plan_slot *copy = &plan->copy;
+	struct ubd_plan_entry *entry = copy->entries;
+	unsigned int left;
 	u32 end = 0;
 	u8 wave = 0;
-	int i;
 
 	memcpy(copy, slot, offsetof(struct ubd_plan_slot, entries));
 	barrier(); /* the copy is what we go by */
@@ -240,10 +242,8 @@ static bool ubd_plan_take(struct ubd_plan *plan, const struct request *rq)
 		return false;
 	if (!copy->count)
 		return true;
-	for (i = 0; i < copy->count; i++) {
-		struct ubd_plan_entry *entry = &copy->entries[i];
-
-		*entry = slot->entries[i];
+	for (left = copy->count; left; left--, entry++) {
+		*entry = *source++;
 		barrier();
 		if (entry->wave < wave ||
 		    !ubd_plan_check_entry(plan->queue->device, entry, rq, &end))
