@@ -157,6 +157,7 @@ void engine_restart(struct engine *engine, unsigned tag)
 	engine_count(&engine->stats.gathered, 1);
 	io->gathered = io->fetched = true;
 	root = frames_release(io);
+	sub_ios_believe(engine);
 	if (root) {
 		io_reset(io);
 		root_restart(io, root);
@@ -193,12 +194,14 @@ void engine_reap_all(struct engine *engine)
 void engine_poll(struct engine *engine)
 {
 	const struct engine_backend *backend = engine->config.backend;
-	bool is_waiting = false;
+	bool is_waiting;
 	unsigned tag;
 
 	engine_enter(engine);
 	engine_reap_all(engine);
+	sub_ios_believe(engine);
 	engine_leave(engine);
+	is_waiting = engine->doubted != NULL;
 	for (tag = 0; tag < engine->io_count; tag++)
 		is_waiting |= io_is_waiting(&engine->ios[tag]);
 	if (is_waiting)

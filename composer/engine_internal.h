@@ -60,6 +60,7 @@ struct io {
 	bool linked; /* its commit is on its way behind a sub-I/O */
 	bool passed; /* it is the driver's; what is held is released once that has ended it */
 	struct io *next_told, **told_link; /* in engine->told; NULL: it isn't */
+	bool flushes; /* it was passed with a flush: counted in engine->flushing */
 	bool gathered; /* it is carried out here, and has been counted as such */
 	bool cleared; /* bytes of its buffer were zeroed here, or scratch is in use */
 	bool fetched; /* its bytes are in its buffer, if it is a WRITE */
@@ -98,6 +99,8 @@ struct engine {
 	struct frame *ready, **ready_end; /* frames whose hold was granted */
 	struct io *dirty;
 	struct io *told; /* those that were passed and whose end some node wants to hear of */
+	unsigned flushing; /* those that were passed with a flush, and may not have ended */
+	struct sub_io *doubted; /* flushes of ours that have succeeded meanwhile, by `next` */
 	unsigned depth; /* calls into the engine within each other */
 	bool work_is_wanted; /* by some worker */
 	bool is_live; /* work may be asked for */
@@ -167,6 +170,8 @@ void sub_io_add(struct io *io, const struct node *node, const struct request *re
 bool io_pass_whole(struct io *io);
 void sub_io_submit(struct io *io); /* all fresh ones */
 void io_fetch(struct io *io); /* a WRITE's bytes are wanted, and then all is planned again */
+/* Judges the flushes that were kept, once no other is in the driver's hands; engine_poll() asks for it. */
+void sub_ios_believe(struct engine *engine);
 /* True: sent again, for the rest or for another try. False: *result is 0 or -errno, and final. */
 bool sub_io_again(struct sub_io *sub, int *result);
 

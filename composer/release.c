@@ -65,6 +65,8 @@ void io_passed(struct io *io)
 static void io_not_passed(struct io *io)
 {
 	io->passed = false;
+	io->engine->flushing -= io->flushes;
+	io->flushes = false;
 	if (!io->told_link)
 		return;
 	*io->told_link = io->next_told;

@@ -156,15 +156,24 @@ static bool is_linkable(const struct io *io, const struct sub_io *sub)
 		!io->held && sub->kind != IO_RECORD && !has_flush(sub);
 }
 
-/* Whether there is a flush among them that is an error already: nobody else would judge it. */
-static bool has_lost_flush(const struct sub_io *subs)
+/*
+ * Whether the driver may have the flushes among them: not where one is an error already, as nobody
+ * else would judge it; not before those that sub_io_doubt() keeps have been judged, or they might
+ * wait for ever; and not on a device of several queues, whose engines don't hear of each other's.
+ */
+static bool flushes_can_pass(const struct engine *engine, const struct sub_io *subs, bool *flushes)
 {
 	const struct sub_io *sub;
 
-	for (sub = subs; sub; sub = sub->next)
-		if (has_flush(sub) && __atomic_load_n(&sub->leaf->flush_failed, __ATOMIC_RELAXED))
-			return true;
-	return false;
+	for (sub = subs; sub; sub = sub->next) {
+		if (!has_flush(sub))
+			continue;
+		if (engine->doubted || engine->config.tree->device.queues > 1 ||
+			__atomic_load_n(&sub->leaf->flush_failed, __ATOMIC_RELAXED))
+			return false;
+		*flushes = true;
+	}
+	return true;
 }
 
 /* Tries to hand the request down to the driver as a whole. */
@@ -172,12 +181,16 @@ static bool io_pass(struct io *io, const struct sub_io *subs)
 {
 	struct engine *engine = io->engine;
 	const struct engine_backend *backend = engine->config.backend;
+	bool flushes = false;
 
 	if (!backend->pass || io->gathered)
 		return false;
-	if (!io->cleared && !io->unsettled && !io->must_fetch && !has_lost_flush(subs) &&
+	if (!io->cleared && !io->unsettled && !io->must_fetch &&
+		flushes_can_pass(engine, subs, &flushes) &&
 		backend->pass(engine->config.context, io->tag, subs)) {
 		engine_count(&engine->stats.passed, 1);
+		io->flushes = flushes;
+		engine->flushing += flushes;
 		io_passed(io);
 		return true;
 	}
@@ -341,12 +354,48 @@ static int flush_judge(struct leaf *leaf, int result)
 	return result;
 }
 
+/*
+ * A flush that the driver has in its hands may have failed by now, and so have taken the error that
+ * ours should have met: ours is judged when all such have ended.
+ */
+static void sub_io_doubt(struct engine *engine, struct sub_io *sub)
+{
+	sub->next = engine->doubted;
+	engine->doubted = sub;
+	engine->config.backend->poll(engine->config.context);
+}
+
+static void sub_io_judged(struct sub_io *sub, int result)
+{
+	struct io *io = sub->io;
+	struct sub_io *part, *next;
+
+	if (sub->kind == IO_FLUSH)
+		result = flush_judge(sub->leaf, result);
+	if (result < 0)
+		engine_count(&sub->leaf->errors, 1);
+	io->sub_count--;
+	for (part = sub; part; part = next) {
+		next = part->merged;
+		op_ended(io, part->frame, part->op, result);
+	}
+}
+
+void sub_ios_believe(struct engine *engine)
+{
+	while (engine->doubted && engine->flushing == 0) {
+		struct sub_io *sub = engine->doubted;
+
+		engine->doubted = sub->next;
+		sub_io_judged(sub, 0);
+	}
+}
+
 static void sub_io_ended(struct event *event, int result)
 {
 	struct sub_io *sub = container_of(event, struct sub_io, event);
 	struct io *io = sub->io;
 	struct engine *engine = io->engine;
-	struct sub_io *part, *next;
 
 	engine_enter(engine);
 	if (sub->linked) {
@@ -356,15 +405,10 @@ static void sub_io_ended(struct event *event, int result)
 		engine_count(&engine->stats.unlinked, 1);
 	}
 	if (!sub_io_again(sub, &result)) {
-		if (sub->kind == IO_FLUSH)
-			result = flush_judge(sub->leaf, result);
-		if (result < 0)
-			engine_count(&sub->leaf->errors, 1);
-		io->sub_count--;
-		for (part = sub; part; part = next) {
-			next = part->merged;
-			op_ended(io, part->frame, part->op, result);
-		}
+		if (sub->kind == IO_FLUSH && result == 0 && engine->flushing > 0)
+			sub_io_doubt(engine, sub);
+		else
+			sub_io_judged(sub, result);
 	}
 	engine_leave(engine);
 }

@@ -246,9 +246,6 @@ static int fail(const struct pending *each)
 
 	model_fault();
 	backend.has_lost |= sub->kind == IO_FLUSH;
-	/* Known and open (HACKING.md): until the plan is back, a flush of the daemon's own is believed. */
-	if (sub->kind == IO_FLUSH && each->is_passed)
-		model_doubt();
 	if (sub->kind == IO_FLUSH && random_below(2))
 		image_lose_flush(image);
 	else if (sub->kind != IO_FLUSH && !backend.dead[sub->leaf->place])
