@@ -80,6 +80,8 @@ bool leaf_is_given_up(const struct assembly *assembly, unsigned place);
 bool node_is_lost(const struct assembly *assembly, const struct node *node);
 /* It may have missed writes that nobody tells of, if the last stop was no clean one. */
 bool node_is_unsure(const struct assembly *assembly, const struct node *node);
+/* The same of a leg that has a fellow which may be used in its place: in doubt it is. */
+bool leg_is_unsure(const struct assembly *assembly, const struct node *leg);
 /* A leaf that has all writes was left open: the last stop was no clean one. */
 bool assemble_was_open(const struct assembly *assembly);
 

@@ -86,11 +86,35 @@ static void note_unsure(const struct assembly *assembly, const struct node *node
 		leg->rebuilding ? "brought up to date" : "not used", in_sync, node->child_count);
 }
 
-/* Where there are legs that are surely in sync, only they are trusted. */
+static unsigned count_sure(const struct assembly *assembly, const struct node *node,
+	bool (*is_unsure)(const struct assembly *assembly, const struct node *node))
+{
+	unsigned i, sure = 0;
+
+	for (i = 0; i < node->child_count; i++)
+		sure += !node_is_lost(assembly, node->children[i]) &&
+			!is_unsure(assembly, node->children[i]);
+	return sure;
+}
+
+/* Of legs after an unclean stop: where some are surely in sync, only they are trusted. */
+static void doubt_others(const struct assembly *assembly, const struct node *node)
+{
+	bool (*is_unsure)(const struct assembly *, const struct node *) = leg_is_unsure;
+	unsigned i;
+
+	if (count_sure(assembly, node, is_unsure) == 0)
+		is_unsure = node_is_unsure;
+	if (count_sure(assembly, node, is_unsure) == 0)
+		return;
+	for (i = 0; i < node->child_count; i++)
+		if (is_unsure(assembly, node->children[i]))
+			set_stale(assembly, node->children[i]);
+}
+
 void assemble_judge(const struct assembly *assembly, const struct node *node)
 {
-	bool open = assemble_was_open(assembly);
-	unsigned i, sure = 0, in_sync = 0;
+	unsigned i, in_sync = 0;
 
 	if (!node->type->redundant || node_has_failed(node))
 		return;
@@ -99,16 +123,12 @@ void assemble_judge(const struct assembly *assembly, const struct node *node)
 		return;
 	}
 	for (i = 0; i < node->child_count; i++)
-		sure += !node_is_lost(assembly, node->children[i]) &&
-			!(open && node_is_unsure(assembly, node->children[i]));
-	for (i = 0; i < node->child_count; i++) {
-		struct node *leg = node->children[i];
-
-		if (node_is_lost(assembly, leg) || (sure && open && node_is_unsure(assembly, leg)))
-			set_stale(assembly, leg);
-		else
-			in_sync++;
-	}
+		if (node_is_lost(assembly, node->children[i]))
+			set_stale(assembly, node->children[i]);
+	if (assemble_was_open(assembly))
+		doubt_others(assembly, node);
+	for (i = 0; i < node->child_count; i++)
+		in_sync += !node->children[i]->failed && !node->children[i]->rebuilding;
 	for (i = 0; i < node->child_count; i++) {
 		const struct node *leg = node->children[i];
 

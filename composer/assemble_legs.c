@@ -190,25 +190,66 @@ static bool is_silent(const struct assembly *assembly, const struct node *node)
 	return false;
 }
 
+static bool can_tell(const struct assembly *assembly, const struct node *node);
+
+/* What only this leg was told of its fellows, of those who were in use to the end, is not to be had. */
+static bool is_witness_lost(const struct assembly *assembly, const struct node *leg)
+{
+	return !can_tell(assembly, leg) && is_silent(assembly, leg);
+}
+
+/*
+ * Whether a leaf below the node surely was in use to the end, and so was told what others missed.
+ * One below a redundant node may have missed writes itself, if a fellow's witness is lost.
+ */
+static bool can_tell(const struct assembly *assembly, const struct node *node)
+{
+	bool can = false;
+	unsigned i;
+
+	if (node->leaf)
+		return !node_is_lost(assembly, node);
+	for (i = 0; i < node->child_count; i++) {
+		if (node->type->redundant && !assembly->decided[node->index] &&
+			is_witness_lost(assembly, node->children[i]))
+			return false;
+		can |= can_tell(assembly, node->children[i]);
+	}
+	return can;
+}
+
 /*
  * Whether legs below the node may have missed writes unseen: what a leg missed is recorded on its
- * fellows, of which one is silent. (A clean stop records it on all leaves.)
+ * fellows, of which one is silent. (A clean stop records it on all leaves.) `as_leg`: all below may
+ * have, as somebody else has everything. Else one who is left has: had he failed another who is
+ * left, he would say so.
  */
-bool node_is_unsure(const struct assembly *assembly, const struct node *node)
+static bool is_unsure(const struct assembly *assembly, const struct node *node, bool as_leg)
 {
 	unsigned i, sure = 0;
 
 	if (node->leaf)
 		return false;
 	for (i = 0; i < node->child_count; i++) {
+		const struct node *child = node->children[i];
+
 		if (node->type->redundant && !assembly->decided[node->index] &&
-			node_is_lost(assembly, node->children[i]) &&
-			is_silent(assembly, node->children[i]))
+			(as_leg ? is_witness_lost(assembly, child)
+				: node_is_lost(assembly, child) && is_silent(assembly, child)))
 			return true;
-		sure += !node_is_lost(assembly, node->children[i]) &&
-			!node_is_unsure(assembly, node->children[i]);
+		sure += !node_is_lost(assembly, child) && !is_unsure(assembly, child, as_leg);
 	}
 	return node->type->redundant ? sure == 0 : sure < node->child_count;
+}
+
+bool node_is_unsure(const struct assembly *assembly, const struct node *node)
+{
+	return is_unsure(assembly, node, false);
+}
+
+bool leg_is_unsure(const struct assembly *assembly, const struct node *leg)
+{
+	return is_unsure(assembly, leg, true);
 }
 
 /* The label of a leaf that had failed is open for ever: only the others were told of the stop. */

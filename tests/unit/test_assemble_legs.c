@@ -244,7 +244,58 @@ static void a_leg_that_nobody_can_vouch_for_is_not_used_where_another_is_whole(v
 	scene_stop();
 }
 
-/* The same without a crash: all would have been told. */
+/*
+ * b and then a missed writes, which c alone knew, being the last of them; c is gone. That b is there
+ * proves nothing for a: nobody told b of it.
+ */
+static void who_may_have_missed_writes_vouches_for_nobody(void **state)
+{
+	static const char *const root =
+		"{'id':'r','type':'mirror','children':[{'id':'m','type':'mirror','children':["
+		"{'id':'d0','type':'file','path':'a','size':'6MiB'},"
+		"{'id':'n','type':'mirror','children':["
+		"{'id':'d1','type':'file','path':'b','size':'6MiB'},"
+		"{'id':'d2','type':'file','path':'c','size':'6MiB'}]}]},"
+		"{'id':'d3','type':'file','path':'d','size':'6MiB'}]}";
+	struct label *label;
+
+	scene_document(root);
+	assert_true(scene_start(scene_plain));
+	label = &scene_assembled()->leaves[2]->label;
+	label->peers[0].state = label->peers[1].state = LABEL_PEER_STALE; /* as the records do */
+	assert_int_equal(label_update(scene_assembled()->leaves[2]->fd, label), 0);
+	scene_close();
+	scene_rename("c", "away");
+	assert_true(scene_start(scene_degraded));
+	scene_noted("mirror r: leg m is brought up to date, as nobody is left to say whether it missed writes; "
+		    "1 of 2 legs in sync\n"
+		    "t was not stopped cleanly\n");
+	assert_true(scene_assembled()->root->children[0]->rebuild_all);
+	scene_stop();
+}
+
+/* A stripe's other leaf would have been told of what its fellow missed, whatever its mirror's leaf was. */
+static void who_has_surely_been_used_vouches_for_others(void **state)
+{
+	static const char *const root =
+		"{'id':'r','type':'mirror','children':["
+		"{'id':'d0','type':'file','path':'a','size':'7MiB'},"
+		"{'id':'s','type':'linear','children':[{'id':'n','type':'mirror','children':["
+		"{'id':'d1','type':'file','path':'b','size':'3MiB'},"
+		"{'id':'d2','type':'file','path':'c','size':'3MiB'}]},"
+		"{'id':'d3','type':'file','path':'d','size':'3MiB'}]}]}";
+
+	scene_document(root);
+	assert_true(scene_start(scene_plain));
+	scene_close();
+	scene_rename("c", "away");
+	assert_true(scene_start(scene_degraded));
+	assert_false(scene_assembled()->root->children[0]->rebuilding);
+	assert_true(scene_assembled()->root->children[1]->rebuilding);
+	scene_stop();
+}
+
+/* As with a leg that nobody can vouch for, without a crash: all would have been told. */
 static void a_leg_is_used_if_the_last_stop_was_clean(void **state)
 {
 	static const char *const root =
@@ -450,6 +501,8 @@ int main(void)
 		TEST(an_older_copy_of_a_stripes_leg_is_refused),
 		TEST(an_older_copy_from_before_the_last_start_is_noticed_after_a_crash),
 		TEST(a_leg_that_nobody_can_vouch_for_is_not_used_where_another_is_whole),
+		TEST(who_may_have_missed_writes_vouches_for_nobody),
+		TEST(who_has_surely_been_used_vouches_for_others),
 		TEST(a_leg_is_used_if_the_last_stop_was_clean),
 		TEST(a_failed_legs_label_does_not_make_a_stop_unclean),
 		TEST(the_size_stays_while_the_smallest_leg_is_away),
