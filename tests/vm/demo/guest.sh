@@ -87,4 +87,4 @@ ubd-compose delete vol0
 
 umount /legs /badleg /pristine
 rmmod ubd
-echo "VERDICT: every file is identical after a leg failed, came back stale and was left out. The demonstration passed."
+echo "VERDICT: every file is identical after a leg failed, came back stale and was not read before it was brought up to date. The demonstration passed."
