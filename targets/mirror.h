@@ -3,7 +3,8 @@
  * The mirror's parts among themselves: mirror.c (requests), mirror_legs.c (which legs are used, and
  * the record when one no longer is), mirror_regions.c (what is known of each region, and pages that
  * say it durably), mirror_bitmap.c (the bytes of all that), mirror_load.c (from the legs into memory
- * and back), mirror_work.c (what is done in the background), mirror_copy.c (resync).
+ * and back), mirror_work.c (what is done in the background), mirror_copy.c (resync), mirror_scrub.c (legs
+ * compared), mirror_command.c (verbs).
  *
  * Words: a leg is a child. A region is region_size bytes of the mirror's own range, with bits that
  * say what is known of it. A page is 4096 bytes of bitmap, written as one. The primary is the one
@@ -119,6 +120,34 @@ struct work {
 	unsigned repair_count;
 };
 
+enum scrub_state { SCRUB_NONE, SCRUB_RUNNING, SCRUB_DONE, SCRUB_STOPPED };
+
+/* A range in which legs differ. */
+struct difference {
+	uint64_t offset, length;
+	uint32_t wrong; /* legs, bit by place; if it is not decided, all that were read */
+	bool is_decided;
+};
+#define DIFFERENCES_MAX 32u
+
+/* mirror_scrub.c. Bytes, those of a range that differs once. Relaxed */
+struct scrub {
+	enum scrub_state state;
+	bool is_busy; /* a piece is under way */
+	bool repairs; /* what is decided is written to those that are wrong */
+	unsigned believed; /* the leg that decides where the others can't; LEGS_MAX: none */
+	uint64_t rate; /* bytes per second at most, beside the resync's bounds; 0: no bound of its own */
+	uint64_t done; /* of the mirror's size */
+	unsigned looks; /* at the next piece, so far */
+	uint32_t seen; /* what the legs held at the last look: a checksum */
+	uint64_t next; /* time: of the next piece, or look */
+	uint64_t looked_again; /* pieces */
+	uint64_t skipped, unreadable, differing, undecided, repaired;
+	uint64_t repairing; /* of the piece under way */
+	struct difference found[DIFFERENCES_MAX]; /* the first ones */
+	unsigned found_count;
+};
+
 struct mirror {
 	enum read_policy policy;
 	uint32_t unrecorded; /* legs that have failed, bit by place, while no record is durable */
@@ -134,6 +163,7 @@ struct mirror {
 	bool is_found; /* probe() has seen a superblock */
 	bool is_loaded; /* the bits are those of the legs */
 	struct work work;
+	struct scrub scrub;
 };
 
 struct mirror_io {
@@ -154,6 +184,7 @@ struct mirror_io {
 #define WORD_JOIN 5u /* work: legs that are up to date are taken in */
 #define WORD_RECORD 6u /* work: which legs have failed */
 #define WORD_REPAIR 7u /* work: a range that a leg couldn't read */
+#define WORD_SCRUB 8u /* work: legs are compared */
 #define WORD_MASK 15u
 #define WORD_SLOT_SHIFT 4u
 
@@ -211,10 +242,30 @@ void mirror_note_repair(struct mirror *mirror, unsigned place, uint64_t offset, 
 bool mirror_copy_next(struct node *node, uint64_t now, struct request *request, uint64_t *again);
 void mirror_copy_map(struct node *node, const struct request *request, struct plan *plan);
 void mirror_copy_resume(struct node *node, const struct request *request, struct plan *plan);
+/* That many bytes are copied or compared now: *next is when the next ones may be. limit 0: none but
+ * the resync's. */
+void mirror_spend(
+	struct mirror *mirror, uint64_t *next, uint64_t now, uint64_t bytes, uint64_t limit);
 /* No region is being copied. */
 bool mirror_copy_is_idle(const struct mirror *mirror);
 void mirror_repair_map(struct node *node, struct plan *plan);
 void mirror_repair_resume(struct node *node, const struct request *request, struct plan *plan);
+
+/* mirror_scrub.c */
+bool mirror_scrub_next(struct node *node, uint64_t now, struct request *request, uint64_t *again);
+void mirror_scrub_map(struct node *node, const struct request *request, struct plan *plan);
+void mirror_scrub_resume(struct node *node, const struct request *request, struct plan *plan);
+struct scrub_wish {
+	bool repairs;
+	unsigned believed; /* a leg's place or LEGS_MAX */
+	uint64_t rate; /* 0: the resync's */
+};
+/* 0, or -1 with a message. */
+int mirror_scrub_begin(struct node *node, const struct scrub_wish *wish, struct err *err);
+int mirror_scrub_stop(struct node *node, struct err *err);
+/* mirror_scrub_status.c: the result, and while it runs how far it is. */
+void mirror_scrub_status(const struct node *node, struct json_object *out);
+void mirror_scrub_progress(const struct node *node, struct json_object *out);
 
 /* mirror_load.c */
 int mirror_probe(struct node *node, struct err *err);

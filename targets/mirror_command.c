@@ -4,6 +4,10 @@
  *
  *	fail {"leg": ID}	the leg is given up, as if a write to it had failed
  *	add {"leg": ID}		a leg that failed since the start is taken in again, and brought up to date
+ *	scrub {"repair": BOOL, "believe": ID, "rate": SIZE}
+ *				all legs are compared; where it is decided who is right, the others are
+ *				written if that is asked for
+ *	stop-scrub {}
  */
 #include "mirror.h"
 
@@ -17,10 +21,12 @@ static const char *const state_words[] = {
 	[LEG_FAILED] = "failed",
 };
 
-/* The leg that the arguments name. -1 with a message. */
-static int find_leg(const struct node *node, const struct json *arguments, struct err *err)
+/* The leg that the arguments name under that key. -1 with a message. */
+static int find_leg(
+	const struct node *node, const struct json *arguments, const char *key, struct err *err)
 {
-	const char *id = json_get_string(arguments, "leg", "");
+	const struct json *name = json_get(arguments, key);
+	const char *id = name && json_kind(name) == JSON_STRING ? json_string(name) : "";
 	unsigned i;
 
 	for (i = 0; i < node->child_count; i++)
@@ -69,21 +75,53 @@ static int add_leg(struct node *node, unsigned place, struct err *err)
 	return 0;
 }
 
-int mirror_command(struct node *node, const char *verb, const struct json *arguments,
+static int change_leg(struct node *node, bool adds, const struct json *arguments,
 	struct json_object *answer, struct err *err)
 {
 	struct mirror *mirror = node->state;
-	int place, result;
+	int place = find_leg(node, arguments, "leg", err), result;
 
-	if (strcmp(verb, "fail") != 0 && strcmp(verb, "add") != 0)
-		return err_add(err, "mirror %s knows no \"%s\"; it knows fail and add", node->id, verb);
-	place = find_leg(node, arguments, err);
 	if (place < 0)
 		return -1;
-	result = !strcmp(verb, "fail") ? fail_leg(node, (unsigned)place, err)
-				       : add_leg(node, (unsigned)place, err);
+	result = adds ? add_leg(node, (unsigned)place, err) : fail_leg(node, (unsigned)place, err);
 	if (result == 0)
 		json_object_object_add(answer, "leg_state",
 			json_object_new_string(state_words[mirror->legs[place].state]));
 	return result;
+}
+
+static int begin_scrub(struct node *node, const struct json *arguments, struct err *err)
+{
+	const struct json *repair = json_get(arguments, "repair"), *rate = json_get(arguments, "rate");
+	struct scrub_wish wish = { .believed = LEGS_MAX };
+	int believed;
+
+	if (repair && json_kind(repair) != JSON_BOOLEAN)
+		return err_add(err, "mirror %s: scrub's \"repair\" is true or false", node->id);
+	wish.repairs = repair && json_boolean(repair);
+	if (rate && (json_kind(rate) != JSON_STRING ||
+			    !json_parse_size(json_string(rate), &wish.rate) || wish.rate == 0))
+		return err_add(err,
+			"mirror %s: scrub's \"rate\" is bytes per second and a text, as \"10MiB\"",
+			node->id);
+	if (json_get(arguments, "believe")) {
+		believed = find_leg(node, arguments, "believe", err);
+		if (believed < 0)
+			return -1;
+		wish.believed = (unsigned)believed;
+	}
+	return mirror_scrub_begin(node, &wish, err);
+}
+
+int mirror_command(struct node *node, const char *verb, const struct json *arguments,
+	struct json_object *answer, struct err *err)
+{
+	if (!strcmp(verb, "fail") || !strcmp(verb, "add"))
+		return change_leg(node, !strcmp(verb, "add"), arguments, answer, err);
+	if (!strcmp(verb, "scrub"))
+		return begin_scrub(node, arguments, err);
+	if (!strcmp(verb, "stop-scrub"))
+		return mirror_scrub_stop(node, err);
+	return err_add(err, "mirror %s knows no \"%s\"; it knows fail, add, scrub and stop-scrub", node->id,
+		verb);
 }

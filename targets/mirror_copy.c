@@ -93,14 +93,18 @@ static uint64_t when(struct mirror *mirror, uint64_t now)
 	return work->pause_until > time ? work->pause_until : time;
 }
 
-static void spend(struct work *work, uint64_t now, uint64_t bytes)
+void mirror_spend(
+	struct mirror *mirror, uint64_t *next, uint64_t now, uint64_t bytes, uint64_t limit)
 {
+	struct work *work = &mirror->work;
 	bool is_busy = work->foreground && now < work->foreground + BUSY;
 	uint64_t rate = is_busy ? work->rate_min : work->rate_max;
 
-	if (work->next_copy < now)
-		work->next_copy = now;
-	work->next_copy += bytes * SECOND / (rate ? rate : 1);
+	if (limit && limit < rate)
+		rate = limit;
+	if (*next < now)
+		*next = now;
+	*next += bytes * SECOND / (rate ? rate : 1);
 	if (now - work->rate_since >= SECOND) {
 		__atomic_store_n(&work->rate,
 			work->rate_bytes * 1000 / ((now - work->rate_since) / MS), __ATOMIC_RELAXED);
@@ -136,7 +140,7 @@ bool mirror_copy_next(struct node *node, uint64_t now, struct request *request, 
 		.offset = offset,
 		.length = length,
 	};
-	spend(&mirror->work, now, length);
+	mirror_spend(mirror, &mirror->work.next_copy, now, length, 0);
 	return true;
 }
 

@@ -84,7 +84,8 @@ bool mirror_work(struct node *node, uint64_t now, struct request *request, uint6
 	} else if (next_clear(mirror, now, again)) {
 		request->flags = WORD_CLEAR;
 	} else {
-		return mirror_copy_next(node, now, request, again);
+		return mirror_copy_next(node, now, request, again) ||
+			mirror_scrub_next(node, now, request, again);
 	}
 	return true;
 }
@@ -287,6 +288,9 @@ void mirror_work_map(struct node *node, const struct request *request, struct pl
 	case WORD_REPAIR:
 		mirror_repair_map(node, plan);
 		break;
+	case WORD_SCRUB:
+		mirror_scrub_map(node, request, plan);
+		break;
 	}
 }
 
@@ -313,6 +317,9 @@ void mirror_work_resume(struct node *node, const struct request *request, struct
 		break;
 	case WORD_REPAIR:
 		mirror_repair_resume(node, request, plan);
+		break;
+	case WORD_SCRUB:
+		mirror_scrub_resume(node, request, plan);
 		break;
 	}
 }
@@ -346,8 +353,11 @@ void mirror_work_status(const struct node *node, struct json_object *out)
 	add_number(out, "regions_dirty", __atomic_load_n(&mirror->dirty_count, __ATOMIC_RELAXED));
 	add_number(out, "regions_to_copy", todo);
 	add_number(out, "unreadable", work->unreadable);
-	if (todo == 0 || mirror_legs_used(node) < 2)
+	mirror_scrub_status(node, out);
+	if (todo == 0 || mirror_legs_used(node) < 2) {
+		mirror_scrub_progress(node, out);
 		return;
+	}
 	progress = json_object_new_object();
 	json_object_object_add(progress, "what", json_object_new_string("resync"));
 	add_number(progress, "done", work->total > todo ? (work->total - todo) * size : 0);

@@ -100,6 +100,35 @@ static void judge_leg(struct node *node, unsigned place)
 	}
 }
 
+void judge_scrub(void)
+{
+	unsigned i;
+
+	for (i = 0; i < life.tree->node_count; i++) {
+		struct node *node = life.tree->nodes[i];
+		struct err err = { 0 };
+
+		if (!node->type->redundant)
+			continue;
+		(void)node->type->command(node, "scrub", NULL, NULL, &err); /* or it runs already */
+		err_finish(&err);
+		engine_wake(backend.engine, node);
+	}
+}
+
+/* Legs that compare themselves see what we see. */
+static void judge_scrubbed(const struct node *node)
+{
+	const struct mirror *mirror = node->state;
+
+	totals.scrubbed += mirror->scrub.done - mirror->scrub.skipped;
+	totals.looked_again += mirror->scrub.looked_again;
+	if (mirror->scrub.differing && !life.lies)
+		sim_fail("%s: %llu bytes differ, says its scrub, the first at %llu", node->id,
+			(unsigned long long)mirror->scrub.differing,
+			(unsigned long long)mirror->scrub.found[0].offset);
+}
+
 void judge_legs(void)
 {
 	unsigned i, j;
@@ -110,6 +139,7 @@ void judge_legs(void)
 
 		if (!node->type->redundant || is_stale(node))
 			continue;
+		judge_scrubbed(node);
 		for (j = 0; j < node->child_count; j++)
 			if (mirror->legs[j].state == LEG_IN_SYNC)
 				judge_leg(node, j);
@@ -132,6 +162,8 @@ void judge_settled(void)
 			if (mirror->legs[j].state == LEG_REBUILDING ||
 				mirror->legs[j].state == LEG_JOINING)
 				sim_fail("%s: leg %u is never up to date", node->id, j);
+		if (mirror->scrub.state == SCRUB_RUNNING)
+			sim_fail("%s: its scrub never ends", node->id);
 		if (mirror->todo_count || mirror->dirty_count)
 			sim_fail("%s: %u regions are never copied, %u never said clean", node->id,
 				mirror->todo_count, mirror->dirty_count);

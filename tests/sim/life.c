@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define SCRUB_EVERY 40 /* requests */
+
 struct life life;
 
 static void choose_faults(void)
@@ -307,6 +309,8 @@ static void live(void)
 	for (done = 0; done < requests;) {
 		if (requests_busy() < depth && random_below(3)) {
 			request_start_random();
+			if (life.scrubs && done % SCRUB_EVERY == 0)
+				judge_scrub();
 			done++;
 		} else {
 			backend_end_one();
@@ -327,6 +331,7 @@ static void choose_lies(uint64_t seed)
 	life.has_metadata = life.document.has_thin || life.document.has_shadow ||
 			    strstr(life.document.text, "\"mirror\"");
 	totals.liars += life.lies != LIES_NONE;
+	life.scrubs = (seed * UINT64_C(0xd1342543de82ef95) >> 40) % 4 == 0;
 	if (life.lies)
 		sim_note("leaves lie about %s", life.lies == LIES_DATA ? "data" : "anything");
 }

@@ -36,7 +36,8 @@
 struct totals {
 	uint64_t seeds, lives, operations, sub_ios, crashes, cuts, stops;
 	uint64_t restored, hidden, rotten, asked, failed_requests, linked, passed, restarted, resumed,
-		records, held, merged, works, ticks, settled;
+		records, held, merged, works, ticks, settled, scrubbed,
+		looked_again;
 	uint64_t lost, misdirected, flipped, rotted, lied_flushes, lied_reads, refused, liars;
 	uint64_t start_faults, failed_starts;
 };
@@ -185,6 +186,7 @@ void judge_watch(void); /* after each event: whether other legs are read from no
 void judge_legs(void); /* those in sync hold the same */
 void judge_settled(void); /* nothing is left to be brought up to date, or said clean */
 void judge_labels(void);
+void judge_scrub(void); /* has every mirror compare its legs from now on: they never differ */
 void judge_keep_image(void); /* for another judge: between two lives */
 
 /* fault.c */
@@ -249,6 +251,7 @@ struct life {
 	bool is_guarded; /* of each mirror a leg never fails: neither does any request */
 	bool was_stopped; /* cleanly */
 	bool may_pass; /* requests may be handed down */
+	bool scrubs; /* mirrors are told to compare their legs now and then */
 	bool is_hidden[IMAGES_MAX]; /* leaves that are away */
 };
 extern struct life life;

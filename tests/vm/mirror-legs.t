@@ -43,7 +43,18 @@ device=$(ubd-compose create m.json 2>notes) || fail "create: $(cat notes)"
 grep -qF 'leg d1 (/dev/vdb) missed writes and is brought up to date' notes || fail "no note: $(cat notes)"
 within 'it is brought up to date again' 60 in_sync
 test "$(dd if="$device" bs=64k count=32 iflag=direct 2>/dev/null | md5sum)" != "$sum" || fail 'the writes are lost'
+
+# Somebody writes to one leg past us: a scrub finds that, and writes what the user believes.
+scrubbed() { ubd-compose status --json m | tr -d ' \n' | grep -o '"scrub":{.*' | grep -qF "$1"; }
+dd if=/dev/urandom of=/dev/vdb bs=512 count=3 seek=$((5 * 2048 + 8)) oflag=direct 2>/dev/null
+ubd-compose scrub m || fail 'scrub'
+within 'the scrub ends' 60 scrubbed '"state":"done"' || ubd-compose status --json m
+scrubbed '"ranges":[{"offset":4096,"length":1536,"legs":["d0","d1"],"verdict":"undecided"}]' ||
+	fail "what the scrub found: $(ubd-compose status --json m)"
+legs_differ || fail 'a scrub wrote what nobody had asked for'
+ubd-compose scrub --repair --believe=d0 --rate=32MiB m || fail 'scrub --repair'
+within 'what it found is written' 60 scrubbed '"repaired":1536' || ubd-compose status --json m
 ubd-compose delete m
-legs_differ && fail 'the legs differ after the second resync'
+legs_differ && fail 'the legs differ after the second resync and the scrub'
 ok 'both legs hold the same again'
 no_hung_tasks 'nothing hangs'
