@@ -11,9 +11,12 @@
  *   ubd_control.c  control commands: unpack, check, hand on
  *   ubd_char.c     /dev/ubdcN: open, mmap, flush, release; who notices that a server is gone
  *   ubd_queue.c    the block layer's side: requests come, the server is notified
+ *   ubd_deliver.c  a request's way to the server, or where it goes if that is gone
  *   ubd_io.c       the server's side: FETCH and COMMIT, requests end
  *   ubd_batch.c    the same with one command for many tags
+ *   ubd_session.c  a queue from one session to the next: made, aborted, reset
  *   ubd_plan.c     plans: sub-I/Os on the legs with a request's own pages
+ *   ubd_plan_check.c  what the server may plan
  *   ubd_sub_io.c   one of them, on a disk or a file
  *   ubd_leg.c      the table of legs
  *   ubd_copy.c     bytes between a request's pages and the server's buffer
@@ -355,77 +358,22 @@ extern const struct file_operations ubd_char_fops;
 
 /* ubd_queue.c */
 extern const struct blk_mq_ops ubd_mq_ops;
+
+/* ubd_session.c */
 struct ubd_queue *ubd_queue_create(struct ubd_device *device, u16 id);
 void ubd_queue_destroy(struct ubd_queue *queue); /* accepts NULL */
 void ubd_queue_abort_requests(struct ubd_queue *queue); /* ends all but BUSY and RUNNING ones */
 void ubd_queue_abort_commands(struct ubd_queue *queue); /* after the former, of all queues */
-void ubd_queue_abort_command(struct io_uring_cmd *cmd); /* one that nobody else has; any context */
 void ubd_queue_reset(struct ubd_queue *queue); /* no command, no request, no disk is left */
 
 /* ubd_io.c */
 int ubd_io_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
-void ubd_io_deliver(struct ubd_queue *queue, struct ubd_io *io, bool gone,
-		    unsigned int issue_flags);
-int ubd_io_hand_over(struct ubd_queue *queue, struct ubd_io *io, bool gone);
-int ubd_io_answer(struct ubd_queue *queue, unsigned int tag, s32 result, struct io_uring_cmd *cmd);
-int ubd_queue_bind(struct ubd_queue *queue, struct io_uring_cmd *cmd);
-void ubd_queue_is_fetched(struct ubd_queue *queue);
-void ubd_io_end(struct request *rq, blk_status_t status); /* any context but hardirq */
-/*
- * The caller owns an orphan; any context. True: it has gone back to the block layer, for the next
- * server. False: the caller is to end it. `seen`: the dead server has had it.
- */
-bool ubd_io_keep(struct ubd_queue *queue, struct request *rq, bool seen);
-/*
- * Copies a BUSY tag's bytes, if it is a WRITE, to the server. 0: it is BUSY as before. -EFAULT: it
- * can't be done, and the tag is `back`. Others: it is somebody else's.
- */
-int ubd_io_copy_out(struct ubd_queue *queue, struct ubd_io *io, u64 addr, enum ubd_io_state back);
-
-struct ubd_plug *ubd_plug_take(struct ubd_queue *queue, struct io_uring_cmd *cmd);
-
-/* Whether this task's requests on this queue may gather until its plug is finished: that, or NULL. */
-static inline struct ubd_plug *ubd_plug_arm(struct ubd_queue *queue, struct io_uring_cmd *cmd)
-{
-	return current->plug ? ubd_plug_take(queue, cmd) : NULL;
-}
-
-void ubd_io_finish(struct request *rq, blk_status_t status, unsigned int done,
-		   struct ubd_plug *plug);
-
-/* ubd_batch.c */
-int ubd_batch_cmd(struct ubd_queue *queue, const struct ubd_io_cmd *payload,
-		  struct io_uring_cmd *cmd, unsigned int issue_flags);
-void ubd_batch_notify(struct ubd_queue *queue);
-void ubd_batch_abort(struct ubd_queue *queue);
-int ubd_batch_create(struct ubd_queue *queue);
-void ubd_batch_destroy(struct ubd_queue *queue);
 
 /* ubd_plan.c */
-int ubd_plan_answer(struct ubd_queue *queue, unsigned int tag, struct io_uring_cmd *cmd);
-int ubd_plan_commit(struct ubd_queue *queue, const struct ubd_io_cmd *payload,
-		    struct io_uring_cmd *cmd, unsigned int issue_flags);
-int ubd_plans_create(struct ubd_queue *queue);
-void ubd_plans_destroy(struct ubd_queue *queue);
 void ubd_plan_bury_work(struct work_struct *work);
 
 /* ubd_leg.c: under device->lock */
 int ubd_legs_set(struct ubd_device *device, const s32 *fds, unsigned int count);
 void ubd_legs_put(struct ubd_device *device);
-
-/* ubd_queue.c, for those that put a tag on pending themselves: inside rcu_read_lock() */
-void ubd_queue_notify(struct ubd_queue *queue);
-bool ubd_queue_server_is_gone(const struct ubd_queue *queue);
-bool ubd_queue_return(struct ubd_queue *queue, struct ubd_io *io, enum ubd_io_state from,
-		      int notice);
-
-/*
- * ubd_copy.c: current->mm is the server's. True if all bytes were copied, which doesn't sleep. False:
- * a page is missing, or the address is wrong; fault_in() tells which, and may wait for ever, until
- * the server is killed: not while the tag is BUSY.
- */
-bool ubd_copy_to_server(struct request *rq, u64 addr);
-bool ubd_copy_from_server(struct request *rq, u64 addr, unsigned int length);
-bool ubd_copy_fault_in(u64 addr, unsigned int length, bool writes);
 
 #endif

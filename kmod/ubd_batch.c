@@ -18,7 +18,7 @@
 #include <linux/nospec.h>
 #include <linux/vmalloc.h>
 
-#include "ubd.h"
+#include "ubd_io.h"
 
 /* The two lists in the memory that is shared with the server. */
 static struct ubd_batch_answer *ubd_batch_answers(const struct ubd_queue *queue)

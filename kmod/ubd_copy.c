@@ -17,7 +17,7 @@
 #include <linux/uaccess.h>
 #include <linux/uio.h>
 
-#include "ubd.h"
+#include "ubd_io.h"
 
 bool ubd_copy_to_server(struct request *rq, u64 addr)
 {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Plans: a request's sub-I/Os on the legs, run on the request's own pages. It knows no user memory
- * but the slot, which is copied once and then checked in the copy. What a sub-I/O is to its leg is
- * ubd_sub_io.c's.
+ * Plans: a request's sub-I/Os on the legs, run on the request's own pages. What the server may plan
+ * is ubd_plan_check.c's to say, what a sub-I/O is to its leg ubd_sub_io.c's.
  *
  * Who may do what, and when:
  *   commit   the server's task. The tag is BUSY while the plan is copied and checked; RUNNING before
@@ -23,11 +22,6 @@
 #include <linux/vmalloc.h>
 
 #include "ubd_plan.h"
-
-static struct ubd_plan_slot *ubd_plan_slot(const struct ubd_plan *plan)
-{
-	return &plan->queue->slots[plan->io - plan->queue->ios];
-}
 
 /* What a command on its way out must not be completed with here: see RUNNING in ubd.h. */
 static void ubd_plan_bury(struct ubd_queue *queue, struct ubd_io *io)
@@ -144,115 +138,6 @@ void ubd_plan_sub_io_ended(struct ubd_sub_io *sub, int error)
 		ubd_plan_end(plan);
 	else
 		queue_work(ubd_leg_workqueue, &plan->work);
-}
-
-static bool ubd_plan_has_bytes(const struct request *rq)
-{
-	return req_op(rq) == REQ_OP_READ || req_op(rq) == REQ_OP_WRITE;
-}
-
-/* False: the request has more vectors than we have room for. */
-static bool ubd_plan_take_vectors(struct ubd_plan *plan, struct request *rq)
-{
-	struct req_iterator ri;
-	struct bio_vec vector;
-	unsigned int count = 0;
-
-	if (unlikely(!ubd_plan_has_bytes(rq)))
-		return true;
-	if (likely(rq->bio == rq->biotail)) {
-		plan->table = rq->bio->bi_io_vec;
-		plan->iter = rq->bio->bi_iter;
-		return true;
-	}
-	rq_for_each_bvec(vector, rq, ri) {
-		if (count == UBD_PLAN_VECTORS)
-			return false;
-		plan->vectors[count++] = vector;
-	}
-	plan->table = plan->vectors;
-	plan->iter = (struct bvec_iter){ .bi_size = blk_rq_bytes(rq) };
-	return true;
-}
-
-/* Which flags an entry of that kind may have in a plan for the request. -1: there is none such. */
-static int ubd_plan_flags(const struct request *rq, u8 kind)
-{
-	if (likely(kind == req_op(rq) && kind <= UBD_OP_WRITE)) /* numbered as the block layer's */
-		return kind == UBD_OP_WRITE ? UBD_PLAN_FUA : 0;
-	switch (kind) {
-	case UBD_OP_FLUSH:
-		return req_op(rq) == REQ_OP_READ ? -1 : 0;
-	case UBD_OP_DISCARD:
-		return req_op(rq) == REQ_OP_DISCARD ? 0 : -1;
-	case UBD_OP_WRITE_ZEROES:
-		return req_op(rq) == REQ_OP_WRITE_ZEROES || req_op(rq) == REQ_OP_DISCARD ?
-			       UBD_PLAN_NOUNMAP :
-			       -1;
-	default:
-		return -1;
-	}
-}
-
-/* One entry against the request and the leg. *end: where a READ's last entry ended. */
-static bool ubd_plan_check_entry(const struct ubd_device *device,
-				 const struct ubd_plan_entry *entry, const struct request *rq,
-				 u32 *end)
-{
-	int flags = ubd_plan_flags(rq, entry->kind);
-	u64 end_of_entry, length = entry->length;
-
-	if (entry->leg >= device->nr_legs || !device->legs[entry->leg].file)
-		return false;
-	if (flags < 0 || entry->flags & ~flags || entry->reserved1 ||
-	    (entry->reserved0[0] | entry->reserved0[1] | entry->reserved0[2]))
-		return false;
-	if (unlikely(entry->kind == UBD_OP_FLUSH))
-		return !(entry->offset | length | entry->leg_offset);
-	if (!length || entry->offset > blk_rq_bytes(rq) ||
-	    length > blk_rq_bytes(rq) - entry->offset)
-		return false;
-	if (entry->kind != UBD_OP_WRITE && entry->offset != *end)
-		return false;
-	if (entry->kind == UBD_OP_READ)
-		*end = entry->offset + length; /* else it stays 0: there are no bytes */
-	if ((entry->offset | length | entry->leg_offset) & device->legs[entry->leg].block_mask)
-		return false;
-	/* Past the leg's end is for the leg to say: one that shrank has failed. */
-	return !check_add_overflow(entry->leg_offset, length, &end_of_entry) &&
-	       end_of_entry <= LLONG_MAX;
-}
-
-/* Copies the slot and checks the copy. */
-static bool ubd_plan_take(struct ubd_plan *plan, const struct request *rq)
-{
-	const struct ubd_plan_slot *slot = ubd_plan_slot(plan);
-	const struct ubd_plan_entry *source = slot->entries;
-	struct ubd_plan_slot *copy = &plan->copy;
-	struct ubd_plan_entry *entry = copy->entries;
-	unsigned int left;
-	u32 end = 0;
-	u8 wave = 0;
-
-	memcpy(copy, slot, offsetof(struct ubd_plan_slot, entries));
-	barrier(); /* the copy is what we go by */
-	if (copy->count > UBD_PLAN_ENTRIES_MAX || copy->flags ||
-	    (copy->reserved[0] | copy->reserved[1] | copy->reserved[2] | copy->reserved[3] |
-	     copy->reserved[4]))
-		return false;
-	if (!copy->count)
-		return true;
-	for (left = copy->count; left; left--, entry++) {
-		*entry = *source++;
-		barrier();
-		if (entry->wave < wave ||
-		    !ubd_plan_check_entry(plan->queue->device, entry, rq, &end))
-			return false;
-		wave = entry->wave;
-		entry->result = -ECANCELED; /* until it is begun */
-	}
-	/* No byte of a READ may be what its page held before. */
-	return req_op(rq) != REQ_OP_READ || end == blk_rq_bytes(rq);
 }
 
 /* Starts the next wave, and those behind it for as long as they end at once. Tasks only. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A plan being carried out, as ubd_plan.c (the whole of it) and ubd_sub_io.c (one entry of it on
- * its leg) share it.
+ * A plan being carried out, as ubd_plan.c (the whole of it), ubd_plan_check.c (as the server wrote it)
+ * and ubd_sub_io.c (one entry of it on its leg) share it.
  */
 #ifndef UBD_PLAN_H
 #define UBD_PLAN_H
@@ -9,7 +9,7 @@
 #include <linux/bio.h>
 #include <linux/fs.h>
 
-#include "ubd.h"
+#include "ubd_io.h"
 
 struct ubd_sub_io {
 	struct ubd_plan *plan;
@@ -39,6 +39,17 @@ struct ubd_plan {
 	struct ubd_sub_io sub_ios[UBD_PLAN_ENTRIES_MAX]; /* one for each entry */
 };
 
+static inline struct ubd_plan_slot *ubd_plan_slot(const struct ubd_plan *plan)
+{
+	return &plan->queue->slots[plan->io - plan->queue->ios];
+}
+
+/* ubd_plan_check.c, for a tag that is BUSY. False: the slot holds no plan for this request. */
+bool ubd_plan_take(struct ubd_plan *plan, const struct request *rq);
+/* False: the request has more vectors than we have room for. */
+bool ubd_plan_take_vectors(struct ubd_plan *plan, struct request *rq);
+
+/* ubd_plan.c */
 /* The entry's outcome, 0 or -errno, once. Any context. The plan may be gone afterwards. */
 void ubd_plan_sub_io_ended(struct ubd_sub_io *sub, int error);
 

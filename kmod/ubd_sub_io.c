@@ -41,18 +41,6 @@ static void ubd_sub_io_defer(struct ubd_sub_io *sub)
 	queue_work(ubd_leg_workqueue, &leg->work);
 }
 
-static void ubd_sub_io_bio_end(struct bio *bio)
-{
-	struct ubd_sub_io *sub = container_of(bio, struct ubd_sub_io, bio);
-	blk_status_t status = bio->bi_status;
-
-	bio_uninit(bio);
-	if (unlikely(status == BLK_STS_AGAIN && !sub->may_block))
-		ubd_sub_io_defer(sub);
-	else
-		ubd_plan_sub_io_ended(sub, unlikely(status) ? blk_status_to_errno(status) : 0);
-}
-
 /* A flush is believed only until the leg's first failed one. */
 static int ubd_sub_io_judge_flush(struct ubd_leg *leg, int error)
 {
@@ -63,17 +51,31 @@ static int ubd_sub_io_judge_flush(struct ubd_leg *leg, int error)
 	return error;
 }
 
-static void ubd_sub_io_flush_end(struct bio *bio)
+/* The bio can't be asked whether it was a flush: the block layer may have taken that off. */
+static __always_inline void ubd_sub_io_bio_ended(struct bio *bio, bool is_flush)
 {
 	struct ubd_sub_io *sub = container_of(bio, struct ubd_sub_io, bio);
 	blk_status_t status = bio->bi_status;
+	int error = unlikely(status) ? blk_status_to_errno(status) : 0;
 
 	bio_uninit(bio);
-	if (unlikely(status == BLK_STS_AGAIN && !sub->may_block))
+	if (unlikely(status == BLK_STS_AGAIN && !sub->may_block)) {
 		ubd_sub_io_defer(sub);
-	else
-		ubd_plan_sub_io_ended(sub, ubd_sub_io_judge_flush(ubd_sub_io_leg(sub),
-								  blk_status_to_errno(status)));
+		return;
+	}
+	if (is_flush)
+		error = ubd_sub_io_judge_flush(ubd_sub_io_leg(sub), error);
+	ubd_plan_sub_io_ended(sub, error);
+}
+
+static void ubd_sub_io_bio_end(struct bio *bio)
+{
+	ubd_sub_io_bio_ended(bio, false);
+}
+
+static void ubd_sub_io_flush_end(struct bio *bio)
+{
+	ubd_sub_io_bio_ended(bio, true);
 }
 
 /* FLUSH, DISCARD and WRITE_ZEROES. A FLUSH request has no bio, and nobody known who asked. */
