@@ -145,6 +145,25 @@ static void find_unclean(struct assembly *assembly)
 		tree->nodes[i]->unclean = open || damaged || node_is_stale(tree->nodes[i]);
 }
 
+/* Of leaves that have become longer. True: this label didn't know. */
+static bool lengths_update(const struct assembly *assembly, struct label *label)
+{
+	const struct tree *tree = assembly->tree;
+	bool is_news = false;
+	unsigned i;
+
+	for (i = 0; i < tree->leaf_count; i++) {
+		const struct label *other = &tree->leaves[i]->label;
+
+		if (assembly->members[i].kind != MEMBER_OURS ||
+			label->lengths[i] >= other->data_length)
+			continue;
+		label->lengths[i] = other->data_length;
+		is_news = true;
+	}
+	return is_news;
+}
+
 /* Labels of the first days don't name the other leaves' lengths. True: now this one does. */
 static bool lengths_learn(const struct assembly *assembly, struct label *label)
 {
@@ -152,7 +171,7 @@ static bool lengths_learn(const struct assembly *assembly, struct label *label)
 	unsigned i;
 
 	if (label->lengths)
-		return false;
+		return lengths_update(assembly, label);
 	for (i = 0; i < tree->leaf_count; i++)
 		if (tree->leaves[i]->labelled && assembly->members[i].kind != MEMBER_OURS)
 			return false; /* not all are known */
@@ -171,6 +190,7 @@ static int find_refresh(struct assembly *assembly)
 
 	for (i = 0; i < tree->leaf_count; i++) {
 		struct leaf *leaf = tree->leaves[i];
+		bool is_news;
 		char *text;
 
 		if (!leaf_is_used(leaf))
@@ -178,8 +198,9 @@ static int find_refresh(struct assembly *assembly)
 		text = document_text(tree);
 		if (!text)
 			return err_add(assembly->err, "out of memory");
-		if (strcmp(text, leaf->label.document) != 0 || leaf->label.damaged ||
-			leaf->label.mixed || lengths_learn(assembly, &leaf->label))
+		is_news = lengths_learn(assembly, &leaf->label);
+		if (is_news || strcmp(text, leaf->label.document) != 0 || leaf->label.damaged ||
+			leaf->label.mixed)
 			leaf->todo = LEAF_REFRESH;
 		free(leaf->label.document);
 		leaf->label.document = text;
@@ -193,7 +214,9 @@ static int decide_recognise(struct assembly *assembly)
 	unsigned i;
 
 	assemble_place(assembly);
-	if (assemble_sizes(assembly) < 0 || assemble_legs(assembly, assembly->err) < 0)
+	assemble_complete_growth(assembly);
+	if (assemble_sizes(assembly) < 0 || assemble_legs(assembly, assembly->err) < 0 ||
+		assemble_grow(assembly) < 0)
 		return -1;
 	for (i = 0; i < tree->leaf_count; i++)
 		if (tree->leaves[i]->listed != i && tree->leaves[i]->fd >= 0)
@@ -279,7 +302,7 @@ static int decide(struct assembly *assembly)
 static void node_reset(struct node *node)
 {
 	node->failed = node->rebuilding = node->rebuild_all = false;
-	node->fresh = node->zeroed = node->unclean = false;
+	node->fresh = node->zeroed = node->unclean = node->grows = false;
 	node->birth = 0;
 }
 
@@ -338,6 +361,8 @@ int assemble(struct tree *tree, const struct assemble_options *options, struct e
 			tree->file, strlen(assembly.geometry), LABEL_GEOMETRY_MAX);
 	else
 		result = decide(&assembly);
+	if (result == 0 && options->grow)
+		result = assemble_let_grow(&assembly);
 	if (result == 0)
 		tell_nodes(tree);
 	free(assembly.members);

@@ -17,6 +17,16 @@ struct assemble_options {
 	bool known_only; /* format nothing, not even blank leaves */
 	bool dry; /* for `check`: says what would be done */
 	/*
+	 * Leaves become as long as the document says or, where it says nothing, as what is there
+	 * allows, and nodes as large as that lets them. All leaves have to be there, none stale.
+	 */
+	bool grow;
+	/*
+	 * The document is the last daemon's own, which may have died while it grew: where labels say
+	 * other sizes, they count.
+	 */
+	bool sizes_by_label;
+	/*
 	 * Ids or paths of leaves whose legs are used where labels can't tell which one has all
 	 * writes: legs that have diverged, or a leg that nobody vouches for after an unclean stop.
 	 */

@@ -164,11 +164,23 @@ void assemble_unplace(struct assembly *assembly)
 }
 
 /* The document may name the size, which is then rounded to the block size of that day. */
-static bool size_fits(const struct leaf *leaf)
+static bool size_fits(const struct assembly *assembly, const struct leaf *leaf)
 {
 	uint64_t length = leaf->label.data_length;
 
-	return leaf->wanted == 0 || (length <= leaf->wanted && leaf->wanted - length < LABEL_BLOCK);
+	if (leaf->wanted == 0 || assembly->options->sizes_by_label)
+		return true;
+	return length <= leaf->wanted &&
+	       (leaf->wanted - length < LABEL_BLOCK || assembly->options->grow);
+}
+
+static void refuse_size(const struct leaf *leaf, struct err *err)
+{
+	uint64_t length = leaf->label.data_length;
+
+	leaf_err(leaf, err, "size %" PRIu64 " is not the %" PRIu64 " that %s has by its label%s",
+		leaf->wanted, length, leaf->path,
+		leaf->wanted > length ? "; --grow makes it so" : ", and no leaf becomes smaller");
 }
 
 int assemble_sizes(struct assembly *assembly)
@@ -186,11 +198,8 @@ int assemble_sizes(struct assembly *assembly)
 		leaf->data_offset = leaf->label.data_offset;
 		leaf->node->limits.size = leaf->label.data_length;
 		leaf->node->unused = leaf->bytes > end ? leaf->bytes - end : 0;
-		if (!size_fits(leaf))
-			leaf_err(leaf, assembly->err,
-				"size %" PRIu64 " is not the %" PRIu64
-				" that %s was formatted with and keeps",
-				leaf->wanted, leaf->label.data_length, leaf->path);
+		if (!size_fits(assembly, leaf))
+			refuse_size(leaf, assembly->err);
 		if (leaf->bytes >= end)
 			continue;
 		snprintf(member->what, sizeof(member->what),

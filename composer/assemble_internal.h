@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Assembly's parts among themselves: assemble.c decides, assemble_look.c sees what each leaf is,
- * assemble_fit.c compares labels with the document, assemble_legs.c tells who missed what,
+ * assemble_fit.c compares labels with the document, assemble_grow.c makes leaves longer,
+ * assemble_legs.c tells who missed what,
  * assemble_judge.c what becomes of them,
  * assemble_prefer.c takes the user's word where labels can't tell, assemble_say.c says it all,
  * assemble_write.c carries it out when the device goes live.
@@ -65,6 +66,12 @@ void assemble_place(struct assembly *assembly);
 void assemble_unplace(struct assembly *assembly);
 /* Takes the sizes that the labels say. 0, or -1 with messages where they don't fit. */
 int assemble_sizes(struct assembly *assembly);
+/* A growth that broke off is to be completed: labels that know nothing of it yet learn of it. */
+void assemble_complete_growth(struct assembly *assembly);
+/* Makes leaves longer, if that is asked for: after assemble_legs(). 0, or -1 with messages. */
+int assemble_grow(struct assembly *assembly);
+/* Lets nodes grow, whatever their leaves are. 0, or -1 with messages. */
+int assemble_let_grow(const struct assembly *assembly);
 
 /*
  * Tells legs that can't be used: those that missed something, and those that are not there. With

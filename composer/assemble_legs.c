@@ -267,16 +267,17 @@ bool assemble_was_open(const struct assembly *assembly)
 /* How long the leaf of a place is by the labels that are there; 0: they don't say. */
 static uint64_t length_known(const struct assembly *assembly, unsigned place)
 {
+	uint64_t longest = 0;
 	unsigned i;
 
 	for (i = 0; i < assembly->tree->leaf_count; i++) {
 		const struct label *label = &assembly->tree->leaves[i]->label;
 
 		if (assembly->members[i].kind == MEMBER_OURS && label->lengths &&
-			label->lengths[place])
-			return label->lengths[place];
+			label->lengths[place] > longest)
+			longest = label->lengths[place]; /* the others are from before it grew */
 	}
-	return 0;
+	return longest;
 }
 
 /* What isn't there has no limits: give it some that disturb nobody who stands on it. */

@@ -6,13 +6,17 @@
  * - the labels as they were read, once more: that may be a killed daemon's last one, or one whose flush
  *   has failed, which its leaf's disk doesn't have. The other copy is about to be overwritten, and the
  *   others to say which generation they saw;
+ * - files that are to be longer than they are get their length. A crash leaves bytes that nobody uses;
  * - format: labels that say LABEL_FORMATTING;
  * - two rounds that clear it, one for each copy. Until their end no label says LABEL_SERVED, so the
  *   next create finds leaves that nothing was served from and formats them anew;
  * - both copies of the labels of legs that the user has decided against. A crash among them leaves a
  *   question that his word has to answer again, or one that it has answered;
  * - two rounds that set LABEL_OPEN and LABEL_SERVED. A crash among them leaves whole labels of one
- *   tree, some open: an unclean stop of a device that nobody has seen yet;
+ *   tree, some open: an unclean stop of a device that nobody has seen yet. Where leaves become longer
+ *   these say so, each of itself and of all: a crash leaves some that know of it and some that don't,
+ *   and the next start tells those. Nodes above take the new room when all labels have it, and the
+ *   device's users see it when that is durable too;
  * - the device is live;
  * - two rounds that clear LABEL_OPEN. A crash among them is an unclean stop with nothing in flight.
  * Each round notes the generations that its peers had before it, which were durable by then: a leaf
@@ -136,12 +140,27 @@ static int settle_labels(struct tree *tree, struct err *err)
 	return err->count == before ? 0 : -1;
 }
 
+static int lengthen(struct tree *tree, struct err *err)
+{
+	unsigned i;
+
+	for (i = 0; i < tree->leaf_count; i++) {
+		struct leaf *leaf = tree->leaves[i];
+		uint64_t end = leaf->data_offset + leaf->label.data_length + LABEL_TAIL;
+
+		if (leaf_is_used(leaf) && leaf->todo == LEAF_REFRESH && !leaf->is_block &&
+			leaf->bytes < end && leaf_lengthen(leaf, end, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 int assemble_start(struct tree *tree, struct err *err)
 {
 	bool formats = false;
 	unsigned i;
 
-	if (settle_labels(tree, err) < 0)
+	if (settle_labels(tree, err) < 0 || lengthen(tree, err) < 0)
 		return -1;
 	for (i = 0; i < tree->leaf_count; i++)
 		formats |= tree->leaves[i]->todo >= LEAF_FORMAT;

@@ -7,6 +7,7 @@
  * before the main thread asks for it.
  */
 #include "frontend_type.h"
+#include "log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -201,6 +202,16 @@ static void begin(struct engine *engine, void *argument)
 	engine_begin(engine);
 }
 
+/* It is served already, by a tree that has all that the smaller disk had. */
+static void enlarge(struct frontend *frontend)
+{
+	int result = frontend->type->resize(frontend);
+
+	if (result < 0)
+		log_say("%s keeps its size, as the driver refuses the tree's: %s", frontend->path,
+			strerror(-result));
+}
+
 int frontend_start(struct frontend *frontend, struct err *err)
 {
 	unsigned i;
@@ -221,6 +232,8 @@ int frontend_start(struct frontend *frontend, struct err *err)
 			strerror(-result));
 	frontend->is_added = true;
 	frontend->is_taken = false;
+	if (frontend->is_smaller)
+		enlarge(frontend);
 	if (frontend->type->started)
 		frontend->type->started(frontend);
 	return 0;

@@ -23,6 +23,7 @@ struct frontend {
 	bool is_added; /* there is a device with this id, ours to remove */
 	bool is_left; /* handed over: our queues are about to end */
 	bool is_taken; /* there is one that another daemon has left, not ours yet */
+	bool is_smaller; /* … and its disk is smaller than the tree has become */
 	uint32_t id;
 	char path[FRONTEND_PATH_BYTES]; /* the disk's */
 	int char_fd, ended_fd;
@@ -70,11 +71,14 @@ struct frontend_type {
 	 * take() comes before the next server opens the char device, where the driver wants to
 	 * know: -EBUSY: the last one is not gone yet. Optional.
 	 * adopt() is what add() is to a device that was taken: frontend->id is set. It sees that the
-	 * device waits and is one that the tree can serve. resume() is what start() is.
+	 * device waits and is one that the tree can serve; of a disk that is smaller than the tree has
+	 * become it says so in frontend->is_smaller, or refuses it. resume() is what start() is.
 	 */
 	int (*take)(struct driver_control *control, uint32_t id);
 	int (*adopt)(struct frontend *frontend, struct err *err);
 	int (*resume)(struct frontend *frontend);
+	/* Gives the disk the tree's size, where adopt() has set frontend->is_smaller. */
+	int (*resize)(struct frontend *frontend);
 	/*
 	 * Ends our session and leaves the disk waiting: -ETIMEDOUT, and it goes on as before. Once
 	 * it has answered it may be called again until the queues have ended: a driver may give

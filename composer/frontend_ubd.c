@@ -108,7 +108,7 @@ static int device_legs(struct frontend *frontend, struct err *err)
 }
 
 /* The device that the tree wants. */
-static struct ubd_dev_info device_wanted(const struct tree *tree)
+static struct ubd_dev_info device_wanted(const struct tree *tree, uint64_t features)
 {
 	uint32_t block = tree->root->limits.logical_block_size;
 	struct ubd_dev_info info = {
@@ -118,7 +118,7 @@ static struct ubd_dev_info device_wanted(const struct tree *tree)
 		.rq_max_blocks = tree->device.max_io_size / block,
 		.dev_id = DRIVER_NO_DEVICE,
 		.dev_blocks = tree->root->limits.size / block,
-		.flags = { UBD_F_PARAMS | UBD_F_BATCHES },
+		.flags = { UBD_F_PARAMS | UBD_F_BATCHES | (features & UBD_F_RESIZE) },
 	};
 
 	if (has_plans(tree))
@@ -138,7 +138,7 @@ static void device_is(struct frontend *frontend, const struct ubd_dev_info *info
 static int ubd_add(struct frontend *frontend, struct err *err)
 {
 	const struct tree *tree = frontend->tree;
-	struct ubd_dev_info info = device_wanted(tree);
+	struct ubd_dev_info info = device_wanted(tree, frontend->control.features);
 	int result = driver_control_command(
 		&frontend->control, UBD_CMD_ADD_DEV, DRIVER_NO_DEVICE, &info, sizeof(info), 0);
 
@@ -153,7 +153,7 @@ static int ubd_add(struct frontend *frontend, struct err *err)
 /* What its users rely on has to be as it was. */
 static int ubd_adopt(struct frontend *frontend, struct err *err)
 {
-	struct ubd_dev_info wanted = device_wanted(frontend->tree), info;
+	struct ubd_dev_info wanted = device_wanted(frontend->tree, frontend->control.features), info;
 	int result = driver_control_command(
 		&frontend->control, UBD_CMD_GET_DEV_INFO, frontend->id, &info, sizeof(info), 0);
 
@@ -162,8 +162,10 @@ static int ubd_adopt(struct frontend *frontend, struct err *err)
 			strerror(-result));
 	if (info.state != UBD_DEV_WAITING)
 		return err_add(err, "%s does not wait for a daemon", frontend->path);
-	if (info.block_size != wanted.block_size || info.dev_blocks != wanted.dev_blocks ||
-		info.rq_max_blocks != wanted.rq_max_blocks || info.flags[0] != wanted.flags[0])
+	frontend->is_smaller = info.dev_blocks < wanted.dev_blocks;
+	if (info.block_size != wanted.block_size || info.dev_blocks > wanted.dev_blocks ||
+		info.rq_max_blocks != wanted.rq_max_blocks ||
+		(info.flags[0] ^ wanted.flags[0]) & ~UBD_F_RESIZE)
 		return err_add(err,
 			"%s has %llu blocks of %u bytes, requests of %u blocks and features 0x%llx; "
 			"the tree would make %llu of %u, %u and 0x%llx of it",
@@ -171,8 +173,19 @@ static int ubd_adopt(struct frontend *frontend, struct err *err)
 			info.rq_max_blocks, (unsigned long long)info.flags[0],
 			(unsigned long long)wanted.dev_blocks, wanted.block_size,
 			wanted.rq_max_blocks, (unsigned long long)wanted.flags[0]);
+	if (frontend->is_smaller && !(info.flags[0] & UBD_F_RESIZE))
+		return err_add(err,
+			"%s has %llu blocks, the tree %llu, and the disk was made as one whose size "
+			"stays", frontend->path, (unsigned long long)info.dev_blocks,
+			(unsigned long long)wanted.dev_blocks);
 	device_is(frontend, &info);
 	return device_legs(frontend, err);
+}
+
+static int ubd_resize(struct frontend *frontend)
+{
+	return driver_control_command(&frontend->control, UBD_CMD_UPDATE_SIZE, frontend->id, NULL, 0,
+		device_wanted(frontend->tree, 0).dev_blocks);
 }
 
 static int ubd_resume(struct frontend *frontend)
@@ -236,6 +249,7 @@ const struct frontend_type frontend_ubd = {
 	.is_dead = ubd_is_dead,
 	.adopt = ubd_adopt,
 	.resume = ubd_resume,
+	.resize = ubd_resize,
 	.hand_over = ubd_hand_over,
 	.is_waiting = ubd_is_waiting,
 };

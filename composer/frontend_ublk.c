@@ -3,10 +3,10 @@
  * The ublk front-end: a device of the mainline driver (ublk_cmd.h). Its queues are ublk_queue.c's;
  * it knows no target.
  */
-#include "crc32c.h"
 #include "frontend_type.h"
 #include "log.h"
 #include "ublk_control.h"
+#include "ublk_device.h"
 #include "ublk_queue.h"
 
 #include <errno.h>
@@ -17,7 +17,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define RANGE_MAX (UINT64_C(1) << 30) /* one DISCARD or WRITE_ZEROES */
 #define SECTOR 512
 #define END_MS 1000 /* for a killed server's process, which may be about to end */
 /*
@@ -27,18 +26,6 @@
  */
 #define IO_TIMEOUT_MS "3000"
 #define HAND_OVER_MS 3000 /* less than who asked for it waits for the daemon's answer */
-
-/* The driver keeps 64 bits for the server: who it is, and for which device. */
-#define MARK (UINT64_C(0x7562642d) << 32)
-#define MARK_MASK (UINT64_C(0xffffffff) << 32)
-
-/* What requests need to be handed down without a copy, and to be copied where they can't be. */
-#define PASS_FEATURES (UBLK_F_AUTO_BUF_REG | UBLK_F_USER_COPY)
-
-static bool can_pass(uint64_t features)
-{
-	return (features & PASS_FEATURES) == PASS_FEATURES;
-}
 
 static int ublk_check(const struct tree *tree, struct err *err)
 {
@@ -53,110 +40,18 @@ static int ublk_check(const struct tree *tree, struct err *err)
 
 static int ublk_check_features(const struct tree *tree, uint64_t features, struct err *err)
 {
-	if (tree->device.fan_out == FAN_OUT_PASSTHROUGH && !can_pass(features))
+	if (tree->device.fan_out == FAN_OUT_PASSTHROUGH && !ublk_can_pass(features))
 		return json_err(json_get(json_get(tree->document, "device"), "fan_out"), err,
 			"fan_out \"passthrough\" needs Linux 6.16 or later with driver \"ublk\": "
 			"this one's features are 0x%" PRIx64 ", 0x%llx are needed",
-			features, PASS_FEATURES);
+			features, UBLK_PASS_FEATURES);
 	return 0;
-}
-
-/*
- * One command for many tags is 6 % cheaper at depth 32 (4k reads of a stripe on 7.3), and as much
- * dearer at depth 1, where a commit can be the tail of a chain: whoever wants that says "linked".
- * With recovery the driver fails requests while a living daemon hands over (7.3: QUIESCE_DEV makes
- * it fail whatever comes before the next daemon), so there each tag keeps its command.
- */
-static bool takes_batches(const struct tree *tree)
-{
-	return tree->device.recovery == RECOVERY_NONE && tree->device.fan_out != FAN_OUT_LINKED;
-}
-
-/* What the device is to be, of what the driver can. */
-static uint64_t flags_wanted(const struct tree *tree, uint64_t features)
-{
-	uint64_t flags = features & UBLK_F_CMD_IOCTL_ENCODE;
-
-	if (can_pass(features) && tree->device.fan_out != FAN_OUT_LINKED &&
-		tree->device.fan_out != FAN_OUT_GATHERED)
-		flags |= PASS_FEATURES;
-	if (takes_batches(tree))
-		flags |= features & UBLK_F_BATCH_IO;
-	if (tree->device.recovery != RECOVERY_NONE)
-		flags |= UBLK_F_USER_RECOVERY | (features & UBLK_F_QUIESCE);
-	if (tree->device.recovery == RECOVERY_REISSUE)
-		flags |= UBLK_F_USER_RECOVERY_REISSUE;
-	return flags;
-}
-
-static uint8_t shift_of(uint32_t power_of_two)
-{
-	return (uint8_t)__builtin_ctz(power_of_two);
-}
-
-static bool is_power_of_two(uint32_t value)
-{
-	return value && !(value & (value - 1));
-}
-
-/*
- * The driver has io_min and io_opt as powers of two. What is none is left out: an io_opt of three
- * legs' width rounded to two legs' would mislead a file system.
- */
-static void hints_set(struct ublk_params *params, const struct limits *limits)
-{
-	uint32_t io_min = limits->io_min;
-
-	if (!is_power_of_two(io_min) || io_min < limits->physical_block_size)
-		io_min = limits->physical_block_size;
-	params->io_min_shift = shift_of(io_min);
-	params->io_opt_shift =
-		is_power_of_two(limits->io_opt) ? shift_of(limits->io_opt) : params->io_min_shift;
-}
-
-static uint32_t sectors_below(uint64_t length, uint32_t unit)
-{
-	return (uint32_t)((length - length % unit) / SECTOR);
-}
-
-static struct ublk_params parameters_wanted(const struct tree *tree)
-{
-	const struct limits *limits = &tree->root->limits;
-	struct ublk_params params = {
-		.length = sizeof(params),
-		.types = UBLK_PARAM_BASIC,
-		.attributes = UBLK_ATTR_VOLATILE_CACHE | UBLK_ATTR_FUA,
-		.logical_shift = shift_of(limits->logical_block_size),
-		.physical_shift = shift_of(limits->physical_block_size),
-		.max_sectors = tree->device.max_io_size / SECTOR,
-		.sectors = limits->size / SECTOR,
-	};
-
-	hints_set(&params, limits);
-	if (limits->read_only)
-		params.attributes |= UBLK_ATTR_READ_ONLY;
-	if (limits->rotational)
-		params.attributes |= UBLK_ATTR_ROTATIONAL;
-	if (limits->discard_granularity || limits->zeroes_granularity) {
-		params.types |= UBLK_PARAM_DISCARD;
-		params.discard_granularity = limits->discard_granularity
-						     ? limits->discard_granularity
-						     : limits->logical_block_size;
-	}
-	if (limits->discard_granularity) {
-		params.max_discard_sectors = sectors_below(RANGE_MAX, limits->discard_granularity);
-		params.max_discard_segments = 1;
-	}
-	if (limits->zeroes_granularity)
-		params.max_write_zeroes_sectors =
-			sectors_below(RANGE_MAX, limits->logical_block_size);
-	return params;
 }
 
 static int device_parameters(struct frontend *frontend, struct err *err)
 {
 	const struct limits *limits = &frontend->tree->root->limits;
-	struct ublk_params params = parameters_wanted(frontend->tree);
+	struct ublk_params params = ublk_parameters_wanted(frontend->tree);
 	int result = ublk_command(
 		&frontend->control, UBLK_CMD_SET_PARAMS, frontend->id, &params, sizeof(params), 0);
 
@@ -179,19 +74,6 @@ static const char *refusal(int result)
 	return strerror(-result);
 }
 
-static struct ublk_dev_info device_wanted(const struct tree *tree, uint64_t features)
-{
-	return (struct ublk_dev_info){
-		.nr_hw_queues = (uint16_t)tree->device.queues,
-		.queue_depth = (uint16_t)tree->device.queue_depth,
-		.max_io_buf_bytes = tree->device.max_io_size,
-		.dev_id = DRIVER_NO_DEVICE,
-		.server_pid = -1,
-		.flags = flags_wanted(tree, features),
-		.server_flags = MARK | crc32c(tree->name, strlen(tree->name)),
-	};
-}
-
 /* What the driver has made of it. */
 static void device_is(struct frontend *frontend, const struct ublk_dev_info *info)
 {
@@ -212,7 +94,7 @@ static void device_is(struct frontend *frontend, const struct ublk_dev_info *inf
 static int ublk_add(struct frontend *frontend, struct err *err)
 {
 	const struct tree *tree = frontend->tree;
-	struct ublk_dev_info info = device_wanted(tree, frontend->control.features);
+	struct ublk_dev_info info = ublk_device_wanted(tree, frontend->control.features);
 	int result = ublk_command(
 		&frontend->control, UBLK_CMD_ADD_DEV, DRIVER_NO_DEVICE, &info, sizeof(info), 0);
 
@@ -231,15 +113,15 @@ static int device_info(struct driver_control *control, uint32_t id, struct ublk_
 
 /* What the driver adds by itself is no difference. */
 #define FLAGS_COMPARED                                                                             \
-	(PASS_FEATURES | UBLK_F_BATCH_IO | UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE |   \
+	(UBLK_PASS_FEATURES | UBLK_F_BATCH_IO | UBLK_F_USER_RECOVERY | UBLK_F_USER_RECOVERY_REISSUE |   \
 		UBLK_F_QUIESCE)
 
 /* What its users rely on has to be as it was. */
 static int ublk_adopt(struct frontend *frontend, struct err *err)
 {
-	struct ublk_dev_info wanted = device_wanted(frontend->tree, frontend->control.features);
+	struct ublk_dev_info wanted = ublk_device_wanted(frontend->tree, frontend->control.features);
 	struct ublk_params params = { .length = sizeof(params) };
-	struct ublk_params expected = parameters_wanted(frontend->tree);
+	struct ublk_params expected = ublk_parameters_wanted(frontend->tree);
 	struct ublk_dev_info info;
 	int result = device_info(&frontend->control, frontend->id, &info);
 
@@ -251,7 +133,8 @@ static int ublk_adopt(struct frontend *frontend, struct err *err)
 			strerror(-result));
 	if (info.state != UBLK_DEV_QUIESCED)
 		return err_add(err, "%s does not wait for a daemon", frontend->path);
-	if (params.sectors != expected.sectors || params.logical_shift != expected.logical_shift ||
+	frontend->is_smaller = params.sectors < expected.sectors;
+	if (params.sectors > expected.sectors || params.logical_shift != expected.logical_shift ||
 		info.max_io_buf_bytes != wanted.max_io_buf_bytes ||
 		(info.flags ^ wanted.flags) & FLAGS_COMPARED)
 		return err_add(err,
@@ -262,8 +145,19 @@ static int ublk_adopt(struct frontend *frontend, struct err *err)
 			(unsigned long long)info.flags, (unsigned long long)expected.sectors,
 			1u << expected.logical_shift, wanted.max_io_buf_bytes,
 			(unsigned long long)wanted.flags);
+	if (frontend->is_smaller && !(frontend->control.features & UBLK_F_UPDATE_SIZE))
+		return err_add(err,
+			"%s has %llu sectors, the tree %llu: driver \"ublk\" can change that from "
+			"Linux 6.16 on", frontend->path, (unsigned long long)params.sectors,
+			(unsigned long long)expected.sectors);
 	device_is(frontend, &info);
 	return 0;
+}
+
+static int ublk_resize(struct frontend *frontend)
+{
+	return ublk_command(&frontend->control, UBLK_CMD_UPDATE_SIZE, frontend->id, NULL, 0,
+		frontend->tree->root->limits.size / SECTOR);
 }
 
 /*
@@ -340,7 +234,7 @@ static int ublk_remove(struct driver_control *control, uint32_t id, bool is_open
 
 static bool is_ours(struct driver_control *control, uint32_t id, struct ublk_dev_info *info)
 {
-	return device_info(control, id, info) >= 0 && (info->server_flags & MARK_MASK) == MARK;
+	return device_info(control, id, info) >= 0 && (info->server_flags & UBLK_MARK_MASK) == UBLK_MARK;
 }
 
 static bool ublk_is_dead(struct driver_control *control, uint32_t id)
@@ -394,6 +288,7 @@ const struct frontend_type frontend_ublk = {
 	.take = ublk_take,
 	.adopt = ublk_adopt,
 	.resume = ublk_resume,
+	.resize = ublk_resize,
 	.hand_over = ublk_hand_over,
 	.is_waiting = ublk_is_waiting,
 	.check_hand_over = ublk_check_hand_over,

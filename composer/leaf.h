@@ -91,6 +91,9 @@ void leaves_close(struct tree *tree, bool undo);
 /* For probed leaves: whether they could be served now. 0, or -1 with who has them. */
 int leaves_check_free(const struct tree *tree, struct err *err);
 
+/* Gives an open file more bytes, durably. 0, or -1 with a message. */
+int leaf_lengthen(struct leaf *leaf, uint64_t bytes, struct err *err);
+
 /* Closes one and undoes its making: a leg that is not used. Keeps its path. */
 void leaf_drop(struct leaf *leaf);
 

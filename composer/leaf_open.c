@@ -284,3 +284,12 @@ int leaf_make(struct leaf *leaf, struct err *err)
 	leaf->bytes = bytes;
 	return 0;
 }
+
+int leaf_lengthen(struct leaf *leaf, uint64_t bytes, struct err *err)
+{
+	if (set_size(leaf->fd, bytes) < 0 || fsync(leaf->fd) < 0)
+		return leaf_err(leaf, err, "making %s longer, from %" PRIu64 " to %" PRIu64 " bytes: %s",
+			leaf->path, leaf->bytes, bytes, strerror(errno));
+	leaf->bytes = bytes;
+	return 0;
+}

@@ -107,7 +107,7 @@ int serve(struct tree *tree, struct daemon_config *config, bool in_foreground)
 		else if (pid > 0)
 			status = wait_for_daemon(report, pid);
 		else
-			status = run_detached(tree, config, report);
+			exit(run_detached(tree, config, report)); /* the caller goes on in one process only */
 	}
 	tree_destroy(tree);
 	return status;

@@ -11,7 +11,7 @@
 /*
  * Serves the tree here until its end, or in a daemon of its own, of which this returns once the
  * device can be used; prints the device's path, and messages. The tree is destroyed. Returns the
- * exit status.
+ * exit status, and in the caller's process alone.
  */
 int serve(struct tree *tree, struct daemon_config *config, bool in_foreground);
 

@@ -108,6 +108,8 @@ struct node {
 	bool unclean; /* the last stop was no clean one, or this node has not seen it. Set before
 			 open() */
 	bool repairs; /* probe() and load() put right, too, what a create leaves alone */
+	bool grows; /* this start may make it larger: as its children and its document allow. Else it
+		       keeps the size that it has on them. Set before probe() */
 	bool loaded; /* load() has succeeded, unload() is still to come */
 	bool served; /* its plans have more than ops: the engine's, from needs */
 	uint64_t
@@ -132,6 +134,7 @@ struct target_type {
 	bool timed; /* plan->now is wanted in every request's plan, not in self ops and work alone */
 	bool maps_again; /* map() may be asked twice about a WRITE: else it is never handed down */
 	bool redundant; /* goes on without some of its children */
+	bool appends; /* its children stand one behind the other: only the last can become larger */
 	/*
 	 * NULL: its children are the document's "children". Else unlike ones, each under its own key
 	 * and in this order, ended by NULL: the first, which the node writes its own format to, and

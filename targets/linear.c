@@ -152,6 +152,7 @@ static void linear_map(struct node *node, const struct request *request, struct 
 const struct target_type linear_target = {
 	.name = "linear",
 	.state_size = sizeof(struct linear),
+	.appends = true,
 	.parse = linear_parse,
 	.open = linear_open,
 	.close = linear_close,

@@ -59,7 +59,10 @@ static int mirror_parse(struct node *node, struct err *err)
 	return 0;
 }
 
-/* The mirror's size, from the smallest leg: a failed one counts too, so that the device doesn't grow. */
+/*
+ * The mirror's size, from the smallest leg: a failed one counts too, so that the device doesn't grow
+ * unless that is asked for.
+ */
 static int find_size(struct node *node, struct err *err)
 {
 	struct mirror *mirror = node->state;
@@ -77,7 +80,7 @@ static int find_size(struct node *node, struct err *err)
 			" are the mirror's own, so that it needs %" PRIu64 " at least",
 			node->children[smallest]->id, least, MIRROR_FRONT, needed);
 	least -= MIRROR_FRONT;
-	if (mirror->is_found && mirror->super.size <= least)
+	if (mirror->is_found && mirror->super.size <= least && !node->grows)
 		least = mirror->super.size;
 	mirror->size = node->limits.size = least - least % node->limits.logical_block_size;
 	return 0;
@@ -93,6 +96,8 @@ static int find_regions(struct node *node, struct err *err)
 		mirror->region_size = mirror->is_found ? mirror->super.region_size : automatic;
 	while (needed > REGION_SIZE_MIN && (size - 1) / (needed / 2) < REGIONS_MAX)
 		needed /= 2;
+	if (!mirror->has_region_size && mirror_has_grown(mirror) && mirror->region_size < needed)
+		mirror->region_size = needed;
 	if (mirror->region_size < needed)
 		return json_err(json_get(node->json, "region_size"), err,
 			"mirror: region_size %" PRIu64 " makes more than %u regions of %" PRIu64

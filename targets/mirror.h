@@ -297,4 +297,10 @@ uint64_t mirror_page_offset(unsigned number); /* in a leg */
 /* The region size for a mirror of this size if none is given. */
 uint64_t mirror_region_size(uint64_t size);
 
+/* Since the last start, that is. */
+static inline bool mirror_has_grown(const struct mirror *mirror)
+{
+	return mirror->is_found && mirror->super.size < mirror->size;
+}
+
 #endif

@@ -2,12 +2,15 @@
 /*
  * From the legs into memory at the start, and back at a clean stop. mirror_bitmap.c has the bytes and
  * the crash story; what is done here leaves, after a crash anywhere, marks that say no less than
- * before.
+ * before. A mirror that grows has its larger bitmap on every leg before a superblock tells of it, and
+ * the old regions' marks stand where they stood. Where regions become larger they don't: then every
+ * leg's bitmap is all ones, for the old regions as for the new, until all superblocks tell.
  */
 #include "mirror.h"
 
 #include "child_io.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define ALL_WHOLE ((1u << PAGE_SECTORS) - 1)
@@ -56,38 +59,83 @@ static void set_all(struct mirror *mirror, uint8_t set, uint8_t clear)
 		mirror_set_bits(mirror, i, set, clear);
 }
 
+/* A bitmap as the legs have it: of the mirror's own regions, or of those before it grew. */
+struct bitmap {
+	uint64_t size, region_size;
+	struct region *regions;
+	unsigned count;
+};
+
 /* What no leg in sync has whole counts as all ones. */
-static void distrust(struct mirror *mirror, unsigned page, unsigned whole)
+static void distrust(struct bitmap *bitmap, unsigned page, unsigned whole)
 {
 	unsigned i, first = page * PAGE_REGIONS;
 
-	for (i = first; i < first + PAGE_REGIONS && i < mirror->region_count; i++)
+	for (i = first; i < first + PAGE_REGIONS && i < bitmap->count; i++)
 		if (!(whole & 1u << (i - first) / SECTOR_REGIONS))
-			mirror->regions[i].bits = REGION_BITS;
+			bitmap->regions[i].bits = REGION_BITS;
 }
 
 /* The regions' bits, ORed from all legs in sync whose superblock fits. */
-static void read_pages(struct node *node)
+static void read_pages(struct node *node, struct bitmap *bitmap)
 {
-	struct mirror *mirror = node->state;
+	unsigned pages = (bitmap->count - 1) / PAGE_REGIONS + 1;
 	unsigned whole[PAGES_MAX] = { 0 }, i, page;
 	char memory[PAGE_BYTES];
 	struct superblock super;
 
 	for (i = 0; i < node->child_count; i++) {
 		if (!is_in_sync(node->children[i]) || !read_super(node, i, &super) ||
-			super.size != mirror->size || super.region_size != mirror->region_size)
+			super.size != bitmap->size || super.region_size != bitmap->region_size)
 			continue;
-		for (page = 0; page < mirror->page_count; page++)
+		for (page = 0; page < pages; page++)
 			if (child_read(node->children[i], mirror_page_offset(page), memory,
 				    sizeof(memory)) == 0)
-				mirror_page_merge(memory, page, node->birth, mirror->regions,
-					mirror->region_count, &whole[page]);
+				mirror_page_merge(memory, page, node->birth, bitmap->regions,
+					bitmap->count, &whole[page]);
 	}
-	for (page = 0; page < mirror->page_count; page++)
+	for (page = 0; page < pages; page++)
 		if (whole[page] != ALL_WHOLE)
-			distrust(mirror, page, whole[page]);
+			distrust(bitmap, page, whole[page]);
+}
+
+/*
+ * The mirror is larger than its superblock says. Regions may be larger too, each then has what any of
+ * its parts had; of the new bytes nobody has made the legs agree, also where they begin within a
+ * region.
+ */
+static int read_smaller(struct node *node, struct err *err)
+{
+	struct mirror *mirror = node->state;
+	struct bitmap old = { .size = mirror->super.size, .region_size = mirror->super.region_size };
+	unsigned i, parts = (unsigned)(mirror->region_size / old.region_size);
+
+	old.count = (unsigned)((old.size - 1) / old.region_size) + 1;
+	old.regions = calloc(old.count, sizeof(*old.regions));
+	if (!old.regions)
+		return err_add(err, "out of memory");
+	read_pages(node, &old);
+	for (i = 0; i < old.count; i++)
+		mirror->regions[i / parts].bits |= old.regions[i].bits;
+	for (i = (unsigned)(old.size >> mirror->region_shift); i < mirror->region_count; i++)
+		mirror->regions[i].bits |= REGION_UNEVEN;
+	free(old.regions);
+	return 0;
+}
+
+static int read_bitmap(struct node *node, struct err *err)
+{
+	struct mirror *mirror = node->state;
+	struct bitmap own = { mirror->size, mirror->region_size, mirror->regions,
+		mirror->region_count };
+	int result = 0;
+
+	if (mirror_has_grown(mirror))
+		result = read_smaller(node, err);
+	else
+		read_pages(node, &own);
 	mirror_count(mirror);
+	return result;
 }
 
 /* Whether a leg that is to be brought up to date left when the others say that it did. */
@@ -113,7 +161,7 @@ static void mark_all_changed(struct mirror *mirror)
 			0);
 }
 
-static void find_marks(struct node *node)
+static int find_marks(struct node *node, struct err *err)
 {
 	struct mirror *mirror = node->state;
 	bool is_rebuilding = false;
@@ -122,9 +170,10 @@ static void find_marks(struct node *node)
 	set_all(mirror, 0, UINT8_MAX);
 	if (node->fresh) {
 		set_all(mirror, node->zeroed ? 0 : REGION_UNEVEN, 0);
-		return;
+		return 0;
 	}
-	read_pages(node);
+	if (read_bitmap(node, err) < 0)
+		return -1;
 	for (i = 0; i < node->child_count; i++) {
 		if (mirror->legs[i].state != LEG_REBUILDING)
 			continue;
@@ -134,6 +183,7 @@ static void find_marks(struct node *node)
 	}
 	if (!is_rebuilding && !mirror_has_away(node))
 		set_all(mirror, 0, REGION_CHANGED); /* what it was kept for is done */
+	return 0;
 }
 
 static int write_err(struct node *node, unsigned place, int result, struct err *err)
@@ -184,6 +234,27 @@ static int write_pages(struct node *node, struct err *err)
 	return 0;
 }
 
+/* Read as of whatever regions, it says that all is to be copied. */
+static int write_ones(struct node *node, struct err *err)
+{
+	struct mirror *mirror = node->state;
+	struct region *regions = calloc(REGIONS_MAX, sizeof(*regions));
+	char memory[PAGE_BYTES];
+	unsigned i;
+	int result = 0;
+
+	if (!regions)
+		return err_add(err, "out of memory");
+	for (i = 0; i < REGIONS_MAX; i++)
+		regions[i].bits = REGION_BITS;
+	for (i = 0; i < PAGES_MAX && result == 0; i++) {
+		mirror_page_encode(memory, i, mirror->super.birth, regions, REGIONS_MAX);
+		result = write_legs(node, mirror_page_offset(i), memory, sizeof(memory), err);
+	}
+	free(regions);
+	return result;
+}
+
 static int write_super(struct node *node, struct err *err)
 {
 	struct mirror *mirror = node->state;
@@ -219,11 +290,16 @@ static void next_super(struct node *node)
 int mirror_load(struct node *node, struct err *err)
 {
 	struct mirror *mirror = node->state;
+	bool has_larger_regions =
+		mirror_has_grown(mirror) && mirror->super.region_size != mirror->region_size;
 	unsigned i;
 
-	find_marks(node);
+	if (find_marks(node, err) < 0)
+		return -1;
 	mirror->is_loaded = true;
 	next_super(node);
+	if (has_larger_regions && (write_ones(node, err) < 0 || write_super(node, err) < 0))
+		return -1;
 	for (i = 0; i < mirror->region_count; i++)
 		mirror->regions[i].is_doubted = mirror->regions[i].bits & REGION_DIRTY;
 	mirror_find_todo(node);

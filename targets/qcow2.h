@@ -134,6 +134,9 @@ int qcow2_header_write(const struct qcow2_header *header, uint8_t *bytes);
 void qcow2_header_set_features(uint8_t *bytes, const struct qcow2_header *header);
 /* Sets where the refcount table is, in its bytes. */
 void qcow2_header_set_refcounts(uint8_t *bytes, const struct qcow2_header *header);
+
+/* The same for the device's size, and how many entries the L1 table has for it. */
+void qcow2_header_set_size(uint8_t *bytes, const struct qcow2_header *header);
 /* The L1 entries that a device of this size needs. */
 uint64_t qcow2_l1_needed(const struct qcow2_header *header, uint64_t size);
 

@@ -276,6 +276,12 @@ void qcow2_header_set_refcounts(uint8_t *bytes, const struct qcow2_header *heade
 	qcow2_write32(bytes + 56, header->refcount_table_clusters);
 }
 
+void qcow2_header_set_size(uint8_t *bytes, const struct qcow2_header *header)
+{
+	qcow2_write64(bytes + 24, header->size);
+	qcow2_write32(bytes + 36, header->l1_size);
+}
+
 int qcow2_header_write(const struct qcow2_header *header, uint8_t *bytes)
 {
 	size_t format = strlen(header->backing_format), name = strlen(header->backing);
@@ -284,8 +290,7 @@ int qcow2_header_write(const struct qcow2_header *header, uint8_t *bytes)
 	qcow2_write32(bytes, QCOW2_MAGIC);
 	qcow2_write32(bytes + 4, 3);
 	qcow2_write32(bytes + 20, header->cluster_bits);
-	qcow2_write64(bytes + 24, header->size);
-	qcow2_write32(bytes + 36, header->l1_size);
+	qcow2_header_set_size(bytes, header);
 	qcow2_write64(bytes + 40, header->l1_offset);
 	qcow2_header_set_refcounts(bytes, header);
 	qcow2_write32(bytes + 60, header->snapshot_count);

@@ -15,6 +15,7 @@
  * thin_punch.c    giving back to the child what they free
  * thin_open.c     probe(): reading an image; thin_count.c believes nothing of it
  * thin_grow.c     a longer refcount table, where an image's counts too little
+ * thin_resize.c   a larger device of an image
  * thin_make.c     a new image, in memory
  * thin_create.c   load() and unload(): writing it, and what a clean stop leaves
  * thin_report.c   status, and the map as others may read it
@@ -124,6 +125,10 @@ struct thin {
 		uint64_t clusters; /* host clusters that may be used then */
 		uint64_t at; /* where it will be, by cluster */
 	} grow;
+	struct {
+		bool is_planned; /* load() is to write the header's new size; in memory it is there */
+		uint32_t l1_size; /* the L1 entries that the image has until then */
+	} resize;
 	uint8_t *blocks; /* by index, a cluster each; memory for all, also those not on disk */
 	uint64_t block_count;
 	uint64_t *stale; /* refcount pages that differ from the disk's, by bit */
@@ -282,9 +287,13 @@ int thin_child_read(const struct node *node, uint64_t offset, void *memory, uint
 int thin_count(struct node *node, struct err *err);
 void thin_grow_plan(struct thin *thin); /* all is counted: finds a place for it, or none */
 int thin_grow(struct node *node); /* 0 or -errno */
+int thin_resize_plan(struct node *node, struct err *err); /* the header is there; 0, or -1 with messages */
+void thin_resize_clear(struct thin *thin); /* new L1 entries, once the old ones have been read */
+int thin_resize(struct node *node); /* 0 or -errno */
 int thin_make(struct node *node, struct err *err); /* a new image's tables, in memory */
 void thin_make_cluster(const struct node *node, uint64_t cluster, uint8_t *bytes); /* what it has there */
 int thin_allocate(struct node *node, struct err *err); /* memory for all tables */
+int thin_write_top(struct node *node); /* all of it; 0 or -errno */
 int thin_write_counts(struct node *node); /* that differ from the disk's; 0 or -errno */
 int thin_load(struct node *node, struct err *err);
 int thin_unload(struct node *node, struct err *err);

@@ -132,6 +132,7 @@ static int read_active(struct count *count)
 	result = bytes ? thin_child_read(count->node, thin->header.l1_offset, thin->l1, bytes) : 0;
 	if (result < 0)
 		return read_failed(count, "L1 table", thin->header.l1_offset, result);
+	thin_resize_clear(thin);
 	if (count_l1(count, thin->l1, thin->header.l1_size, "L1 table") < 0)
 		return -1;
 	for (index = 0; index < thin->table_count; index++) {

@@ -99,7 +99,7 @@ static int write_l2(struct node *node)
 	return result;
 }
 
-static int write_l1(struct node *node)
+int thin_write_top(struct node *node)
 {
 	struct thin *thin = thin_of(node);
 	uint64_t i, bytes = thin->header.l1_size * UINT64_C(8);
@@ -121,7 +121,7 @@ static int write_tables(struct node *node)
 	if (result == 0)
 		result = write_blocks(node);
 	if (result == 0)
-		result = write_l1(node);
+		result = thin_write_top(node);
 	for (i = 0; i < pages; i++)
 		thin_bit_set(thin->stale, i, false);
 	return result == 0 ? child_flush(node->children[THIN_DATA]) : result;
@@ -198,7 +198,7 @@ static int write_end(struct node *node)
 static int write_again(struct node *node)
 {
 	static int (*const parts[])(struct node *) = { write_blocks, write_refcount_table, write_l2,
-		write_l1 };
+		thin_write_top };
 	struct node *child = node->children[THIN_DATA];
 	struct thin *thin = thin_of(node);
 	int result = child_write(child, 0, thin->header_page, thin->page);
@@ -244,6 +244,8 @@ int thin_load(struct node *node, struct err *err)
 	}
 	if (result == 0 && thin->grow.table)
 		result = thin_grow(node);
+	if (result == 0 && thin->resize.is_planned)
+		result = thin_resize(node);
 	thin->leaked = thin->is_mended ? 0 : thin->leaked - thin->reserve.count; /* those are found again */
 	return result < 0 ? write_failed(node, result, err) : 0;
 }

@@ -232,7 +232,7 @@ static int read_image(struct node *node, const uint8_t *first, uint64_t length, 
 	memcpy(thin->header_page, first, length < THIN_PAGE_MAX ? length : THIN_PAGE_MAX);
 	thin->is_dirty = thin->header.incompatible & QCOW2_DIRTY;
 	if (check_backing(node, err) < 0 || check_writable(node, err) < 0 ||
-		thin_allocate(node, err) < 0)
+		thin_resize_plan(node, err) < 0 || thin_allocate(node, err) < 0)
 		return -1;
 	if (thin_count(node, err) < 0)
 		return -1;

@@ -18,6 +18,7 @@ static const char *const fan_outs[] = { "auto", "linked", "gathered", "passthrou
 struct ground {
 	bool below_mirror;
 	uint32_t front;
+	bool is_hemmed_in; /* others stand behind it in a linear */
 };
 
 static void print_leaf(struct document *document, FILE *out, struct ground ground)
@@ -32,6 +33,8 @@ static void print_leaf(struct document *document, FILE *out, struct ground groun
 		"{\"type\":\"file\",\"path\":\"" PATH_WORD "%02u\",\"size\":%u,\"direct\":false",
 		document->leaf_count, size);
 	document->is_raw[document->leaf_count] = !below_mirror && !is_bare && random_one_in(4);
+	document->can_grow[document->leaf_count] =
+		!ground.is_hemmed_in && !document->is_raw[document->leaf_count];
 	if (document->is_raw[document->leaf_count])
 		fprintf(out, ",\"label\":false");
 	else if (is_bare)
@@ -47,14 +50,17 @@ static void print_node(
 
 /* The first child has its own front, as in a linear the others' bytes come after it. */
 static void print_children(struct document *document, FILE *out, unsigned count, unsigned depth,
-	struct ground first, struct ground others)
+	struct ground first, struct ground others, bool appends)
 {
 	unsigned i;
 
 	fprintf(out, ",\"children\":[");
 	for (i = 0; i < count; i++) {
+		struct ground ground = i ? others : first;
+
+		ground.is_hemmed_in |= appends && i + 1 < count;
 		fputs(i ? "," : "", out);
-		print_node(document, out, depth, i ? others : first);
+		print_node(document, out, depth, ground);
 	}
 	fprintf(out, "]}");
 }
@@ -62,11 +68,11 @@ static void print_children(struct document *document, FILE *out, unsigned count,
 static void print_mirror(
 	struct document *document, FILE *out, unsigned depth, struct ground ground)
 {
-	struct ground leg = { true, ground.front + MIRROR_FRONT };
+	struct ground leg = { true, ground.front + MIRROR_FRONT, ground.is_hemmed_in };
 
 	fprintf(out, "{\"type\":\"mirror\",\"read_policy\":\"%s\"", policies[random_below(3)]);
 	fprintf(out, ",\"region_size\":%u", region_sizes[random_below(3)]);
-	print_children(document, out, 1 + random_below(3), depth - 1, leg, leg);
+	print_children(document, out, 1 + random_below(3), depth - 1, leg, leg, false);
 }
 
 static void print_stripe(
@@ -77,12 +83,12 @@ static void print_stripe(
 	/* Each has its share of the front, in whole chunks. */
 	ground.front = (ground.front / chunk + count - 1) / count * chunk;
 	fprintf(out, "{\"type\":\"stripe\",\"chunk_size\":%u", chunk);
-	print_children(document, out, count, depth - 1, ground, ground);
+	print_children(document, out, count, depth - 1, ground, ground, false);
 }
 
 static void print_node(struct document *document, FILE *out, unsigned depth, struct ground ground)
 {
-	struct ground bare = { ground.below_mirror, 0 };
+	struct ground bare = { ground.below_mirror, 0, ground.is_hemmed_in };
 	bool below_mirror = ground.below_mirror;
 	unsigned kind = random_below(10);
 	bool is_full = document->leaf_count >= sim_caps.leaves;
@@ -105,7 +111,7 @@ static void print_node(struct document *document, FILE *out, unsigned depth, str
 		if (is_window)
 			fprintf(out, ",\"offset\":%u", 512 * random_below(5));
 		print_children(document, out, is_window ? 1 : 1 + random_below(3), depth - 1,
-			ground, bare);
+			ground, bare, true);
 	}
 }
 
@@ -114,14 +120,14 @@ enum root { ROOT_SHADOW, ROOT_SHADOWS, ROOTS = 8 }; /* the others are any node *
 /* Now and then the shadow, above all or on each leg. It has half a leaf: too little for a chunk. */
 static void print_root(struct document *document, FILE *out, unsigned root)
 {
-	struct ground half = { true, 2 * MIRROR_FRONT + 4096 }; /* each page has two slots there */
+	struct ground half = { true, 2 * MIRROR_FRONT + 4096, false }; /* each page has two slots there */
 	unsigned legs = 1 + random_below(3), i;
 
 	switch (root) {
 	case ROOT_SHADOW:
 		document->has_shadow = true;
 		shadow_print_begin(out);
-		print_node(document, out, 1 + random_below(2), (struct ground){ true, 0 });
+		print_node(document, out, 1 + random_below(2), (struct ground){ true, 0, false });
 		shadow_print_end(out);
 		break;
 	case ROOT_SHADOWS:
@@ -136,7 +142,7 @@ static void print_root(struct document *document, FILE *out, unsigned root)
 		fprintf(out, "]}");
 		break;
 	default:
-		print_node(document, out, 1 + random_below(3), (struct ground){ false, 0 });
+		print_node(document, out, 1 + random_below(3), (struct ground){ false, 0, false });
 	}
 }
 
@@ -147,10 +153,10 @@ static void print_thin(struct document *document, FILE *out, unsigned depth)
 	unsigned backing = random_below(3);
 
 	document->has_thin = document->is_bare = true;
-	document->room = (96u << 10) + sectors * 2 * SECTOR;
+	document->room += (96u << 10) + sectors * 2 * SECTOR;
 	fprintf(out, "{\"type\":\"thin\",\"discard\":\"%s\",\"size\":%u,\"cluster_size\":%u,\"data\":",
 		sectors % 8 ? "unmap" : "ignore", sectors * SECTOR, 512u << random_below(4));
-	print_node(document, out, depth, (struct ground){ false, 0 });
+	print_node(document, out, depth, (struct ground){ false, 0, false });
 	if (!backing)
 		fprintf(out, ",\"backing\":{\"type\":\"zero\",\"size\":%u}",
 			(1 + random_below(64)) * SECTOR);
@@ -158,7 +164,7 @@ static void print_thin(struct document *document, FILE *out, unsigned depth)
 	document->is_bare = false;
 }
 
-void document_make(struct document *document)
+void document_make(struct document *document, uint32_t room)
 {
 	unsigned root = random_below(ROOTS);
 	unsigned blocks = sizeof(block_sizes) / sizeof(*block_sizes);
@@ -167,7 +173,7 @@ void document_make(struct document *document)
 
 	if (root <= ROOT_SHADOWS)
 		blocks--; /* the largest may be more than it has */
-	*document = (struct document){ .leaf_count = 0 };
+	*document = (struct document){ .room = room };
 	out = open_memstream(&document->text, &length);
 	if (!out)
 		sim_fail("out of memory");

@@ -87,12 +87,18 @@ static int start_with_a_word(const char *text, struct assemble_options options, 
 static bool try_start(bool permute, bool without_it)
 {
 	struct assemble_options options = { .degraded = meddle_is_degraded() || without_it };
-	char *text = document_permuted(&life.document, permute);
+	char *text = grow_document(&options, permute);
 	struct err err = { 0 };
 	int result = start_once(text, &options, &err);
 
 	if (result < 0 && !fault_hits() && err.text && strstr(err.text, "nobody is left to say"))
 		result = start_with_a_word(text, options, &err);
+	if (result < 0 && grow_is_refused(&err)) {
+		sim_note("doesn't grow: %s", err.text);
+		err_finish(&err);
+		free(text);
+		return try_start(permute, without_it);
+	}
 	if (result < 0 && !err.text)
 		sim_fail("start fails and says nothing");
 	if (result < 0 && images_budget != 0 && (life.lies == LIES_ANY || fault_hits()))
@@ -192,6 +198,8 @@ static bool begin_life(void)
 	lie_begin();
 	if (!is_first)
 		meddle();
+	if (!is_first)
+		grow_choose();
 	judge_keep_image();
 	if (!start(permute)) {
 		images_budget = FOREVER;
@@ -208,6 +216,8 @@ static bool begin_life(void)
 	life.may_pass = life.tree->device.fan_out != FAN_OUT_LINKED &&
 			life.tree->device.fan_out != FAN_OUT_GATHERED && random_below(3);
 	open_engine();
+	if (!is_first)
+		grow_started((unsigned)(life.tree->root->limits.size / SECTOR));
 	if (!is_first && life.sectors != life.tree->root->limits.size / SECTOR)
 		sim_fail("the device had %u sectors and has %llu", life.sectors,
 			(unsigned long long)life.tree->root->limits.size / SECTOR);
@@ -347,10 +357,12 @@ void seed_run(uint64_t seed)
 	requests_forget();
 	backend.faults = (struct faults){ 0 };
 	backend.has_lost = false;
-	document_make(&life.document);
+	grow_choose_seed(seed);
+	document_make(&life.document, life.grows ? GROW_ROOM : 0);
 	sim_note("%s", life.document.text);
 	choose_lies(seed);
 	life.has_faulty_starts = fault_is_seed(seed);
+	grow_prepare();
 	lives = 1 + random_below(sim_caps.lives);
 	for (i = 0; i < lives && begin_life(); i++) {
 		live();
@@ -367,5 +379,6 @@ void seed_run(uint64_t seed)
 	memset(life.is_hidden, 0, sizeof(life.is_hidden));
 	memset(backend.images, 0, sizeof(backend.images));
 	document_finish(&life.document);
+	grow_finish();
 	totals.seeds++;
 }

@@ -171,6 +171,8 @@ static void print_totals(double seconds)
 		(unsigned long long)t->lied_reads, (unsigned long long)t->refused);
 	printf("sim: leaves failed %llu times during starts and stops; %llu starts were refused\n",
 		(unsigned long long)t->start_faults, (unsigned long long)t->failed_starts);
+	printf("sim: %llu starts were to grow, %llu devices became larger\n",
+		(unsigned long long)t->growths, (unsigned long long)t->grown);
 }
 
 static uint64_t random_seed(void)

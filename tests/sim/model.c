@@ -96,6 +96,17 @@ void model_open(unsigned count)
 		add_entry(&sectors[i], 0, 0)->ended = 0;
 }
 
+void model_extend(unsigned count)
+{
+	sectors = realloc(sectors, count * sizeof(*sectors));
+	if (!sectors)
+		sim_fail("out of memory");
+	for (; sector_count < count; sector_count++) {
+		sectors[sector_count] = (struct sector){ .count = 0 };
+		add_entry(&sectors[sector_count], 0, 0)->ended = 0;
+	}
+}
+
 void model_close(void)
 {
 	unsigned i;

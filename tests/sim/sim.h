@@ -10,6 +10,7 @@
  * model.c    which values each sector may hold, by what was asked and answered
  * backend.c  sub-I/Os under way: any order, short, failing, hung, linked, handed down
  * clock.c    the engine's time
+ * grow.c     devices that become larger between two lives
  * request.c  the kernel's side: requests and their bytes
  * judge.c    what must be true of legs and labels
  * fault.c    a leaf that fails while the device is started or stopped
@@ -21,6 +22,7 @@
 #ifndef SIM_H
 #define SIM_H
 
+#include "assemble.h"
 #include "engine_internal.h"
 #include "tree.h"
 
@@ -39,7 +41,7 @@ struct totals {
 		records, held, merged, works, ticks, settled, scrubbed,
 		looked_again;
 	uint64_t lost, misdirected, flipped, rotted, lied_flushes, lied_reads, refused, liars;
-	uint64_t start_faults, failed_starts;
+	uint64_t start_faults, failed_starts, growths, grown;
 };
 extern struct totals totals;
 
@@ -98,12 +100,14 @@ struct document {
 	unsigned leaf_count;
 	uint32_t sizes[IMAGES_MAX];
 	bool is_raw[IMAGES_MAX]; /* without a label: its path is its identity */
+	bool can_grow[IMAGES_MAX];
 	bool has_thin;
 	bool has_shadow;
 	bool is_bare; /* while it is made: the next leaf stands right below a thin */
 	uint32_t room; /* further bytes of each leaf */
 };
-void document_make(struct document *document);
+/* `room`: further bytes of each leaf, if there is a thin. */
+void document_make(struct document *document, uint32_t room);
 /* The document with the paths of labelled leaves of one size exchanged. The caller frees it. */
 char *document_permuted(const struct document *document, bool permute);
 void document_finish(struct document *document);
@@ -115,6 +119,7 @@ void shadow_place(struct tree *tree); /* puts it where the document wants it */
 
 /* model.c */
 void model_open(unsigned sectors);
+void model_extend(unsigned sectors); /* it has so many now; the new ones hold zeroes */
 void model_close(void);
 uint64_t model_time(void); /* each call is later than the one before */
 uint64_t model_write_begins(unsigned first, unsigned count, uint64_t value); /* its time */
@@ -238,6 +243,18 @@ void meddle(void);
 bool meddle_is_degraded(void);
 void meddle_path(unsigned place, const char *suffix, char path[300]);
 
+/* grow.c */
+#define GROW_ROOM (128u << 10) /* that each leaf's file has beyond what the document says at first */
+void grow_choose_seed(uint64_t seed); /* sets life.grows */
+void grow_prepare(void); /* before the first life: the leaves' files, with room */
+void grow_choose(void); /* before another one: perhaps it begins with a larger document */
+/* The document of the next try to start, to be freed; options are added to. */
+char *grow_document(struct assemble_options *options, bool permute);
+bool grow_is_refused(const struct err *err); /* as it may be; the next try is without */
+/* It has started with that many sectors. */
+void grow_started(unsigned sectors);
+void grow_finish(void);
+
 /* life.c */
 struct life {
 	struct tree *tree;
@@ -246,6 +263,7 @@ struct life {
 	bool is_formatted;
 	enum lies lies;
 	bool has_faulty_starts;
+	bool grows; /* it may become larger */
 	bool has_metadata; /* a node keeps some on its children */
 	uint64_t faults_before; /* model_faults when this life began */
 	bool is_guarded; /* of each mirror a leg never fails: neither does any request */

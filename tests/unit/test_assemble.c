@@ -252,7 +252,7 @@ static void a_leaf_keeps_its_size(void **state)
 		       "{'id':'d0','type':'file','path':'a','size':'3MiB','direct':false},"
 		       "{'id':'d1','type':'file','path':'b','direct':false}]}");
 	assert_false(scene_start(scene_plain));
-	scene_said("file d0: size 3145728 is not the 2097152 that a was formatted with and keeps "
+	scene_said("file d0: size 3145728 is not the 2097152 that a has by its label; --grow makes it so "
 		   "(tree.json:1, /root/children/0/path)\n");
 	scene_document("{'id':'r','type':'stripe','children':["
 		       "{'id':'d0','type':'file','path':'a','direct':false},"

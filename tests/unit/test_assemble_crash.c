@@ -145,6 +145,44 @@ static void a_change_of_document_can_stop_at_any_write(void **state)
 	assert_int_equal(writes, 7);
 }
 
+/* Of itself each label may say more than its fellow's does, but never less than what is used. */
+static void a_growth_can_stop_at_any_write(void **state)
+{
+	struct assemble_options grow = { .grow = true };
+	int writes, ended;
+
+	for (writes = 0, ended = 0; !ended; writes++) {
+		uint64_t size;
+
+		assert_true(writes < 100);
+		if (scene_has("a"))
+			scene_remove("a");
+		if (scene_has("b"))
+			scene_remove("b");
+		scene_two_legs("'stripe'");
+		scene_document("{'id':'r','type':'stripe','children':["
+			       "{'id':'d0','type':'file','path':'a','size':'3MiB','direct':false},"
+			       "{'id':'d1','type':'file','path':'b','size':'3MiB','direct':false}]}");
+		writes_left = writes + 1;
+		ended = scene_start(grow);
+		scene_close();
+		writes_left = -1;
+		if (!scene_start((struct assemble_options){ .sizes_by_label = true }))
+			scene_said("");
+		size = scene_assembled()->root->limits.size;
+		assert_true(size == 2 * SCENE_SIZE || size == 2 * (SCENE_SIZE + SCENE_MIB));
+		if (ended)
+			assert_int_equal(size, 2 * (SCENE_SIZE + SCENE_MIB));
+		scene_stop();
+		assert_true(scene_start(grow));
+		assert_int_equal(
+			scene_assembled()->root->limits.size, 2 * (SCENE_SIZE + SCENE_MIB));
+		scene_stop();
+		assert_string_equal(scene_read("a", SCENE_DATA), "of a");
+	}
+	assert_int_equal(writes, 2 + 4 + 1); /* both labels as they were, two copies of each */
+}
+
 /*
  * A daemon was killed while it wrote a label, or its flush failed: the file shows what the disk need
  * not have. Before anything is built upon it, by overwriting the other copy, it is written again.
@@ -260,6 +298,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(a_change_of_document_can_stop_at_any_write),
+		TEST(a_growth_can_stop_at_any_write),
 		TEST(labels_that_were_read_are_durable_before_others_are_written),
 		TEST(labels_are_written_again_as_they_are),
 		TEST(a_format_can_stop_at_any_write),
