@@ -5,6 +5,9 @@
  * An entry conflicts with every earlier one that overlaps it, unless both are shared. One that
  * conflicts waits, and keeps later ones that overlap it waiting too, so nobody starves. The engine
  * has one list for each node with a hold(); no allocation, no locks, one thread.
+ *
+ * A list counts its entries by where they are, so that one which has its place to itself, as nearly
+ * all have, is compared with nobody.
  */
 #ifndef COMPOSER_HOLD_H
 #define COMPOSER_HOLD_H
@@ -18,8 +21,15 @@ struct hold_entry {
 	bool waiting;
 };
 
-struct hold_list {
+/* Places of a list: places lie side by side, and every HOLD_PLACES-th counts as the same. */
+#define HOLD_PLACE_BYTES 65536
+#define HOLD_PLACES 256
+
+struct hold_list { /* all zeroes is an empty one */
 	struct hold_entry *first, *last;
+	unsigned waiting; /* entries that wait */
+	unsigned wide;    /* entries that don't lie in one place */
+	uint16_t at[HOLD_PLACES];
 };
 
 /* Adds the entry, whose mode and range are set. True: granted. False: it waits. */

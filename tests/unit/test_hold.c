@@ -131,7 +131,8 @@ static void assert_consistent(const struct crowd *crowd)
 	}
 }
 
-static void random_crowds_are_consistent(void **state)
+/* Ranges of up to 12 units among 40, each so long. */
+static void random_crowd(uint64_t unit)
 {
 	struct crowd crowd = { 0 };
 	bool present[ENTRIES] = { false };
@@ -146,12 +147,43 @@ static void random_crowds_are_consistent(void **state)
 			enum hold mode = rand_r(&seed) % 3 ? HOLD_EXCLUSIVE : HOLD_SHARED;
 			uint64_t offset = (unsigned)rand_r(&seed) % 40;
 
-			take(&crowd, (char)('a' + i), mode, offset,
-				1 + (unsigned)rand_r(&seed) % 12);
+			take(&crowd, (char)('a' + i), mode, offset * unit,
+				(1 + (unsigned)rand_r(&seed) % 12) * unit);
 			present[i] = true;
 		}
 		assert_consistent(&crowd);
 	}
+}
+
+static void random_crowds_are_consistent(void **state)
+{
+	random_crowd(1);
+	random_crowd(HOLD_PLACE_BYTES / 16);
+	random_crowd(HOLD_PLACE_BYTES / 3 - 1);
+	random_crowd(HOLD_PLACE_BYTES);
+	random_crowd(HOLD_PLACE_BYTES * (uint64_t)HOLD_PLACES);
+}
+
+static void what_crosses_into_another_place_is_seen_there(void **state)
+{
+	struct crowd crowd = { 0 };
+
+	assert_true(take(&crowd, 'a', HOLD_EXCLUSIVE, HOLD_PLACE_BYTES - 512, 1024));
+	assert_false(take(&crowd, 'b', HOLD_EXCLUSIVE, HOLD_PLACE_BYTES, 512));
+	assert_string_equal(release(&crowd, 'a'), "b");
+	assert_false(take(&crowd, 'c', HOLD_EXCLUSIVE, HOLD_PLACE_BYTES - 512, 1024));
+	assert_string_equal(release(&crowd, 'b'), "c");
+}
+
+static void places_that_count_as_the_same_keep_nobody_back(void **state)
+{
+	struct crowd crowd = { 0 };
+
+	assert_true(take(&crowd, 'a', HOLD_EXCLUSIVE, 0, 512));
+	assert_true(take(&crowd, 'b', HOLD_EXCLUSIVE, (uint64_t)HOLD_PLACE_BYTES * HOLD_PLACES, 512));
+	assert_string_equal(release(&crowd, 'a'), "");
+	assert_string_equal(release(&crowd, 'b'), "");
+	assert_int_equal(crowd.list.at[0] + crowd.list.wide + crowd.list.waiting, 0);
 }
 
 int main(void)
@@ -164,6 +196,8 @@ int main(void)
 		cmocka_unit_test(one_release_lets_several_go_on),
 		cmocka_unit_test(who_waits_may_leave),
 		cmocka_unit_test(random_crowds_are_consistent),
+		cmocka_unit_test(what_crosses_into_another_place_is_seen_there),
+		cmocka_unit_test(places_that_count_as_the_same_keep_nobody_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
