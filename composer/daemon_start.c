@@ -109,7 +109,7 @@ static int prepare(struct daemon *daemon, const struct daemon_config *config, st
 	unsigned i;
 
 	if (config->recover || daemon->is_successor)
-		leaves_await(tree, LEAVES_PATIENCE_MS);
+		leaves_await(tree, LEAVES_EXIT_MS);
 	if (lifetime_prepare(tree, &config->assemble, err, notes) < 0)
 		return -1;
 	for (i = 0; config->recover && i < tree->leaf_count; i++)

@@ -6,19 +6,37 @@
 #include "frontend_type.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-#define TAKE_TRIES 3000 /* half a minute: a dead server's I/O on a slow leaf is part of its exit */
+#define EXIT_TRIES 3000 /* half a minute: a dead server's I/O on a slow leaf is part of its exit */
 #define PAUSE_NS 10000000
+#define END_MS 10000 /* for a killed server's process, which may be about to end */
+
+bool frontend_server_ends(int pid)
+{
+	struct pollfd process = { .events = POLLIN };
+	bool has_ended;
+
+	if (pid <= 0)
+		return true; /* it has closed the char device, and the disk goes */
+	process.fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (process.fd < 0)
+		return errno == ESRCH;
+	has_ended = poll(&process, 1, END_MS) > 0;
+	(void)close(process.fd); /* only looked at */
+	return has_ended;
+}
 
 /* Tells the driver that another server comes. 0, or -errno. */
 static int announce(const struct frontend_type *type, uint32_t id, struct err *err)
 {
 	const struct timespec pause = { 0, PAUSE_NS };
 	struct driver_control control;
-	unsigned tries = TAKE_TRIES;
+	unsigned tries = EXIT_TRIES;
 	int result;
 
 	if (!type->take)
@@ -47,7 +65,7 @@ int frontend_take(struct frontend **out, const char *driver, unsigned id, struct
 	frontend_path_of(driver, id, frontend->path);
 	frontend->char_fd = announce(type, id, err);
 	if (frontend->char_fd >= 0)
-		frontend->char_fd = frontend_session(type, id, false, TAKE_TRIES);
+		frontend->char_fd = frontend_session(type, id, false, EXIT_TRIES);
 	if (frontend->char_fd >= 0) {
 		*out = frontend;
 		return 0;
@@ -121,7 +139,7 @@ void frontend_remove_dead(const char *driver, unsigned id)
 	struct err ignored = { 0 };
 	struct driver_control control;
 	const struct timespec pause = { 0, PAUSE_NS };
-	unsigned tries = FRONTEND_TRIES;
+	unsigned tries = EXIT_TRIES;
 	int session, result = 0;
 
 	if (!type || type->control_open(&control, &ignored) < 0) {
@@ -133,7 +151,7 @@ void frontend_remove_dead(const char *driver, unsigned id)
 		(void)nanosleep(&pause, NULL); /* shorter is fine */
 	if (type->is_dead(&control, id)) {
 		/* while we have it nobody else can serve it */
-		session = frontend_session(type, id, false, FRONTEND_TRIES);
+		session = frontend_session(type, id, false, EXIT_TRIES);
 		if (session >= 0 && type->is_dead(&control, id))
 			result = type->remove(&control, id, true);
 		if (session >= 0)

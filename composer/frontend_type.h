@@ -106,6 +106,8 @@ const struct frontend_type *frontend_type_named(const char *driver);
  * udev with the node of a new device.
  */
 int frontend_session(const struct frontend_type *type, uint32_t id, bool is_new, unsigned tries);
+/* For is_ending(): whether the server's process is no more, or ends within ten seconds. Blocks so long. */
+bool frontend_server_ends(int pid);
 #define FRONTEND_TAKE_MS 45000 /* one command of take(): more than the block layer's own limit */
 #define FRONTEND_TRIES 200 /* two seconds */
 

@@ -216,18 +216,29 @@ static int ubd_remove(struct driver_control *control, uint32_t id, bool is_open)
 	return driver_control_command_within(control, UBD_CMD_DEL_DEV, id, NULL, 0, 0, 0);
 }
 
+static bool get_info(struct driver_control *control, uint32_t id, struct ubd_dev_info *info)
+{
+	return driver_control_command(control, UBD_CMD_GET_DEV_INFO, id, info, sizeof(*info), 0) >= 0;
+}
+
 static bool is_in_state(struct driver_control *control, uint32_t id, uint16_t state)
 {
 	struct ubd_dev_info info;
 
-	return driver_control_command(control, UBD_CMD_GET_DEV_INFO, id, &info, sizeof(info), 0) >=
-		       0 &&
-	       info.state == state;
+	return get_info(control, id, &info) && info.state == state;
 }
 
 static bool ubd_is_dead(struct driver_control *control, uint32_t id)
 {
 	return is_in_state(control, id, UBD_DEV_DEAD);
+}
+
+/* A killed server's session lasts until its I/O on the leaves has ended. */
+static bool ubd_is_ending(struct driver_control *control, uint32_t id)
+{
+	struct ubd_dev_info info;
+
+	return get_info(control, id, &info) && info.state == UBD_DEV_LIVE && frontend_server_ends(info.pid);
 }
 
 static bool ubd_is_waiting(struct driver_control *control, uint32_t id)
@@ -247,6 +258,7 @@ const struct frontend_type frontend_ubd = {
 	.stop = ubd_stop,
 	.remove = ubd_remove,
 	.is_dead = ubd_is_dead,
+	.is_ending = ubd_is_ending,
 	.adopt = ubd_adopt,
 	.resume = ubd_resume,
 	.resize = ubd_resize,

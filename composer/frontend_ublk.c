@@ -12,13 +12,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #define SECTOR 512
-#define END_MS 1000 /* for a killed server's process, which may be about to end */
 /*
  * A request that a killed server's last commands missed is seen only by its time limit (measured on
  * 6.12: up to then START_USER_RECOVERY waits for the driver's lock). The block layer's is 30 s; a
@@ -247,20 +244,10 @@ static bool ublk_is_dead(struct driver_control *control, uint32_t id)
 /* The driver notices a server's end after its process is gone. */
 static bool ublk_is_ending(struct driver_control *control, uint32_t id)
 {
-	struct pollfd process = { .events = POLLIN };
 	struct ublk_dev_info info;
-	bool has_ended;
 
-	if (!is_ours(control, id, &info) || info.state != UBLK_DEV_LIVE)
-		return false;
-	if (info.server_pid <= 0)
-		return true; /* it has closed the char device, and the disk goes */
-	process.fd = (int)syscall(SYS_pidfd_open, info.server_pid, 0);
-	if (process.fd < 0)
-		return errno == ESRCH;
-	has_ended = poll(&process, 1, END_MS) > 0;
-	(void)close(process.fd); /* only looked at */
-	return has_ended;
+	return is_ours(control, id, &info) && info.state == UBLK_DEV_LIVE &&
+	       frontend_server_ends(info.server_pid);
 }
 
 static bool ublk_is_waiting(struct driver_control *control, uint32_t id)

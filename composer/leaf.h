@@ -80,8 +80,9 @@ struct tree;
  * left.
  */
 int leaves_open(struct tree *tree, enum leaf_access access, struct err *err);
-/* A dead daemon's files close a little after its session with the driver. */
+/* A dead daemon's files close a little after its session with the driver; its I/O on a slow leaf is before that. */
 #define LEAVES_PATIENCE_MS 3000
+#define LEAVES_EXIT_MS 30000
 /* Waits until nobody else has any of the closed leaves, or the time is up. Blocks. */
 void leaves_await(const struct tree *tree, unsigned timeout_ms);
 

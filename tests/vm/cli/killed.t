@@ -28,6 +28,23 @@ done
 expect 'create after a kill takes the number again' "/dev/$disk0" "$(ubd-compose create tree.json 2>/dev/null)"
 ubd-compose delete vol0
 
+# A killed daemon's I/O on a leaf that stands still is part of its exit: who comes meanwhile waits for it.
+dmsetup create leg --table "0 $(blockdev --getsz /dev/vda) linear /dev/vda 0"
+sed 's,/dev/vda,/dev/mapper/leg,' tree.json >slow.json
+ubd-compose create slow.json >/dev/null 2>&1 || fail 'create over dm'
+dmsetup suspend --nolockfs --noflush leg
+dd if="/dev/$disk0" of=/dev/null bs=4k count=1 iflag=direct 2>/dev/null &
+reader=$!
+within 'the leaf has a read' 10 sh -c "[ \$(awk '{ print \$1 + \$2 }' /sys/block/$disk0/inflight) != 0 ]"
+sleep 0.5
+kill -9 "$(pid_of)"
+{ sleep 7; dmsetup resume leg; } &
+expect 'create waits for it' "/dev/$disk0" "$(ubd-compose create slow.json 2>/dev/null)"
+wait $reader || true
+cmp -n 4194304 data "/dev/$disk0" || fail 'acknowledged data is lost'
+ubd-compose delete vol0
+dmsetup remove leg
+
 # A daemon that is stopped answers nobody, but nobody waits for ever.
 ubd-compose create tree.json >/dev/null 2>&1
 pid=$(pid_of)
