@@ -1,8 +1,14 @@
 #!/bin/sh
-# Runs in the guest, in instruction-count mode: measures the peers and ourselves on the same four memory disks.
-# Prints a line for each: name, then instructions per I/O for each column of tests/bench/run, separated by tabs.
-# guest.sh LOAD...: the columns, each the words `kind block depth`, with -1 before them where each I/O is submitted by itself.
+# Runs in the guest: measures the peers and ourselves on the same four memory disks. Prints a line for each: name, then nanoseconds
+# per I/O for each column of tests/bench/run, separated by tabs; in instruction-count mode those are instructions.
+# guest.sh [-r ROUNDS] LOAD...: the columns, each the words `kind block depth`, with -1 before them where each I/O is submitted by
+# itself. -r: a choice of the rows, in turn, so often, ours with a queue for each processor.
 set -eu
+rounds=0
+if [ "$1" = -r ]; then
+	rounds=$2
+	shift 2
+fi
 loads=$(printf '%s\n' "$@")
 
 SMALL=6000 LARGE=600 LEG_MIB=128
@@ -45,7 +51,7 @@ measure_md() {
 
 # measure_tree TREE NAME FAN_OUT DRIVER: ours. What cannot be created (a mode that the driver lacks) is left out, and said so.
 measure_tree() {
-	sed "s/\"fan_out\": \"[a-z]*\"/\"driver\": \"$4\", \"fan_out\": \"$3\"/" "$1.json" >"/tmp/$1.json"
+	sed "s/\"fan_out\": \"[a-z]*\"/\"driver\": \"$4\", \"queues\": $queues, \"fan_out\": \"$3\"/" "$1.json" >"/tmp/$1.json"
 	tries=0
 	until device=$(ubd-compose create "/tmp/$1.json" 2>/tmp/error) || [ $((tries += 1)) = 20 ]; do
 		sleep 0.1 # the last device's legs may be held a little longer than its daemon lives
@@ -78,17 +84,52 @@ measure_files() {
 	umount /mnt/[0-3]
 }
 
+measure_loop() {
+	loop=$(losetup --find --show --direct-io=on /dev/ram0)
+	measure 'loop, direct I/O' "$loop"
+	losetup --detach "$loop"
+}
+
+# measure_peer NAME: one of the kernel's own.
+measure_peer() {
+	case $1 in
+	'raw leg') measure "$1" /dev/ram0 ;;
+	dm-linear) measure_dm "$1" "0 $LEG_SECTORS linear /dev/ram0 0" ;;
+	'dm-stripe ×4') measure_dm "$1" "0 $STRIPE_SECTORS striped 4 128 /dev/ram0 0 /dev/ram1 0 /dev/ram2 0 /dev/ram3 0" ;;
+	'dm-raid raid1 ×2')
+		measure_dm "$1" "0 $LEG_SECTORS raid raid1 2 0 nosync 2 - /dev/ram0 - /dev/ram1"
+		;;
+	'md raid0 ×4') measure_md "$1" --level=0 --chunk=64 --raid-devices=4 /dev/ram0 /dev/ram1 /dev/ram2 /dev/ram3 ;;
+	'md raid1 ×2, no bitmap') measure_md "$1" --level=1 --bitmap=none --raid-devices=2 /dev/ram0 /dev/ram1 ;;
+	'md raid10 ×4')
+		measure_md "$1" --level=10 --bitmap=none --chunk=64 --raid-devices=4 /dev/ram0 /dev/ram1 /dev/ram2 /dev/ram3
+		;;
+	'loop, direct I/O') measure_loop ;;
+	esac
+}
+
+# What a user chooses between, in turn: so that what the host does meanwhile falls on all.
+measure_in_turn() {
+	for driver in ubd ublk_drv; do modprobe $driver 2>/dev/null || echo "bench: no rows of $driver: this kernel has no such module" >&2; done
+	for _ in $(seq "$rounds"); do
+		for peer in 'raw leg' 'dm-stripe ×4' 'md raid1 ×2, no bitmap' 'loop, direct I/O'; do measure_peer "$peer"; done
+		for fan_out in gathered passthrough; do measure_tree stripe 'stripe ×4' $fan_out ubd; done
+		measure_tree mirror 'mirror ×2' passthrough ubd
+		[ ! -e /dev/ublk-control ] || measure_tree stripe 'stripe ×4' auto ublk
+	done
+}
+
 modprobe brd rd_nr=4 rd_size=$((LEG_MIB * 1024)) max_part=0
 fill
-measure 'raw leg' /dev/ram0
-measure_dm 'dm-linear' "0 $LEG_SECTORS linear /dev/ram0 0"
-measure_dm 'dm-stripe ×4' "0 $STRIPE_SECTORS striped 4 128 /dev/ram0 0 /dev/ram1 0 /dev/ram2 0 /dev/ram3 0"
-measure_md 'md raid0 ×4' --level=0 --chunk=64 --raid-devices=4 /dev/ram0 /dev/ram1 /dev/ram2 /dev/ram3
-measure_md 'md raid1 ×2, no bitmap' --level=1 --bitmap=none --raid-devices=2 /dev/ram0 /dev/ram1
-measure_md 'md raid10 ×4' --level=10 --bitmap=none --chunk=64 --raid-devices=4 /dev/ram0 /dev/ram1 /dev/ram2 /dev/ram3
-loop=$(losetup --find --show --direct-io=on /dev/ram0)
-measure 'loop, direct I/O' "$loop"
-losetup --detach "$loop"
+queues=1
+if [ "$rounds" != 0 ]; then
+	queues=$(nproc)
+	measure_in_turn
+	exit 0
+fi
+for peer in 'raw leg' dm-linear 'dm-stripe ×4' 'md raid0 ×4' 'md raid1 ×2, no bitmap' 'md raid10 ×4' 'dm-raid raid1 ×2' 'loop, direct I/O'; do
+	measure_peer "$peer"
+done
 
 if [ ! -x /usr/local/bin/ubd-compose ]; then
 	echo 'bench: no rows of ours: ubd-compose is not built' >&2
