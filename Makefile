@@ -52,7 +52,7 @@ HELPERS := $(patsubst tests/unit/%.c,$(BUILD)/asan/tests/unit/%.o,\
 HELPERS := $(filter-out %_main.o,$(HELPERS))
 
 .DELETE_ON_ERROR:
-.PHONY: all soak mutants mutants-built driver-mutants driver-fuzz fuzz coverage check check-unit fuzz-checks check-layers check-vm check-debug check-newest storm demo replay differential bench bench-plot kmod install clean deps format
+.PHONY: all soak mutants mutants-built driver-mutants driver-fuzz fuzz coverage check fuzz-checks check-layers check-vm check-debug check-newest storm demo replay differential bench bench-plot kmod install clean deps format
 
 all: $(BUILD)/ubd-compose $(if $(wildcard $(KDIR)/Makefile),kmod)
 
