@@ -50,12 +50,14 @@ int assemble(struct tree *tree, const struct assemble_options *options, struct e
 /*
  * The device is about to go live: formats what assemble() has decided to, and marks every label as
  * open, durably. A crash before its end leaves leaves that the next create takes as they were
- * meant. 0, or -1 with messages.
+ * meant. A leg in use whose label can't be written is left out where its mirror has another one in sync,
+ * unless this start formats, or lets leaves grow: node->failed is set, all other labels say so durably, and `notes` does. 0, or
+ * -1 with messages.
  *
  * assemble_stop() is its end: the device has stopped and all is flushed; marks the labels as clean.
  * It may be called after a start that failed. Both leave failed legs alone.
  */
-int assemble_start(struct tree *tree, struct err *err);
+int assemble_start(struct tree *tree, struct err *err, struct err *notes);
 int assemble_stop(struct tree *tree, struct err *err);
 
 #endif

@@ -22,15 +22,62 @@
  * Each round notes the generations that its peers had before it, which were durable by then: a leaf
  * that later turns up with less has been put back from a copy. The second round is there so that
  * the rot of one copy brings back no other state than the one that it was in.
+ *
+ * A leg whose label can't be written at a start is left out, where its mirror has another one in sync:
+ * rounds go on until two of them have told all others, so that this is durable in both copies of each
+ * before the first byte is written that it misses. A crash before that leaves it called stale, though it
+ * has missed nothing, or not. Where a start formats, or leaves grow, it is refused instead: that can wait.
  */
 #include "assemble_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-static int write_failed(const struct leaf *leaf, int error, struct err *err)
+/* One start, or stop. */
+struct writing {
+	struct tree *tree;
+	struct err *err;
+	struct err *notes; /* NULL: no leg can be left out */
+	bool has_left_out; /* a leg: those written before it don't say so */
+};
+
+static bool has_fellow_in_sync(const struct node *leg)
 {
-	return leaf_err(leaf, err, "writing the label of %s: %s", leaf->path, strerror(-error));
+	const struct node *above = leg->parent;
+	unsigned i;
+
+	for (i = 0; i < above->child_count; i++)
+		if (above->children[i] != leg && !above->children[i]->failed &&
+			!above->children[i]->rebuilding)
+			return true;
+	return false;
+}
+
+/* The nearest leg above that its mirror can do without; NULL: there is none. */
+static struct node *spare_leg(const struct leaf *leaf)
+{
+	struct node *node;
+
+	for (node = leaf->node; node->parent; node = node->parent)
+		if (node->parent->type->redundant && has_fellow_in_sync(node))
+			return node;
+	return NULL;
+}
+
+static void write_failed(struct writing *writing, const struct leaf *leaf, int error)
+{
+	struct node *leg = writing->notes && leaf_is_used(leaf) ? spare_leg(leaf) : NULL;
+
+	if (!leg) {
+		leaf_err(leaf, writing->err, "writing the label of %s: %s", leaf->path,
+			strerror(-error));
+		return;
+	}
+	leg->failed = true;
+	leg->rebuilding = leg->rebuild_all = false;
+	writing->has_left_out = true;
+	err_add(writing->notes, "%s %s: leg %s is left out: writing the label of %s: %s",
+		leg->parent->type->name, leg->parent->id, leg->id, leaf->path, strerror(-error));
 }
 
 /* What the label says of the others: as far as it is known and durable. */
@@ -48,13 +95,14 @@ static void note_peers(struct label *label, const struct tree *tree, const uint6
 }
 
 /* One copy of every label in use. */
-static int write_round(struct tree *tree, uint32_t set, uint32_t clear, struct err *err)
+static int write_round(struct writing *writing, uint32_t set, uint32_t clear)
 {
+	struct tree *tree = writing->tree;
 	uint64_t *generations = calloc(tree->leaf_count + 1, sizeof(*generations));
-	unsigned before = err->count, i;
+	unsigned before = writing->err->count, i;
 
 	if (!generations)
-		return err_add(err, "out of memory");
+		return err_add(writing->err, "out of memory");
 	for (i = 0; i < tree->leaf_count; i++)
 		generations[i] = tree->leaves[i]->label.generation;
 	for (i = 0; i < tree->leaf_count; i++) {
@@ -68,25 +116,29 @@ static int write_round(struct tree *tree, uint32_t set, uint32_t clear, struct e
 		result = leaf->todo == LEAF_REFRESH ? label_update_texts(leaf->fd, &leaf->label)
 						    : label_update(leaf->fd, &leaf->label);
 		if (result < 0)
-			write_failed(leaf, result, err);
+			write_failed(writing, leaf, result);
 	}
 	free(generations);
-	return err->count == before ? 0 : -1;
+	return writing->err->count == before ? 0 : -1;
 }
 
-/* Both copies of every label in use, one after the other. */
-static int write_rounds(struct tree *tree, uint32_t set, uint32_t clear, struct err *err)
+/* Both copies of every label in use, one after the other, by what is known when that begins. */
+static int write_rounds(struct writing *writing, uint32_t set, uint32_t clear)
 {
-	unsigned copy;
+	unsigned copies = 0;
 
-	for (copy = 0; copy < LABEL_COPIES; copy++)
-		if (write_round(tree, set, clear, err) < 0)
+	while (copies < LABEL_COPIES) {
+		writing->has_left_out = false;
+		if (write_round(writing, set, clear) < 0)
 			return -1;
+		copies = writing->has_left_out ? 0 : copies + 1; /* with a leg less each time */
+	}
 	return 0;
 }
 
-static int format(struct tree *tree, struct err *err)
+static int format(struct writing *writing)
 {
+	struct tree *tree = writing->tree;
 	unsigned i;
 
 	for (i = 0; i < tree->leaf_count; i++) {
@@ -97,16 +149,19 @@ static int format(struct tree *tree, struct err *err)
 			result = identify_wipe(leaf->fd, leaf->bytes);
 		if (result == 0 && leaf->todo >= LEAF_FORMAT)
 			result = label_format(leaf->fd, &leaf->label);
-		if (result < 0)
-			return write_failed(leaf, result, err);
+		if (result < 0) {
+			write_failed(writing, leaf, result);
+			return -1;
+		}
 	}
 	return 0;
 }
 
 /* Nothing that it knows of the others changes: it may yet be asked. */
-static int give_up(struct tree *tree, struct err *err)
+static int give_up(struct writing *writing)
 {
-	unsigned before = err->count, i, copy;
+	unsigned before = writing->err->count, i, copy;
+	struct tree *tree = writing->tree;
 
 	for (i = 0; i < tree->leaf_count; i++) {
 		struct leaf *leaf = tree->leaves[i];
@@ -118,15 +173,16 @@ static int give_up(struct tree *tree, struct err *err)
 		for (copy = 0; copy < LABEL_COPIES && result == 0; copy++)
 			result = label_update_texts(leaf->fd, &leaf->label);
 		if (result < 0)
-			write_failed(leaf, result, err);
+			write_failed(writing, leaf, result);
 	}
-	return err->count == before ? 0 : -1;
+	return writing->err->count == before ? 0 : -1;
 }
 
 /* Of every leaf whose label is known and kept. */
-static int settle_labels(struct tree *tree, struct err *err)
+static int settle_labels(struct writing *writing)
 {
-	unsigned before = err->count, i;
+	unsigned before = writing->err->count, i;
+	struct tree *tree = writing->tree;
 
 	for (i = 0; i < tree->leaf_count; i++) {
 		struct leaf *leaf = tree->leaves[i];
@@ -135,9 +191,9 @@ static int settle_labels(struct tree *tree, struct err *err)
 		if ((leaf_is_used(leaf) && leaf->todo < LEAF_FORMAT) || leaf->todo == LEAF_GIVE_UP)
 			result = label_rewrite(leaf->fd, leaf->label.generation);
 		if (result < 0)
-			write_failed(leaf, result, err);
+			write_failed(writing, leaf, result);
 	}
-	return err->count == before ? 0 : -1;
+	return writing->err->count == before ? 0 : -1;
 }
 
 static int lengthen(struct tree *tree, struct err *err)
@@ -155,20 +211,21 @@ static int lengthen(struct tree *tree, struct err *err)
 	return 0;
 }
 
-int assemble_start(struct tree *tree, struct err *err)
+int assemble_start(struct tree *tree, struct err *err, struct err *notes)
 {
+	struct writing writing = { .tree = tree, .err = err };
 	bool formats = false;
 	unsigned i;
 
-	if (settle_labels(tree, err) < 0 || lengthen(tree, err) < 0)
-		return -1;
 	for (i = 0; i < tree->leaf_count; i++)
 		formats |= tree->leaves[i]->todo >= LEAF_FORMAT;
-	if (formats && (format(tree, err) < 0 || write_rounds(tree, 0, LABEL_FORMATTING, err) < 0))
+	if (!formats && !tree->root->grows)
+		writing.notes = notes;
+	if (settle_labels(&writing) < 0 || lengthen(tree, err) < 0)
 		return -1;
-	if (give_up(tree, err) < 0)
+	if (formats && (format(&writing) < 0 || write_rounds(&writing, 0, LABEL_FORMATTING) < 0))
 		return -1;
-	if (write_rounds(tree, LABEL_OPEN | LABEL_SERVED, 0, err) < 0)
+	if (give_up(&writing) < 0 || write_rounds(&writing, LABEL_OPEN | LABEL_SERVED, 0) < 0)
 		return -1;
 	for (i = 0; i < tree->leaf_count; i++)
 		tree->leaves[i]->todo = LEAF_KEEP;
@@ -177,10 +234,11 @@ int assemble_start(struct tree *tree, struct err *err)
 
 int assemble_stop(struct tree *tree, struct err *err)
 {
+	struct writing writing = { .tree = tree, .err = err };
 	unsigned i;
 
 	for (i = 0; i < tree->leaf_count; i++)
 		if (tree->leaves[i]->todo != LEAF_KEEP)
 			return 0; /* it never was live, and the labels say so or are not there */
-	return write_rounds(tree, 0, LABEL_OPEN, err);
+	return write_rounds(&writing, 0, LABEL_OPEN);
 }

@@ -79,7 +79,7 @@ static int repair(const char *document, const struct assemble_options *assembly,
 	if (run_check_free(tree->name, err) == 0 && lifetime_prepare(tree, assembly, err, notes) == 0) {
 		bool is_old = refuse_new(tree, err) == 0;
 
-		if (is_old && lifetime_start(tree, err) == 0)
+		if (is_old && lifetime_start(tree, err, notes) == 0)
 			result = lifetime_stop(tree, err);
 		else
 			lifetime_undo(tree, is_old);

@@ -30,7 +30,7 @@ static int run(struct tree *tree, const struct assemble_options *assembly, FILE 
 
 	if (lifetime_prepare(tree, assembly, err, &notes) < 0)
 		goto fail;
-	if (lifetime_start(tree, err) < 0) {
+	if (lifetime_start(tree, err, &notes) < 0) {
 		lifetime_undo(tree, true);
 		goto fail;
 	}

@@ -43,17 +43,24 @@ static uint64_t buffers_of(const struct device *device)
 	return (uint64_t)device->queues * device->queue_depth * device->max_io_size;
 }
 
-/* What assembly has left out, it has said; here it is an event. */
-static void tell_known(struct daemon *daemon)
+/* What assembly, or the start, has left out, it has said; here it is an event. */
+static void tell_left_out(struct daemon *daemon)
 {
 	const struct tree *tree = daemon->tree;
 	unsigned i;
 
-	for (i = 0; i < tree->node_count; i++) {
-		daemon->told[i] = tree->nodes[i]->failed;
-		if (tree->nodes[i]->failed)
+	for (i = 0; i < tree->node_count; i++)
+		if (tree->nodes[i]->failed && !daemon->told[i]) {
+			daemon->told[i] = true;
 			notice_raise(tree->nodes[i], "leg_left_out", NULL, 0);
-	}
+		}
+}
+
+static void tell_known(struct daemon *daemon)
+{
+	const struct tree *tree = daemon->tree;
+
+	tell_left_out(daemon);
 	if (tree->root->unclean)
 		notice_raise(NULL, "was_not_stopped_cleanly", NULL, 0);
 }
@@ -152,13 +159,14 @@ static int device_open(
 }
 
 /* The disk. 0, or -1 with messages. */
-static int device_start(
-	struct daemon *daemon, const struct daemon_config *config, struct err *err)
+static int device_start(struct daemon *daemon, const struct daemon_config *config, struct err *err,
+	struct err *notes)
 {
 	int result;
 
-	if (lifetime_start(daemon->tree, err) < 0)
+	if (lifetime_start(daemon->tree, err, notes) < 0)
 		return -1;
+	tell_left_out(daemon);
 	result = frontend_start(daemon->frontend, err);
 	if (result == FRONTEND_STUCK)
 		die_stuck(daemon, config, true, err);
@@ -196,7 +204,7 @@ int daemon_start(struct daemon *daemon, const struct daemon_config *config, stru
 		goto undo;
 	process_protect();
 	started = true;
-	if (device_start(daemon, config, err) < 0)
+	if (device_start(daemon, config, err, notes) < 0)
 		goto undo;
 	(void)clock_gettime(CLOCK_MONOTONIC, &daemon->started); /* can't fail with this clock */
 	notice_raise(NULL, config->recover ? "recovered" : "created", "id",

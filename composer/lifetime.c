@@ -29,9 +29,9 @@ int lifetime_prepare(struct tree *tree, const struct assemble_options *options, 
 	return -1;
 }
 
-int lifetime_start(struct tree *tree, struct err *err)
+int lifetime_start(struct tree *tree, struct err *err, struct err *notes)
 {
-	if (assemble_start(tree, err) < 0)
+	if (assemble_start(tree, err, notes) < 0)
 		return -1;
 	return tree_load(tree, err);
 }
@@ -43,7 +43,7 @@ static int flush(struct tree *tree, struct err *err)
 	for (i = 0; i < tree->leaf_count; i++) {
 		const struct leaf *leaf = tree->leaves[i];
 
-		if (leaf->fd < 0 || leaf->node->failed)
+		if (leaf->fd < 0 || node_has_failed(leaf->node))
 			continue;
 		if (fdatasync(leaf->fd) < 0 && errno != EROFS && errno != EINVAL)
 			err_add(err, "%s: %s can't be flushed: %s", leaf->node->id, leaf->path,

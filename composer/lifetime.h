@@ -24,9 +24,10 @@ int lifetime_prepare(struct tree *tree, const struct assemble_options *options, 
 
 /*
  * Formats what is to be, marks the labels as open, and has the nodes load what they keep: requests
- * may follow. 0, or -1 with messages; then lifetime_undo() is next.
+ * may follow. Legs that can't be written to are left out where a mirror can do without, and noted. 0, or
+ * -1 with messages; then lifetime_undo() is next.
  */
-int lifetime_start(struct tree *tree, struct err *err);
+int lifetime_start(struct tree *tree, struct err *err, struct err *notes);
 
 /*
  * No request was ever served: closes all and removes files that were made. With `started`, after

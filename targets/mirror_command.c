@@ -62,7 +62,7 @@ static int add_leg(struct node *node, unsigned place, struct err *err)
 			node->id, child->id, state_words[leg->state]);
 	if (!leg->was_used)
 		return err_add(err,
-			"mirror %s: leg %s was not there when the device was started; stop and create it "
+			"mirror %s: leg %s was not used when the device was started; stop and create it "
 			"with all its legs",
 			node->id, child->id);
 	leg->state = LEG_REBUILDING;

@@ -186,6 +186,21 @@ static int find_marks(struct node *node, struct err *err)
 	return 0;
 }
 
+/* A leg whose label couldn't be written is left out since open(). */
+static void drop_left_out(struct node *node)
+{
+	struct mirror *mirror = node->state;
+	unsigned i;
+
+	for (i = 0; i < node->child_count; i++)
+		if (node->children[i]->failed && mirror_leg_is_used(mirror, i)) {
+			mirror->legs[i].state = LEG_FAILED;
+			mirror->legs[i].was_used = false;
+		}
+	for (i = 0; mirror->legs[mirror->primary].state != LEG_IN_SYNC; i++)
+		mirror->primary = i; /* one is, or the start would be refused */
+}
+
 static int write_err(struct node *node, unsigned place, int result, struct err *err)
 {
 	const struct node *child = node->children[place];
@@ -195,7 +210,11 @@ static int write_err(struct node *node, unsigned place, int result, struct err *
 		-result);
 }
 
-/* The same bytes on every leg in use, durably. A leg that was stale anyhow is given up if it fails. */
+/*
+ * The same bytes on every leg in use, durably. A leg that fails is given up, unless it is the last in
+ * sync: what is written from then on waits for the record of it (mirror_legs.c). A tree that is new, or grows, is
+ * refused.
+ */
 static int write_legs(struct node *node, uint64_t offset, const void *memory, uint32_t length,
 	struct err *err)
 {
@@ -212,9 +231,10 @@ static int write_legs(struct node *node, uint64_t offset, const void *memory, ui
 			result = child_flush(node->children[i]);
 		if (result == 0)
 			continue;
-		if (mirror->legs[i].state == LEG_IN_SYNC)
+		if (!node->fresh && !node->grows && mirror_fail(node, i))
+			mirror->work.wants_record = true;
+		if (mirror_leg_is_used(mirror, i))
 			return write_err(node, i, result, err);
-		(void)mirror_fail(node, i);
 	}
 	return 0;
 }
@@ -294,6 +314,7 @@ int mirror_load(struct node *node, struct err *err)
 		mirror_has_grown(mirror) && mirror->super.region_size != mirror->region_size;
 	unsigned i;
 
+	drop_left_out(node);
 	if (find_marks(node, err) < 0)
 		return -1;
 	mirror->is_loaded = true;

@@ -253,7 +253,7 @@ static bool serve(bool again)
 	must(config.tree);
 	config.fan_out = FAN_OUT_GATHERED;
 	if (lifetime_prepare(config.tree, &options, &err, &notes) == 0) {
-		if (lifetime_start(config.tree, &err) == 0 &&
+		if (lifetime_start(config.tree, &err, &notes) == 0 &&
 			engine_open(&engine, &config, &err) == 0) {
 			engine_begin(engine);
 			read_all(engine, config.tree->root->limits.size);

@@ -39,19 +39,21 @@ void fault_forget(void)
 
 /*
  * What a leaf can't read refuses the start, or leaves it out: where the start goes on without leaves
- * anyway, or where the copy of its label that can be read is of an older state, which only a clean stop
- * rules out. Then it has to be one that may be lost. No leg is given up for a leaf that never fails.
+ * anyway, where its label is about to be written, or where the copy of it that can be read is of an older
+ * state, which only a clean stop rules out. Then it has to be one that may be lost. No leg is given up for
+ * a leaf that never fails.
  */
 static unsigned kinds_of(unsigned place, bool may_be_lost)
 {
 	unsigned all = FAULT_READ | FAULT_WRITE | FAULT_FLUSH;
 	static const unsigned some[] = { FAULT_READ, FAULT_WRITE, FAULT_FLUSH };
 	unsigned kinds = random_below(4) ? some[random_below(3)] : all;
-	bool may_read = may_be_lost || (life.was_stopped && !meddle_is_degraded());
+	bool is_guarded = backend.guarded[place];
+	bool may_read = may_be_lost || (!is_guarded && life.was_stopped && !meddle_is_degraded());
 
 	if (chosen.is_first || !life.is_guarded || !model_is_redundant)
 		return kinds;
-	return kinds & ((backend.guarded[place] ? 0 : FAULT_WRITE | FAULT_FLUSH) |
+	return kinds & ((is_guarded ? 0 : FAULT_WRITE | FAULT_FLUSH) |
 			       (may_read ? FAULT_READ : 0));
 }
 

@@ -48,12 +48,14 @@ static int start_once(const char *text, const struct assemble_options *options, 
 		sim_fail("the document is refused: %s", err->text);
 	shadow_place(life.tree);
 	result = lifetime_prepare(life.tree, options, err, &notes);
-	if (notes.text)
-		sim_note("notes: %s", notes.text);
 	if (result == 0) {
 		is_started = true;
-		result = lifetime_start(life.tree, err);
+		result = lifetime_start(life.tree, err, &notes);
+		if (result == 0 && images_budget == 0) /* legs were left out, but it was the power */
+			result = err_add(err, "the power went");
 	}
+	if (notes.text)
+		sim_note("notes: %s", notes.text);
 	err_finish(&notes);
 	if (result < 0)
 		undo_start(is_started);

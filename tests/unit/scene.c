@@ -211,7 +211,7 @@ bool scene_start(struct assemble_options options)
 {
 	if (!scene_assemble(options))
 		return false;
-	if (assemble_start(tree, &messages) == 0)
+	if (assemble_start(tree, &messages, &notes) == 0)
 		return true;
 	scene_close();
 	return false;

@@ -109,7 +109,7 @@ static bool start(const char *document)
 			tree->nodes[i]->type = &keeper;
 		}
 	if (lifetime_prepare(tree, &options, &err, &notes) == 0) {
-		if (lifetime_start(tree, &err) == 0)
+		if (lifetime_start(tree, &err, &notes) == 0)
 			return true;
 		lifetime_undo(tree, true);
 	}

@@ -295,7 +295,7 @@ static void a_start_that_fails_forgets_no_unclean_stop(void **state)
 		scene_close();
 		assert_true(scene_assemble(scene_plain));
 		writes_left = writes;
-		assert_int_equal(lifetime_start(scene_assembled(), &err), -1);
+		assert_int_equal(lifetime_start(scene_assembled(), &err, &err), -1);
 		writes_left = -1; /* it was there for a moment */
 		forget(0);
 		err_finish(&err);

@@ -69,9 +69,13 @@ umount /mnt/vol0
 ubd-compose delete vol0
 
 step "the disk comes back, with old data: b.img is stale and must not be read"
+# As one does who has replaced a cable: the file system that saw its disk die is mounted anew.
+umount /badleg
 dmsetup suspend --nolockfs badleg
 dmsetup reload badleg --table "0 $sectors linear /dev/vdb 0"
 dmsetup resume badleg
+fsck.ext4 -fy /dev/mapper/badleg >/tmp/fsck 2>&1 || [ $? -le 1 ] || fail "fsck: $(cat /tmp/fsck)"
+mount /dev/mapper/badleg /badleg
 
 step "ubd-compose create tree.json, again"
 device=$(ubd-compose create /legs/tree.json)
