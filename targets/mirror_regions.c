@@ -253,6 +253,9 @@ static bool is_wanted(const struct mirror *mirror, struct span span)
 {
 	unsigned i;
 
+	for (i = 0; i < LEGS_MAX; i++)
+		if (mirror->legs[i].state == LEG_JOINING)
+			return true; /* it has none of those that were written while it was away */
 	for (i = span.first; i <= span.last; i++) {
 		const struct region *region = &mirror->regions[i];
 

@@ -184,6 +184,7 @@ static void join_map(struct node *node, struct plan *plan)
 			mirror->legs[i].state = LEG_JOINING; /* from here on flushes ask it too */
 			plan_add(plan, i, (struct request){ .kind = IO_FLUSH });
 		}
+	mirror_plan_pages(plan, 0, mirror->page_count - 1);
 	plan_ask(plan);
 }
 

@@ -408,7 +408,8 @@ static void a_leg_joins_when_its_flush_and_the_record_are_durable(void **state)
 	mirror->legs[1].state = LEG_REBUILDING;
 	tree->root->children[1]->rebuilding = true;
 	fixture_map(&course, tree->root, self(WORD_JOIN, 0, 0));
-	assert_string_equal(plans(), "wave 0: child 1 flush\n");
+	assert_string_equal(plans(), "wave 0: child 1 flush\n"
+				     "wave 0: self 1 4611686018427387904 4096\n");
 	assert_true(tree->root->children[1]->rebuilding);
 	assert_non_null(strstr(
 		fixture_story(tree->root, fixture_request(IO_FLUSH, 0, 0, 0), ""), "child 1 flush"));
@@ -419,6 +420,25 @@ static void a_leg_joins_when_its_flush_and_the_record_are_durable(void **state)
 	end_ops(0);
 	fixture_finish(&course);
 	assert_int_equal(mirror->legs[1].state, LEG_IN_SYNC);
+	close_pair();
+}
+
+/* What became of regions while it was away stands in pages that it doesn't have. */
+static void a_leg_that_joins_is_given_every_page(void **state)
+{
+	open_pair();
+	mirror->legs[1].state = LEG_REBUILDING;
+	mirror_set_bits(mirror, 2, REGION_WRITTEN | REGION_DIRTY, 0);
+	mirror->regions[2].is_durable = true; /* on the other leg */
+	fixture_map(&course, tree->root, self(WORD_PAGE, SELF_RANGES, PAGE_BYTES));
+	assert_string_equal(plans(), "");
+	fixture_finish(&course);
+	fixture_map(&course, tree->root, self(WORD_JOIN, 0, 0));
+	fixture_finish(&course);
+	fixture_map(&course, tree->root, self(WORD_PAGE, SELF_RANGES, PAGE_BYTES));
+	assert_non_null(strstr(plans(), "child 1 write fua 4096 4096 from scratch 0\n"));
+	assert_int_equal(mirror_page_bits(course.plan.scratch, 2), REGION_WRITTEN | REGION_DIRTY);
+	fixture_finish(&course);
 	close_pair();
 }
 
@@ -505,6 +525,7 @@ int main(void)
 		cmocka_unit_test(what_a_failed_leg_gave_is_copied_nowhere),
 		cmocka_unit_test(a_write_that_fails_on_the_last_leg_leaves_something_to_copy),
 		cmocka_unit_test(a_leg_joins_when_its_flush_and_the_record_are_durable),
+		cmocka_unit_test(a_leg_that_joins_is_given_every_page),
 		cmocka_unit_test(a_leg_whose_last_flush_fails_does_not_join),
 		cmocka_unit_test(what_a_leg_could_not_read_is_written_there_again),
 		cmocka_unit_test(verbs_fail_a_leg_and_take_it_in_again),
