@@ -282,11 +282,10 @@ const struct command events_command = {
 		   "every\n"
 		   "device, a line for each: created, deleted, leg_failed, flush_failed, "
 		   "leg_left_out,\n"
-		   "was_not_stopped_cleanly and others. A daemon remembers the last 512 while it "
-		   "lives. A\n"
-		   "program named in the document, {\"device\": {\"hook\": \"/path\"}}, is run for "
-		   "each of\n"
-		   "them with its JSON on standard input.\n",
+		   "resync_started, resync_ended, was_not_stopped_cleanly and others. A daemon remembers "
+		   "the\n"
+		   "last 512 while it lives. A program named in the document, {\"device\": {\"hook\":\n"
+		   "\"/path\"}}, is run for each of them with its JSON on standard input.\n",
 	.options = options,
 	.operands_max = 1,
 	.run = events,

@@ -107,9 +107,13 @@ static void tell_failures(struct daemon *daemon)
 	for (i = 0; i < tree->node_count; i++) {
 		const struct node *node = tree->nodes[i];
 
-		if (daemon->told[i] || !__atomic_load_n(&node->failed, __ATOMIC_RELAXED))
+		bool has_failed = __atomic_load_n(&node->failed, __ATOMIC_RELAXED);
+
+		if (daemon->told[i] == has_failed)
 			continue;
-		daemon->told[i] = true;
+		daemon->told[i] = has_failed; /* or it has been taken in again */
+		if (!has_failed)
+			continue;
 		log_say("%s %s%s%s has failed a write and is left out of %s", node->type->name,
 			node->id, node->leaf ? ", " : "", node->leaf ? node->leaf->path : "",
 			node->parent ? node->parent->id : tree->name);

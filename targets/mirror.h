@@ -115,6 +115,7 @@ struct work {
 	uint64_t rate_since, rate_bytes; /* … is counted in */
 	uint64_t unreadable; /* pieces that no leg could read; relaxed */
 	uint64_t pause_until; /* time */
+	bool is_evening; /* it was told that legs in sync are made even after an unclean stop */
 	unsigned bad_region, bad_tries; /* pieces of it that the primary couldn't read, in a row */
 	struct repair repairs[REPAIRS_MAX];
 	unsigned repair_count;
@@ -218,6 +219,8 @@ bool mirror_is_single(const struct node *node, uint64_t offset, uint64_t length)
 void mirror_doubt(struct node *node, const struct request *request);
 /* What is to be copied, by the bits and the legs' states. */
 void mirror_find_todo(struct node *node);
+/* Tells that the leg, which is there and not in sync, is brought up to date from now on. */
+void mirror_tell_resync(const struct node *node, unsigned place);
 /* There is nobody left to copy to: what was to be copied is what legs that are away miss. */
 void mirror_drop_todo(struct mirror *mirror);
 /* Counts anew what the regions' bits say, after they were set past mirror_set_bits(). */

@@ -72,6 +72,7 @@ static int add_leg(struct node *node, unsigned place, struct err *err)
 	mirror->work.wants_super = true;
 	mirror->work.pass++;
 	mirror_find_todo(node);
+	mirror_tell_resync(node, place);
 	return 0;
 }
 

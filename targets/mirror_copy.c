@@ -9,6 +9,8 @@
  */
 #include "mirror.h"
 
+#include "notice.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -275,8 +277,12 @@ static void copy_ended(struct node *node, const struct request *request, struct 
 	if (slot->pass != mirror->work.pass)
 		return;
 	mirror_set_bits(mirror, slot->region, REGION_COPIED, REGION_TODO);
-	if (mirror->todo_count == 0)
+	if (mirror->todo_count == 0) {
 		mirror->work.is_urgent = false;
+		if (mirror->work.is_evening)
+			notice_raise(node, "resync_ended", NULL, 0);
+		mirror->work.is_evening = false;
+	}
 }
 
 void mirror_copy_resume(struct node *node, const struct request *request, struct plan *plan)

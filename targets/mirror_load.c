@@ -9,6 +9,7 @@
 #include "mirror.h"
 
 #include "child_io.h"
+#include "notice.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -307,6 +308,24 @@ static void next_super(struct node *node)
 			super->tracked[i] = super->sequence;
 }
 
+/* Of legs that are brought up to date; or of the mirror, whose legs may differ since an unclean stop. */
+static void tell_resync(struct node *node)
+{
+	struct mirror *mirror = node->state;
+	bool is_rebuilding = false;
+	unsigned i;
+
+	for (i = 0; i < node->child_count; i++)
+		if (mirror->legs[i].state == LEG_REBUILDING) {
+			is_rebuilding = true;
+			mirror_tell_resync(node, i);
+		}
+	mirror->work.is_evening = !is_rebuilding && mirror->work.is_urgent;
+	if (mirror->work.is_evening)
+		notice_raise(node, "resync_started", "bytes",
+			(uint64_t)mirror->todo_count << mirror->region_shift);
+}
+
 int mirror_load(struct node *node, struct err *err)
 {
 	struct mirror *mirror = node->state;
@@ -332,6 +351,7 @@ int mirror_load(struct node *node, struct err *err)
 
 		mirror->regions[i].is_durable = bits & REGION_DIRTY && bits & REGION_WRITTEN;
 	}
+	tell_resync(node);
 	return 0;
 }
 

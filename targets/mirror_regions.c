@@ -9,6 +9,8 @@
  */
 #include "mirror.h"
 
+#include "notice.h"
+
 #include <string.h>
 
 static void count(unsigned *counter, int more)
@@ -211,6 +213,16 @@ void mirror_find_todo(struct node *node)
 			mirror, i, REGION_TODO, REGION_COPIED | REGION_IDLE | REGION_SETTLED);
 	}
 	__atomic_store_n(&work->total, mirror->todo_count, __ATOMIC_RELAXED);
+}
+
+static uint64_t todo_bytes(const struct mirror *mirror)
+{
+	return (uint64_t)mirror->todo_count << mirror->region_shift;
+}
+
+void mirror_tell_resync(const struct node *node, unsigned place)
+{
+	notice_raise(node->children[place], "resync_started", "bytes", todo_bytes(node->state));
 }
 
 void mirror_drop_todo(struct mirror *mirror)

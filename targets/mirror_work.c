@@ -5,6 +5,8 @@
  */
 #include "mirror.h"
 
+#include "notice.h"
+
 #include <json-c/json_object.h>
 
 #define MS UINT64_C(1000000)
@@ -220,9 +222,10 @@ static void join_resume(struct node *node, struct plan *plan)
 	for (i = 0; i < node->child_count; i++) {
 		if (mirror->legs[i].state != LEG_JOINING)
 			continue;
-		if (result == 0 && mirror->todo_count == 0)
+		if (result == 0 && mirror->todo_count == 0) {
 			mirror->legs[i].state = LEG_IN_SYNC;
-		else if (result < 0) /* the labels may say so or not: it takes a record to be sure */
+			notice_raise(node->children[i], "resync_ended", NULL, 0);
+		} else if (result < 0) /* the labels may say so or not: it takes a record to be sure */
 			mirror->work.wants_record |= mirror_fail(node, i);
 	}
 	mirror->work.is_joining = false;

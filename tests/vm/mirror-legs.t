@@ -21,10 +21,13 @@ expect 'a new mirror needs no sync' "$both" "$(state)"
 dd if=/dev/urandom of="$device" bs=64k count=32 oflag=direct 2>/dev/null
 ubd-compose fail m d1 || fail 'fail'
 within 'the leg is given up' 60 sh -c 'ubd-compose status m | grep -q "d1 .*FAILED"'
+within 'that is told' 60 sh -c 'ubd-compose events m | grep -q "leg_failed d1"'
 refuses 'the last leg cannot be failed' ubd-compose fail m d0
 dd if=/dev/urandom of="$device" bs=64k count=8 seek=16 oflag=direct 2>/dev/null || fail 'a write to the leg that is left'
 ubd-compose add m d1 || fail 'add'
 within 'it is brought up to date' 60 in_sync || ubd-compose status --json m
+happened() { ubd-compose events m | awk '$3 ~ /^(leg_failed|resync_)/ { print $3, $4 }' | tr '\n' ' '; }
+expect 'all that is told' 'leg_failed d1 resync_started d1 resync_ended d1 ' "$(happened)"
 sum=$(dd if="$device" bs=64k count=32 iflag=direct 2>/dev/null | md5sum)
 ubd-compose delete m
 # The data of each begin behind 4 MiB of label and 1 MiB of bitmap.
