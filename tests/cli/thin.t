@@ -70,7 +70,8 @@ qemu-img info image | grep -q 'virtual size: 3 MiB' || fail "info: $(qemu-img in
 qemu-img info image | grep -q 'cluster_size: 4096' || fail "info: $(qemu-img info image)"
 ok 'an image of ours is what it was asked for'
 before=$(qemu-img check image | sed -n 's/^Image end offset: //p')
-replay new.json 'discard 0 3145728' 'flush' 'write 2097152 262144 9' 'read 0 4096' 'read 2097152 262144 9'
+replay new.json 'discard 0 3145728' 'flush' # in a life of its own: what is being punched just then is used later
+replay new.json 'write 2097152 262144 9' 'read 0 4096' 'read 2097152 262144 9'
 judged
 after=$(qemu-img check image | sed -n 's/^Image end offset: //p')
 [ "$after" -le $((before + 65536)) ] || fail "what was discarded isn't used again: $before, $after"

@@ -34,7 +34,16 @@ umount /mnt
 fio --name=v --filename="$device" --offset=200M --rw=randrw --bsrange=4k-128k --size=16M --iodepth=16 --ioengine=io_uring --direct=1 \
 	--verify=crc32c --verify_fatal=1 >fio.out 2>&1 || fail "fio: $(cat fio.out)"
 dd if="$device" of=all bs=1M iflag=direct 2>/dev/null
+for called in v0 "$device" tree.json; do
+	ubd-compose map --json "$called" >"map.${called##*[/.]}" || fail "map $called"
+done
 ubd-compose delete v0 || fail 'delete'
+ubd-compose map --json tree.json >map.after || fail 'map of what was served'
+for told in map.*; do
+	cmp "$told" map.after || fail "$told: $(head -n 5 "$told")"
+done
+[ "$(wc -l <map.after)" -gt 20 ] || fail "map: $(cat map.after)"
+ok 'a live device tells the map that its image has'
 qemu-img check -q volume.qcow2 || fail "check: $(qemu-img check volume.qcow2 2>&1)"
 qemu-img compare -q -f qcow2 -F raw volume.qcow2 all || fail 'qemu-img reads something else'
 ok 'after a stop qemu-img finds no fault and the same bytes'
