@@ -17,10 +17,12 @@ static void trace_request(const struct io *io, const char *what, int result)
 		io->request.length, io->request.flags, result);
 }
 
-/* Granted frames go on, and what was added is submitted. */
+static void io_start(struct io *io);
+
+/* Granted frames go on, what was put off is begun again, and what was added is submitted. */
 static void settle(struct engine *engine)
 {
-	while (engine->ready || engine->dirty) {
+	while (engine->ready || engine->dirty || engine->again.first) {
 		struct frame *frame = engine->ready;
 		struct io *io = engine->dirty;
 
@@ -30,6 +32,10 @@ static void settle(struct engine *engine)
 				engine->ready_end = &engine->ready;
 			if (!frame->io->passed) /* else its bytes are fetched: all is planned again then */
 				frame_go(frame);
+			continue;
+		}
+		if (engine->again.first) {
+			io_start(waiting_next(engine));
 			continue;
 		}
 		engine->dirty = io->next_dirty;
@@ -51,6 +57,8 @@ void io_ended(struct io *io, int result)
 {
 	struct engine *engine = io->engine;
 
+	if (io->put_off && io->put_off == result && io_wait(io))
+		return;
 	if (result < 0)
 		engine_count(&engine->stats.errors, 1);
 	else if (io->request.kind == IO_READ || io->request.kind == IO_WRITE)
@@ -87,6 +95,7 @@ void io_reset(struct io *io)
 	io->used = io->scratch_used = 0;
 	io->sub_count = 0;
 	io->unsettled = 0;
+	io->put_off = 0;
 	io->linked = io->cleared = io->must_fetch = false;
 }
 
@@ -123,6 +132,16 @@ static bool fetches_first(const struct engine *engine, const struct request *req
 			root->type->is_plain(root, request));
 }
 
+static void io_start(struct io *io)
+{
+	struct engine *engine = io->engine;
+
+	if (!io->fetched && fetches_first(engine, &io->request))
+		io->passed = engine->config.backend->pass(engine->config.context, io->tag, NULL);
+	else
+		io_begin(io);
+}
+
 void engine_start(struct engine *engine, unsigned tag, const struct request *request, void *data)
 {
 	struct io *io = &engine->ios[tag];
@@ -139,10 +158,7 @@ void engine_start(struct engine *engine, unsigned tag, const struct request *req
 	engine_count(&engine->stats.bytes[request->kind], request->length);
 	if (engine->config.trace)
 		trace_request(io, "request", 0);
-	if (!io->fetched && fetches_first(engine, request))
-		io->passed = engine->config.backend->pass(engine->config.context, tag, NULL);
-	else
-		io_begin(io);
+	io_start(io);
 	engine_leave(engine);
 }
 

@@ -108,6 +108,7 @@ struct engine_stats {
 	uint64_t sub_ios, merged; /* sub-I/Os submitted; ops that were merged into another's */
 	uint64_t held, resumed, errors;
 	uint64_t selfs, works; /* self ops; requests of work() */
+	uint64_t put_off; /* how often a request was */
 };
 
 /* 0, or -1 with messages: out of memory, or a tree whose requests need too much of it. */
@@ -143,10 +144,16 @@ void engine_poll(struct engine *engine);
  */
 void engine_begin(struct engine *engine);
 
-/* Ends that: no more work is begun. May come without engine_begin() before it. */
+/* Ends that: no more work is begun, nothing is put off. May come without engine_begin() before it. */
 void engine_quiesce(struct engine *engine);
 /* Whether requests of work() are under way. */
 bool engine_is_working(const struct engine *engine);
+
+/*
+ * Requests that a node has put off (plan_wait()) are begun again, and from here on none is: before
+ * somebody waits for all of them to end.
+ */
+void engine_end_waiting(struct engine *engine);
 
 /* The time that backend.timer() was told has come; too early or once too often is fine. */
 void engine_tick(struct engine *engine);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The engine's parts among themselves: engine.c (tags, start and commit), frame.c (plans), release.c
- * (what plans have until their request's end), sub_io.c (leaves), record.c (labels), work.c (what nodes do in the background), engine_memory.c
+ * (what plans have until their request's end), sub_io.c (leaves), record.c (labels), work.c (what nodes do in the background), waiting.c (what was put off), engine_memory.c
  * (what is taken at the start), arena.c (how much one request can need).
  */
 #ifndef COMPOSER_ENGINE_INTERNAL_H
@@ -67,6 +67,8 @@ struct io {
 	bool must_fetch; /* its plan has more than what can be handed down: planned again with them */
 	struct worker *worker; /* whose work() makes its requests; NULL: the kernel's */
 	bool is_working; /* one of those is under way */
+	int put_off; /* 0, or the error with which a plan has put it off */
+	struct io *next_waiting; /* in engine->waiting or ->again */
 	struct io *next_dirty;
 	struct sub_io *fresh, *fresh_last; /* added, not submitted */
 	char *arena;
@@ -101,6 +103,10 @@ struct engine {
 	struct io *told; /* those that were passed and whose end some node wants to hear of */
 	unsigned flushing; /* those that were passed with a flush, and may not have ended */
 	struct sub_io *doubted; /* flushes of ours that have succeeded meanwhile, by `next` */
+	struct io_list {
+		struct io *first, **end;
+	} waiting, again; /* put off; to be begun again */
+	bool is_impatient; /* nothing is put off any more */
 	unsigned depth; /* calls into the engine within each other */
 	bool work_is_wanted; /* by some worker */
 	bool is_live; /* work may be asked for */
@@ -153,6 +159,11 @@ void io_release(struct io *io); /* it was passed and has ended */
 void release_oldest(struct hold_list *list);
 void release_told(struct engine *engine); /* tells nodes of all that has ended unseen */
 
+void waiting_init(struct engine *engine); /* waiting.c */
+bool io_wait(struct io *io); /* false: it has to be answered */
+void waiting_go_on(struct engine *engine);
+struct io *waiting_next(struct engine *engine); /* one that is to be begun again; NULL: none */
+
 void io_reset(struct io *io); /* forgets what was planned for it */
 void io_ended(struct io *io, int result);
 void io_work(struct io *io, const struct request *request);
@@ -195,7 +206,8 @@ void engine_settle(struct engine *engine); /* what is to be done before the oute
 
 static inline void engine_leave(struct engine *engine)
 {
-	if (engine->depth == 1 && (engine->dirty || engine->ready || engine->work_is_wanted))
+	if (engine->depth == 1 && (engine->dirty || engine->ready || engine->again.first ||
+					  engine->work_is_wanted))
 		engine_settle(engine);
 	engine->depth--;
 }

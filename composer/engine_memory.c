@@ -178,6 +178,7 @@ int engine_open(struct engine **out, const struct engine_config *config, struct 
 		engine->config.memory_max = ARENAS_MAX;
 	engine->config.root = root;
 	engine->ready_end = &engine->ready;
+	waiting_init(engine);
 	engine->timer_at = UINT64_MAX;
 	if (engine_sum(engine, &need, &sum, err) < 0)
 		goto fail;

@@ -85,6 +85,8 @@ static void frame_end(struct frame *frame)
 {
 	if (frame->is_held)
 		frame_release(frame);
+	if (frame->plan.waits)
+		frame->io->put_off = frame->plan.result;
 	op_ended(frame->io, frame->parent, frame->parent_op, frame_result(frame));
 }
 
@@ -100,6 +102,9 @@ static __attribute__((noinline)) void frame_ask_served(struct frame *frame,
 	if (plan->wake)
 		work_wake(frame->io->engine, frame->node);
 	plan->wake = false;
+	if (plan->goes_on)
+		waiting_go_on(frame->io->engine);
+	plan->goes_on = false;
 }
 
 static void frame_ask(struct frame *frame,

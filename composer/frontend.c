@@ -239,10 +239,26 @@ int frontend_start(struct frontend *frontend, struct err *err)
 	return 0;
 }
 
+static void end_waiting(struct engine *engine, void *argument)
+{
+	(void)argument;
+	engine_end_waiting(engine);
+}
+
+/* The driver waits for all requests that we have. */
+static void let_none_wait(struct frontend *frontend)
+{
+	unsigned i;
+
+	for (i = 0; i < frontend->queue_count; i++)
+		(void)queue_call(&frontend->queues[i]->queue, end_waiting, NULL);
+}
+
 int frontend_hand_over(struct frontend *frontend, struct err *err)
 {
 	int result = -EOPNOTSUPP;
 
+	let_none_wait(frontend);
 	if (frontend->type->hand_over && frontend->tree->device.recovery != RECOVERY_NONE)
 		result = frontend->type->hand_over(&frontend->control, frontend->id);
 	if (result < 0)
@@ -323,6 +339,7 @@ void frontend_close(struct frontend *frontend)
 	if (frontend->is_added && frontend->type->is_waiting &&
 		frontend->type->is_waiting(&frontend->control, frontend->id))
 		frontend->is_added = false;
+	let_none_wait(frontend);
 	/* Results aside: whatever they are, what follows has to happen, and remove() stops too. */
 	if (frontend->is_added)
 		(void)frontend->type->stop(&frontend->control, frontend->id);

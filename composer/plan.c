@@ -130,6 +130,18 @@ void plan_end(struct plan *plan, int result)
 	plan->result = result;
 }
 
+void plan_wait(struct plan *plan, int result)
+{
+	assert(result < 0);
+	plan->result = result;
+	plan->waits = true;
+}
+
+void plan_go_on(struct plan *plan)
+{
+	plan->goes_on = true;
+}
+
 /* One op's line, without its wave. */
 static int op_print(const struct op *op, char *text, size_t size)
 {

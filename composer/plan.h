@@ -54,6 +54,8 @@ struct plan {
 	bool ask; /* resume() is wanted after success too */
 	bool wake; /* work() is wanted */
 	bool tell; /* ended() is wanted */
+	bool waits; /* plan_wait(): the device's request is put off */
+	bool goes_on; /* what was put off is to be begun again */
 	uint16_t selfs_left; /* self ops that may still be planned */
 	int result; /* PLAN_RUNNING, or what plan_end() set: 0 or -errno */
 	void *io_state; /* the type's io_state_size bytes, zeroed before map() */
@@ -113,6 +115,18 @@ void plan_tell(struct plan *plan);
 
 /* The request's result, 0 or -errno, whatever the ops gave. Ops already running are awaited. */
 void plan_end(struct plan *plan, int result);
+
+/*
+ * As plan_end() with an error, but for now: where that becomes the result of the device's request it is
+ * not answered but put off. It holds nothing then, and is begun again, from the root, after a
+ * plan_go_on(); what it had done is done anew. Who plans this sees to it that plan_go_on() follows in
+ * time. What can't wait (the device is being stopped, or not live yet; a parent has made something else
+ * of the error) ends with that error.
+ */
+void plan_wait(struct plan *plan, int result);
+
+/* All requests of the device that were put off are begun again soon, in order of arrival. */
+void plan_go_on(struct plan *plan);
 
 /*
  * The plan as text, one line per op: "wave 0: child 1 write 65536 4096 from 0". Writes at most size

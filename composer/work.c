@@ -126,6 +126,7 @@ void engine_begin(struct engine *engine)
 void engine_quiesce(struct engine *engine)
 {
 	engine->is_live = false;
+	engine_end_waiting(engine);
 }
 
 bool engine_is_working(const struct engine *engine)
