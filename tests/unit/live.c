@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT
+/* A live device over a scene's files, for tests. */
+#include "live.h"
+
+#include "child_io.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+struct engine *live_engine;
+struct sub_io *live_pending[LIVE_PENDING_MAX];
+unsigned live_pending_count;
+int live_results[LIVE_TAGS];
+char live_buffers[LIVE_TAGS][LIVE_BYTES];
+uint64_t live_now, live_timer;
+
+static void submit(void *context, struct sub_io *sub)
+{
+	assert_true(live_pending_count < LIVE_PENDING_MAX);
+	live_pending[live_pending_count++] = sub;
+}
+
+static void commit(void *context, unsigned tag, int result, bool linked)
+{
+	assert_false(linked);
+	assert_int_equal(live_results[tag], LIVE_UNDER_WAY);
+	live_results[tag] = result < 0 ? result : 0;
+}
+
+static uint64_t now(void *context)
+{
+	return live_now;
+}
+
+static void timer(void *context, uint64_t when)
+{
+	live_timer = when;
+}
+
+static const struct engine_backend backend = {
+	.submit = submit,
+	.commit = commit,
+	.now = now,
+	.timer = timer,
+};
+
+void live_load(const char *root)
+{
+	scene_document(root);
+	assert_true(scene_start(scene_plain));
+	assert_int_equal(tree_load(scene_assembled(), &(struct err){ 0 }), 0);
+	scene_assembled()->child_io = CHILD_IO_FULL;
+}
+
+void live_begin(void)
+{
+	struct engine_config config = {
+		.tree = scene_assembled(),
+		.backend = &backend,
+		.depth = LIVE_TAGS,
+		.max_io = LIVE_BYTES,
+		.fan_out = FAN_OUT_GATHERED,
+	};
+
+	live_now = LIVE_BEGUN;
+	live_timer = UINT64_MAX;
+	assert_int_equal(engine_open(&live_engine, &config, &(struct err){ 0 }), 0);
+	engine_begin(live_engine);
+}
+
+static void close_engine(void)
+{
+	engine_close(live_engine);
+	live_engine = NULL;
+	live_pending_count = 0;
+}
+
+void live_killed(void)
+{
+	close_engine();
+	scene_close();
+}
+
+void live_stop(void)
+{
+	if (live_engine) {
+		engine_quiesce(live_engine);
+		live_end_all();
+		close_engine();
+	}
+	assert_int_equal(tree_unload(scene_assembled(), &(struct err){ 0 }), 0);
+	scene_stop();
+}
+
+void live_ask(unsigned tag, enum io_kind kind, uint64_t offset, char byte)
+{
+	struct request request = {
+		.kind = kind,
+		.offset = offset,
+		.length = kind == IO_FLUSH ? 0 : LIVE_BYTES,
+		.data.home = kind == IO_WRITE || kind == IO_READ ? DATA_REQUEST : DATA_NONE,
+	};
+
+	live_results[tag] = LIVE_UNDER_WAY;
+	memset(live_buffers[tag], byte, LIVE_BYTES);
+	engine_start(live_engine, tag, &request, live_buffers[tag]);
+}
+
+static void move(const struct sub_io *sub)
+{
+	off_t offset = (off_t)sub->offset;
+	unsigned i;
+
+	for (i = 0; i < sub->vector_count; i++) {
+		const struct iovec *piece = &sub->vectors[i];
+
+		if (sub->kind == IO_READ)
+			memset(piece->iov_base, 0, piece->iov_len); /* behind the file's end */
+		assert_true((sub->kind == IO_READ
+				? pread(sub->leaf->fd, piece->iov_base, piece->iov_len, offset)
+				: pwrite(sub->leaf->fd, piece->iov_base, piece->iov_len, offset)) >= 0);
+		offset += (off_t)piece->iov_len;
+	}
+}
+
+static void carry_out(const struct sub_io *sub)
+{
+	static const char zeroes[LIVE_BYTES];
+	uint64_t done;
+
+	if (sub->kind == IO_READ || sub->kind == IO_WRITE) {
+		move(sub);
+	} else if (sub->kind == IO_DISCARD) {
+		for (done = 0; done < sub->length; done += LIVE_BYTES)
+			assert_true(pwrite(sub->leaf->fd, zeroes, LIVE_BYTES,
+					    (off_t)(sub->offset + done)) >= 0);
+	} else {
+		assert_int_equal(sub->kind, IO_FLUSH);
+	}
+}
+
+void live_end_one(unsigned n, int error)
+{
+	struct sub_io *sub = live_pending[n];
+	bool has_bytes = sub->kind == IO_READ || sub->kind == IO_WRITE;
+	int result = has_bytes ? (int)sub->length : 0;
+
+	memmove(&live_pending[n], &live_pending[n + 1],
+		(--live_pending_count - n) * sizeof(*live_pending));
+	if (error == 0)
+		carry_out(sub);
+	sub->event.end(&sub->event, error ? error : result);
+}
+
+void live_end_all(void)
+{
+	while (live_pending_count)
+		live_end_one(0, 0);
+}
+
+void live_tick(void)
+{
+	assert_true(live_timer != UINT64_MAX);
+	if (live_now < live_timer)
+		live_now = live_timer;
+	live_timer = UINT64_MAX;
+	engine_tick(live_engine);
+}
+
+int live_write(uint64_t offset, char byte)
+{
+	char bytes[LIVE_BYTES];
+
+	memset(bytes, byte, LIVE_BYTES);
+	return child_write(scene_assembled()->root, offset, bytes, LIVE_BYTES);
+}
+
+char live_byte_at(uint64_t offset)
+{
+	char bytes[LIVE_BYTES];
+	unsigned i;
+
+	assert_int_equal(child_read(scene_assembled()->root, offset, bytes, LIVE_BYTES), 0);
+	for (i = 1; i < LIVE_BYTES; i++)
+		assert_int_equal(bytes[i], bytes[0]);
+	return bytes[0];
+}
