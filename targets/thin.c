@@ -10,6 +10,7 @@
 
 #define UNMAP_PAGES 16u /* of L2 tables that one DISCARD or WRITE_ZEROES covers at most */
 #define SCRATCH_ALIGN 4096u
+#define SECOND UINT64_C(1000000000)
 
 static uint32_t larger(uint32_t a, uint32_t b)
 {
@@ -56,7 +57,7 @@ static void find_needs(struct node *node)
 			node->needs.scratch = 0;
 		return;
 	}
-	node->needs.work_max = thin->punches;
+	node->needs.work_max = thin->punches + thin->queues;
 	node->needs.self_ops = larger(2 * pages + 1, thin->tables_max * pieces + l1_pages + 1);
 	node->needs.self_ops = larger(node->needs.self_ops,
 		thin->rounds_max * larger(THIN_RESERVE_PAGES + 1, pieces + 4));
@@ -65,13 +66,33 @@ static void find_needs(struct node *node)
 		larger(THIN_RESERVE_PAGES * thin->page, thin->page + thin->fill)));
 }
 
+/* Only the device's own requests can wait: what is above would take an error for what it is. */
+static int find_queue(struct node *node, struct err *err)
+{
+	struct thin *thin = thin_of(node);
+	const struct json *when_full = json_get(node->json, "when_full");
+	uint64_t seconds = json_get_unsigned(node->json, "no_space_timeout", 60);
+	const struct node *above;
+
+	thin->queues = thin->can_write && when_full && !strcmp(json_string(when_full), "queue");
+	thin->timeout = seconds ? seconds * SECOND : UINT64_MAX;
+	for (above = node->parent; above && thin->queues; above = above->parent)
+		if (above->type->redundant || above->type->roles)
+			return json_err(when_full, err,
+				"thin %s: it can't be \"queue\" below %s %s, to which a request that waits is "
+				"one that has failed",
+				node->id, above->type->name, above->id);
+	return 0;
+}
+
 static int thin_open(struct node *node, struct err *err)
 {
 	struct thin *thin = thin_of(node);
 	struct limits *limits = &node->limits;
 	bool is_ignored = !strcmp(json_get_string(node->json, "discard", "unmap"), "ignore");
 
-	(void)err; /* probe() has judged all there is */
+	if (find_queue(node, err) < 0) /* all else probe() has judged */
+		return -1;
 	thin->low_water_mark = json_get_size(node->json, "low_water_mark", 0);
 	thin->punches = thin->can_write && !is_ignored && node->children[THIN_DATA]->limits.discard_granularity;
 	limits->read_only = !thin->can_write;
@@ -157,6 +178,9 @@ static void map_self(struct node *node, const struct request *request, struct pl
 		break;
 	case SELF_PUNCH:
 		thin_punch_map(node, request, plan);
+		break;
+	case SELF_GO_ON:
+		thin_room_go_on(thin_of(node), plan);
 		break;
 	default:
 		thin_commit_map(node, plan, io, parent);

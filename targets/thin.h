@@ -8,7 +8,7 @@
  * thin_write.c    WRITE: in place, or by allocating
  * thin_fill.c     what stands around a small first write: from backing, old cluster, or zeroes
  * thin_space.c    which host clusters are free, and making them ours
- * thin_room.c     how much is left of them, and telling so
+ * thin_room.c     how much is left of them, telling so, and waiting for more
  * thin_tables.c   new L2 tables
  * thin_commit.c   making new mappings durable-safe: the one place that writes L2 entries
  * thin_unmap.c    WRITE_ZEROES and DISCARD
@@ -50,7 +50,7 @@
 #define THIN_COMMIT_EXTRA 16u /* L2 pages of other requests that one commit takes along */
 
 /* What a self op is for: request.flags. plan->asker is the struct thin_io of who wants it. */
-enum thin_self { SELF_RESERVE = 1, SELF_TABLES, SELF_COMMIT, SELF_PUNCH };
+enum thin_self { SELF_RESERVE = 1, SELF_TABLES, SELF_COMMIT, SELF_PUNCH, SELF_GO_ON };
 
 #define THIN_HOLD_SELF (UINT64_C(1) << 62) /* where self ops hold their kind: beyond any device */
 
@@ -157,6 +157,12 @@ struct thin {
 	bool is_mended; /* in memory, as tree->repairs asks: load() is to write that */
 	uint64_t low_water_mark; /* bytes; 0: nobody wants to be told */
 	bool is_low, is_full; /* and has been */
+	bool queues; /* who needs room and finds none waits for it */
+	uint64_t timeout; /* ns; UINT64_MAX: for ever */
+	uint32_t waiting_count; /* requests that wait */
+	uint64_t room_missed; /* bytes that were left when the last of them found too little */
+	uint64_t full_at, tried_at; /* since when they wait; when they were last begun again; 0: not yet */
+	bool has_given_up; /* the timeout has passed, and nobody has found room since */
 	uint64_t window_at, window_room; /* since when the rate is measured, and from what; 0: not yet */
 	uint64_t rate; /* bytes a second by which the room has shrunk, in the last window */
 	uint32_t pages_max, tables_max, rounds_max; /* one request's */
@@ -268,7 +274,10 @@ void thin_unmap_resume(struct node *node, const struct request *request, struct 
 uint64_t thin_room(const struct thin *thin); /* bytes that may still be allocated */
 void thin_room_watch(struct node *node, struct plan *plan); /* it has changed */
 void thin_room_forget(struct thin *thin, uint64_t now, uint64_t *again); /* an old rate, then */
-void thin_room_none(struct node *node); /* a write has failed for want of it */
+void thin_room_end(struct node *node, struct plan *plan, int result); /* of a request: perhaps it waits */
+void thin_room_found(struct node *node); /* a request that took some has ended well */
+bool thin_room_tries(struct thin *thin, uint64_t now, uint64_t *again); /* who waits is to try */
+void thin_room_go_on(struct thin *thin, struct plan *plan);
 
 /* thin_punch.c */
 bool thin_work(struct node *node, uint64_t now, struct request *request, uint64_t *again);

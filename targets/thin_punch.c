@@ -27,6 +27,10 @@ bool thin_work(struct node *node, uint64_t now, struct request *request, uint64_
 	uint64_t first, end, most = run_max(node) >> thin->cluster_bits;
 
 	thin_room_forget(thin, now, again);
+	if (thin_room_tries(thin, now, again)) {
+		request->flags = SELF_GO_ON;
+		return true;
+	}
 	if (!thin->freed.count || thin->punching.count || thin->failed)
 		return false;
 	first = thin_bits_first(&thin->freed);

@@ -67,6 +67,9 @@ static void add_room(const struct thin *thin, struct json_object *out)
 	add_number(out, "available", room);
 	if (thin->low_water_mark)
 		add_number(out, "low_water_mark", thin->low_water_mark);
+	json_object_object_add(out, "when_full", json_object_new_string(thin->queues ? "queue" : "error"));
+	if (thin->queues)
+		add_number(out, "waiting", __atomic_load_n(&thin->waiting_count, __ATOMIC_RELAXED));
 	if (rate && room < thin->header.size - smaller(allocated, thin->header.size))
 		add_number(out, "full_in_s", room / rate);
 }

@@ -1,16 +1,26 @@
 // SPDX-License-Identifier: MIT
 /*
- * thin's room: what may still be allocated in what is below, and how fast that shrinks. Two notices,
- * each once until there is room again:
+ * thin's room: what may still be allocated in what is below, and how fast that shrinks. Notices, each
+ * once until there is room again:
  *
- *   low_water_mark   less is left than the document's "low_water_mark"
- *   no_space         a write has failed with ENOSPC
+ *   low_water_mark      less is left than the document's "low_water_mark"
+ *   waiting_for_space   with "when_full": "queue", a request waits for room
+ *   space_again         and one has found it
+ *   no_space            a request has failed with ENOSPC
+ *
+ * Who waits holds nothing (plan_wait()), so that reads and writes of what is allocated go on. It is
+ * begun again as soon as something has been freed here, and every second, since what is below may have
+ * been given room (a file system that was full): no one tells us. When nobody has found room for
+ * no_space_timeout, all who wait get ENOSPC, and whoever comes then, at once, until one has found some.
  */
 #include "thin.h"
 
 #include "notice.h"
 
+#include <errno.h>
+
 #define WINDOW_NS UINT64_C(10000000000)
+#define RETRY_NS UINT64_C(1000000000)
 
 /* Counts are read by any thread, for status: they need not fit together to the last cluster. */
 static uint64_t count_of(const uint64_t *number)
@@ -60,8 +70,8 @@ void thin_room_watch(struct node *node, struct plan *plan)
 
 	if (plan->now)
 		measure(thin, room, plan->now);
-	if (thin->rate)
-		plan_wake(plan); /* to forget it in time */
+	if (thin->rate || thin->waiting_count)
+		plan_wake(plan); /* to forget it in time; who waits may try */
 	if (room < mark && !thin->is_low)
 		notice_raise(node, "low_water_mark", "available", room);
 	/* It comes and goes a little with each flush: that is no news. */
@@ -69,7 +79,8 @@ void thin_room_watch(struct node *node, struct plan *plan)
 	thin->is_full &= room < THIN_RESERVE_EXTRA * thin_cluster(thin);
 }
 
-void thin_room_none(struct node *node)
+/* A request has failed for want of it. */
+static void room_none(struct node *node)
 {
 	struct thin *thin = thin_of(node);
 
@@ -77,4 +88,76 @@ void thin_room_none(struct node *node)
 	if (!thin->is_full)
 		notice_raise(node, "no_space", "available", thin_room(thin));
 	thin->is_full = true;
+}
+
+/* What a request could have now, or once it has flushed: not what somebody's flush or the child still has. */
+static uint64_t room_at_hand(const struct thin *thin)
+{
+	return thin_room(thin) - ((thin->flushing.count + thin->punching.count) << thin->cluster_bits);
+}
+
+static void wait_for_room(struct node *node, struct plan *plan)
+{
+	struct thin *thin = thin_of(node);
+
+	if (thin->waiting_count == 0 && !thin->full_at)
+		notice_raise(node, "waiting_for_space", "available", thin_room(thin));
+	__atomic_store_n(&thin->waiting_count, thin->waiting_count + 1, __ATOMIC_RELAXED);
+	thin->room_missed = room_at_hand(thin);
+	plan_wake(plan);
+	plan_wait(plan, -ENOSPC);
+}
+
+void thin_room_end(struct node *node, struct plan *plan, int result)
+{
+	struct thin *thin = thin_of(node);
+
+	if (result == -ENOSPC && thin->queues && !thin->has_given_up) {
+		wait_for_room(node, plan);
+		return;
+	}
+	if (result == -ENOSPC)
+		room_none(node);
+	plan_end(plan, result);
+}
+
+void thin_room_found(struct node *node)
+{
+	struct thin *thin = thin_of(node);
+
+	if (!thin->full_at)
+		return;
+	notice_raise(node, "space_again", "available", thin_room(thin));
+	thin->full_at = 0;
+	thin->has_given_up = false;
+}
+
+bool thin_room_tries(struct thin *thin, uint64_t now, uint64_t *again)
+{
+	uint64_t end;
+
+	if (!thin->waiting_count)
+		return false;
+	now += now == 0; /* 0 is no time */
+	if (!thin->full_at)
+		thin->full_at = thin->tried_at = now;
+	end = thin->timeout < UINT64_MAX - thin->full_at ? thin->full_at + thin->timeout : UINT64_MAX;
+	thin->has_given_up |= now >= end;
+	if (thin->has_given_up || room_at_hand(thin) > thin->room_missed ||
+		now - thin->tried_at >= RETRY_NS) {
+		thin->tried_at = now;
+		return true;
+	}
+	if (*again > thin->tried_at + RETRY_NS)
+		*again = thin->tried_at + RETRY_NS;
+	if (*again > end)
+		*again = end;
+	return false;
+}
+
+void thin_room_go_on(struct thin *thin, struct plan *plan)
+{
+	__atomic_store_n(&thin->waiting_count, 0, __ATOMIC_RELAXED);
+	plan_go_on(plan);
+	plan_end(plan, 0);
 }

@@ -199,7 +199,7 @@ void thin_flushed(struct thin *thin, struct plan *plan, struct thin_io *io, int 
 			thin_bits_move(&thin->dropped, &thin->flushing);
 		else
 			thin_bits_move(thin->punches ? &thin->freed : &thin->reserve, &thin->flushing);
-		if (thin->freed.count)
+		if (thin->freed.count || thin->waiting_count)
 			plan_wake(plan);
 		thin->is_flushing = io->captures = false;
 	}
@@ -306,7 +306,6 @@ static void no_room(struct node *node, struct plan *plan, struct thin_io *io)
 	struct thin *thin = thin_of(node);
 
 	if (!thin->punching.count && !thin->dropped.count && !thin->is_flushing) {
-		thin_room_none(node);
 		plan_end(plan, -ENOSPC);
 		return;
 	}
@@ -330,8 +329,6 @@ static void reserve(struct node *node, struct plan *plan, struct thin_io *io, st
 	}
 	missing = parent->wants - (thin->reserve.count - thin->claimed);
 	if (thin->failed || io->round++ == thin->rounds_max) {
-		if (!thin->failed)
-			thin_room_none(node);
 		plan_end(plan, thin->failed ? -EIO : -ENOSPC);
 		return;
 	}

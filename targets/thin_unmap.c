@@ -67,11 +67,14 @@ static void commit(struct thin *thin, struct plan *plan, struct thin_io *io)
 	io->step = STEP_COMMITTED;
 }
 
-static void end(struct thin *thin, struct plan *plan, struct thin_io *io, int result)
+/* One that waits for room comes by hold() again. */
+static void end(struct node *node, struct plan *plan, struct thin_io *io, int result)
 {
+	struct thin *thin = thin_of(node);
+
 	thin_unclaim(thin, io);
 	thin->unmappers--;
-	plan_end(plan, result);
+	thin_room_end(node, plan, result);
 }
 
 void thin_unmap(struct node *node, const struct request *request, struct plan *plan)
@@ -84,13 +87,13 @@ void thin_unmap(struct node *node, const struct request *request, struct plan *p
 	io->unmaps = true;
 	io->keeps = !is_discard && request->flags & IO_NOUNMAP;
 	if (!thin_can_unmap(node, request) || !find_range(node, request, io)) {
-		end(thin, plan, io, is_discard ? 0 : -EOPNOTSUPP);
+		end(node, plan, io, is_discard ? 0 : -EOPNOTSUPP);
 		return;
 	}
 	io->offset = io->begin;
 	io->length = io->end - io->begin;
 	if (thin->failed) {
-		end(thin, plan, io, -EIO);
+		end(node, plan, io, -EIO);
 		return;
 	}
 	if (!needs_tables(node, io)) {
@@ -117,7 +120,7 @@ void thin_unmap_resume(struct node *node, const struct request *request, struct 
 	if (io->step == STEP_FLUSHED)
 		thin_flushed(thin, plan, io, result);
 	if (result < 0 || io->step == STEP_FLUSHED) {
-		end(thin, plan, io, result);
+		end(node, plan, io, result);
 		return;
 	}
 	switch (io->step) {
@@ -131,7 +134,7 @@ void thin_unmap_resume(struct node *node, const struct request *request, struct 
 		break;
 	default:
 		if (!(request->flags & IO_FUA)) {
-			end(thin, plan, io, 0);
+			end(node, plan, io, 0);
 			break;
 		}
 		thin_flush(thin, plan, io);

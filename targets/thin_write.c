@@ -8,7 +8,8 @@
  *   bytes      the request's, and what stands around them (thin_fill.c)
  *   commit     SELF_COMMIT: flush, then the entries; shared with whoever waits by then
  *   flush      for FUA
- * A failure on the way gives back what was taken: nothing names it.
+ * A failure on the way gives back what was taken: nothing names it. That there is no room may be none,
+ * but a reason to wait (thin_room.c) and to do all of this again.
  */
 #include "thin.h"
 
@@ -86,8 +87,9 @@ static uint32_t count_wanted(const struct thin *thin, const struct thin_io *io)
 	return wanted;
 }
 
-static void give_up(struct thin *thin, struct plan *plan, struct thin_io *io, int result)
+static void give_up(struct node *node, struct plan *plan, struct thin_io *io, int result)
 {
+	struct thin *thin = thin_of(node);
 	uint64_t base = thin_down(thin, io->offset);
 	unsigned i;
 
@@ -101,7 +103,7 @@ static void give_up(struct thin *thin, struct plan *plan, struct thin_io *io, in
 	}
 	io->has_hosts = false;
 	thin_unclaim(thin, io);
-	plan_end(plan, result);
+	thin_room_end(node, plan, result);
 }
 
 /* The request's own bytes: one op for each cluster, in a cluster of its own or a new one. */
@@ -278,7 +280,7 @@ static void go_on(struct node *node, const struct request *request, struct plan 
 		break;
 	case STEP_UNPACKED:
 		if (write_edge(node, plan, io) < 0) {
-			give_up(thin, plan, io, -EIO);
+			give_up(node, plan, io, -EIO);
 			break;
 		}
 		if (io->tail || !(io->tail = true, unpack_edge(node, plan, io)))
@@ -292,6 +294,7 @@ static void go_on(struct node *node, const struct request *request, struct plan 
 		break;
 	case STEP_COMMITTED:
 		thin_unclaim(thin, io);
+		thin_room_found(node);
 		if (!(request->flags & IO_FUA)) {
 			plan_end(plan, 0);
 			break;
@@ -312,12 +315,14 @@ void thin_write_resume(struct node *node, const struct request *request, struct 
 	struct thin_io *io = plan->io_state;
 	int result = thin_failure(plan);
 
-	if (io->step == STEP_NONE)
-		return; /* in place: the first error is the result */
+	if (io->step == STEP_NONE) { /* in place: the first error is the result */
+		thin_room_end(node, plan, result);
+		return;
+	}
 	if (io->step == STEP_FLUSHED)
 		thin_flushed(thin, plan, io, result);
 	if (result < 0)
-		give_up(thin, plan, io, result);
+		give_up(node, plan, io, result);
 	else
 		go_on(node, request, plan, io);
 }

@@ -153,8 +153,10 @@ static void print_thin(struct document *document, FILE *out, unsigned depth)
 	unsigned backing = random_below(3);
 
 	document->has_thin = document->is_bare = true;
-	document->room += (96u << 10) + sectors * 2 * SECTOR;
-	fprintf(out, "{\"type\":\"thin\",\"discard\":\"%s\",\"size\":%u,\"cluster_size\":%u,\"data\":",
+	document->room += document->is_tight ? (16u << 10) + sectors * SECTOR / 4 /* its tables, and something */
+					     : (96u << 10) + sectors * 2 * SECTOR;
+	fprintf(out, "{\"type\":\"thin\",%s\"discard\":\"%s\",\"size\":%u,\"cluster_size\":%u,\"data\":",
+		document->is_tight ? "\"when_full\":\"queue\",\"no_space_timeout\":3," : "",
 		sectors % 8 ? "unmap" : "ignore", sectors * SECTOR, 512u << random_below(4));
 	print_node(document, out, depth, (struct ground){ false, 0, false });
 	if (!backing)
@@ -164,7 +166,7 @@ static void print_thin(struct document *document, FILE *out, unsigned depth)
 	document->is_bare = false;
 }
 
-void document_make(struct document *document, uint32_t room)
+void document_make(struct document *document, uint32_t room, bool is_tight)
 {
 	unsigned root = random_below(ROOTS);
 	unsigned blocks = sizeof(block_sizes) / sizeof(*block_sizes);
@@ -173,7 +175,7 @@ void document_make(struct document *document, uint32_t room)
 
 	if (root <= ROOT_SHADOWS)
 		blocks--; /* the largest may be more than it has */
-	*document = (struct document){ .room = room };
+	*document = (struct document){ .room = room, .is_tight = is_tight };
 	out = open_memstream(&document->text, &length);
 	if (!out)
 		sim_fail("out of memory");

@@ -263,6 +263,7 @@ static void end_life(bool may_crash)
 	life.was_stopped = how == 2;
 	totals.resumed += stats->resumed;
 	totals.held += stats->held;
+	totals.put_off += stats->put_off;
 	totals.merged += stats->merged;
 	totals.records += stats->requests[IO_RECORD];
 	if (how == 2) {
@@ -348,6 +349,12 @@ static void choose_lies(uint64_t seed)
 		sim_note("leaves lie about %s", life.lies == LIES_DATA ? "data" : "anything");
 }
 
+/* The same of a thin's room. */
+static bool is_tight_seed(uint64_t seed)
+{
+	return (seed * UINT64_C(0x1d8e4e27c47d124f) >> 32) % 4 == 0;
+}
+
 void seed_run(uint64_t seed)
 {
 	unsigned lives, i;
@@ -360,7 +367,7 @@ void seed_run(uint64_t seed)
 	backend.faults = (struct faults){ 0 };
 	backend.has_lost = false;
 	grow_choose_seed(seed);
-	document_make(&life.document, life.grows ? GROW_ROOM : 0);
+	document_make(&life.document, life.grows ? GROW_ROOM : 0, is_tight_seed(seed));
 	sim_note("%s", life.document.text);
 	choose_lies(seed);
 	life.has_faulty_starts = fault_is_seed(seed);

@@ -148,7 +148,8 @@ static void print_totals(double seconds)
 	       "%llu kills, %llu power cuts, %llu stops; %llu linked, %llu passed, %llu restarted, "
 	       "%llu merged, %llu held, %llu resumed, %llu works, %llu ticks, %llu leaves taken away, "
 	       "%llu put back, %llu labels rotten, %llu starts that asked whom to prefer, %llu "
-	       "requests failed as they may, %llu MiB of mirrors compared, %llu pieces twice\n",
+	       "requests failed as they may, %llu for want of room; %llu times one waited for room; "
+	       "%llu MiB of mirrors compared, %llu pieces twice\n",
 		(unsigned long long)t->seeds, (unsigned long long)t->operations,
 		(double)t->operations / seconds, (unsigned long long)t->sub_ios,
 		(unsigned long long)restarts, (double)restarts / seconds,
@@ -160,7 +161,8 @@ static void print_totals(double seconds)
 		(unsigned long long)t->ticks, (unsigned long long)t->hidden,
 		(unsigned long long)t->restored, (unsigned long long)t->rotten,
 		(unsigned long long)t->asked,
-		(unsigned long long)t->failed_requests,
+		(unsigned long long)t->failed_requests, (unsigned long long)t->full,
+		(unsigned long long)t->put_off,
 		(unsigned long long)t->scrubbed >> 20, (unsigned long long)t->looked_again);
 	printf("sim: leaves lied in %llu of the seeds: %llu writes lost, %llu misdirected, %llu with a "
 	       "wrong bit, %llu sectors rotten, %llu flushes that weren't; %llu sectors were read from "

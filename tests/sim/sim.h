@@ -38,7 +38,7 @@
 struct totals {
 	uint64_t seeds, lives, operations, sub_ios, crashes, cuts, stops;
 	uint64_t restored, hidden, rotten, asked, failed_requests, linked, passed, restarted, resumed,
-		records, held, merged, works, ticks, settled, scrubbed,
+		records, held, merged, put_off, full, works, ticks, settled, scrubbed,
 		looked_again;
 	uint64_t lost, misdirected, flipped, rotted, lied_flushes, lied_reads, refused, liars;
 	uint64_t start_faults, failed_starts, growths, grown;
@@ -102,12 +102,13 @@ struct document {
 	bool is_raw[IMAGES_MAX]; /* without a label: its path is its identity */
 	bool can_grow[IMAGES_MAX];
 	bool has_thin;
+	bool is_tight; /* the thin has less room than it could use, and "when_full": "queue" */
 	bool has_shadow;
 	bool is_bare; /* while it is made: the next leaf stands right below a thin */
 	uint32_t room; /* further bytes of each leaf */
 };
 /* `room`: further bytes of each leaf, if there is a thin. */
-void document_make(struct document *document, uint32_t room);
+void document_make(struct document *document, uint32_t room, bool is_tight);
 /* The document with the paths of labelled leaves of one size exchanged. The caller frees it. */
 char *document_permuted(const struct document *document, bool permute);
 void document_finish(struct document *document);

@@ -75,6 +75,44 @@ umount /mnt
 ubd-compose delete v0 || fail 'delete'
 qemu-img check -q volume.qcow2 || fail "check: $(qemu-img check volume.qcow2 2>&1)"
 ok 'and the next stop leaves no cluster lost'
+
+# A file system that is full below: what needs room waits, all else goes on, and nobody has to tell us when there is some.
+until_so() { # WHAT COMMAND...: it succeeds, in the end
+	what=$1 tries=0
+	shift
+	until "$@" >until.out 2>&1; do
+		[ $((tries += 1)) -lt 600 ] || fail "$what: $(cat until.out)"
+		sleep 0.2
+	done
+}
+waits() { ubd-compose status v1 --json | grep -q '"waiting": *[1-9]'; }
+mkdir /small
+mount -t tmpfs -o size=3M none /small
+cat >small.json <<'END'
+{ "format": 1, "name": "v1", "root": { "type": "thin", "size": "64MiB", "when_full": "queue", "no_space_timeout": 0,
+    "data": { "type": "file", "path": "/small/volume.qcow2", "direct": false } } }
+END
+device=$(ubd-compose create small.json) || fail 'create on a small store'
+dd if=/dev/urandom of=some bs=64k count=64 2>/dev/null
+dd if=some of="$device" bs=64k oflag=direct 2>dd.out &
+writer=$!
+until_so 'nobody waits' waits
+dd if="$device" of=/dev/null bs=64k count=4 skip=1000 iflag=direct 2>/dev/null || fail 'a read beside who waits'
+dd if=some of="$device" bs=64k count=4 oflag=direct conv=notrunc 2>/dev/null || fail 'an overwrite beside who waits'
+mount -o remount,size=8M /small
+wait $writer || fail "who waited: $(cat dd.out)"
+cmp -n $((4 << 20)) some "$device" || fail 'other bytes after a wait'
+ubd-compose events v1 | grep -q space_again || fail "events: $(ubd-compose events v1)"
+ok 'a write waits until the file system below has room'
+dd if=/dev/urandom of="$device" bs=64k seek=64 oflag=direct 2>dd.out &
+writer=$!
+until_so 'nobody waits again' waits
+kill -TERM "$(ubd-compose status v1 --json | sed -n 's/^ *"pid": *\([0-9]*\).*/\1/p' | head -n 1)"
+wait $writer && fail 'a write for which there is no room has succeeded'
+grep -q 'No space left' dd.out || fail "who waited at the stop: $(cat dd.out)"
+until_so 'check after a stop' qemu-img check -q /small/volume.qcow2
+ok 'a stop ends who waits'
+umount /small
 cd /
 rmmod ubd
 no_hung_tasks 'at the end'
