@@ -154,6 +154,8 @@ bool engine_is_working(const struct engine *engine);
  * somebody waits for all of them to end.
  */
 void engine_end_waiting(struct engine *engine);
+/* Nobody does after all: they may be put off again. */
+void engine_let_wait(struct engine *engine);
 
 /* The time that backend.timer() was told has come; too early or once too often is fine. */
 void engine_tick(struct engine *engine);

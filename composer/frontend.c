@@ -196,6 +196,14 @@ bool frontend_call(struct frontend *frontend, frontend_function *function, void 
 	return queue_call(&frontend->queues[0]->queue, function, argument);
 }
 
+static void call_all(struct frontend *frontend, frontend_function *function)
+{
+	unsigned i;
+
+	for (i = 0; i < frontend->queue_count; i++)
+		(void)queue_call(&frontend->queues[i]->queue, function, NULL);
+}
+
 static void begin(struct engine *engine, void *argument)
 {
 	(void)argument;
@@ -214,11 +222,9 @@ static void enlarge(struct frontend *frontend)
 
 int frontend_start(struct frontend *frontend, struct err *err)
 {
-	unsigned i;
 	int result;
 
-	for (i = 0; i < frontend->queue_count; i++) /* start() notices a queue that has ended */
-		(void)queue_call(&frontend->queues[i]->queue, begin, NULL);
+	call_all(frontend, begin); /* start() notices a queue that has ended */
 	result = frontend->is_taken ? frontend->type->resume(frontend)
 				    : starter_run(&frontend->starter, frontend->id, START_MS);
 	starter_close(&frontend->starter);
@@ -245,22 +251,22 @@ static void end_waiting(struct engine *engine, void *argument)
 	engine_end_waiting(engine);
 }
 
-/* The driver waits for all requests that we have. */
-static void let_none_wait(struct frontend *frontend)
+static void let_wait(struct engine *engine, void *argument)
 {
-	unsigned i;
-
-	for (i = 0; i < frontend->queue_count; i++)
-		(void)queue_call(&frontend->queues[i]->queue, end_waiting, NULL);
+	(void)argument;
+	engine_let_wait(engine);
 }
 
 int frontend_hand_over(struct frontend *frontend, struct err *err)
 {
 	int result = -EOPNOTSUPP;
 
-	let_none_wait(frontend);
-	if (frontend->type->hand_over && frontend->tree->device.recovery != RECOVERY_NONE)
+	if (frontend->type->hand_over && frontend->tree->device.recovery != RECOVERY_NONE) {
+		call_all(frontend, end_waiting); /* the driver waits for all that we have */
 		result = frontend->type->hand_over(&frontend->control, frontend->id);
+		if (result < 0)
+			call_all(frontend, let_wait);
+	}
 	if (result < 0)
 		return err_add(err, "%s: the driver can't leave the disk to another daemon: %s",
 			frontend->path, strerror(-result));
@@ -339,7 +345,7 @@ void frontend_close(struct frontend *frontend)
 	if (frontend->is_added && frontend->type->is_waiting &&
 		frontend->type->is_waiting(&frontend->control, frontend->id))
 		frontend->is_added = false;
-	let_none_wait(frontend);
+	call_all(frontend, end_waiting);
 	/* Results aside: whatever they are, what follows has to happen, and remove() stops too. */
 	if (frontend->is_added)
 		(void)frontend->type->stop(&frontend->control, frontend->id);

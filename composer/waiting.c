@@ -59,3 +59,8 @@ void engine_end_waiting(struct engine *engine)
 	waiting_go_on(engine);
 	engine_leave(engine);
 }
+
+void engine_let_wait(struct engine *engine)
+{
+	engine->is_impatient = false;
+}

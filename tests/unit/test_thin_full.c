@@ -219,6 +219,10 @@ static void a_stop_ends_all_waiting(void **state)
 	live_ask(0, IO_WRITE, EMPTY, 'b');
 	live_end_all();
 	assert_int_equal(live_results[0], -ENOSPC);
+	engine_let_wait(live_engine); /* it could not be stopped */
+	live_ask(0, IO_WRITE, EMPTY, 'b');
+	live_end_all();
+	assert_int_equal(live_results[0], LIVE_UNDER_WAY);
 	stop();
 }
 
