@@ -144,11 +144,12 @@ replay full.json 'read 2621440 131072 5'
 ok 'what is discarded makes room again'
 
 rm -f image
-sed 's/"size":"3MiB"/"when_full":"queue","no_space_timeout":1,&/' full.json >queue.json
+sed 's/"size":"3MiB"/"when_full":"queue","no_space_timeout":60,&/' full.json >queue.json
 replay queue.json 'depth 8' 'write 0 524288 1' 'write 524288 65536 2' 'write 1048576 524288 2' 'read 524288 65536 2' 'write 524288 65536 3' \
 	'discard 0 524288' flush wait 'read 1048576 524288 2' 'read 524288 65536 3' 'read 0 4096'
 judged
 ok 'a write waits for what is discarded, and keeps nobody back'
+sed -i 's/60,/1,/' queue.json
 printf '%s\n' 'write 2097152 524288 4' 'write 524288 65536 5' | ubd-compose replay queue.json - >out 2>err && fail 'a write waits for ever'
 expect 'but no longer than it may' '1: write 2097152 524288: No space left on device' "$(grep -v ': ok' out)"
 judged

@@ -112,7 +112,7 @@ wait $writer && fail 'a write for which there is no room has succeeded'
 grep -q 'No space left' dd.out || fail "who waited at the stop: $(cat dd.out)"
 until_so 'check after a stop' qemu-img check -q /small/volume.qcow2
 ok 'a stop ends who waits'
-umount /small
 cd /
-rmmod ubd
+until_so 'the small store is in use' umount /small
+until_so 'the driver is in use' rmmod ubd
 no_hung_tasks 'at the end'
