@@ -61,7 +61,8 @@ static char *document_text(const struct tree *tree)
 	return strndup(text, length);
 }
 
-static int label_make(struct leaf *leaf, const struct assembly *assembly, const uuid_t tree_uuid)
+int assemble_label_make(
+	struct leaf *leaf, const struct assembly *assembly, const uuid_t tree_uuid)
 {
 	struct label *label = &leaf->label;
 	unsigned i;
@@ -109,7 +110,7 @@ static int decide_format(struct assembly *assembly)
 
 		if (!leaf->labelled)
 			continue;
-		if (label_make(leaf, assembly, tree_uuid) < 0)
+		if (assemble_label_make(leaf, assembly, tree_uuid) < 0)
 			return -1;
 		leaf->data_offset = leaf->label.data_offset;
 		leaf->todo = LEAF_FORMAT;
@@ -215,7 +216,8 @@ static int decide_recognise(struct assembly *assembly)
 
 	assemble_place(assembly);
 	assemble_complete_growth(assembly);
-	if (assemble_sizes(assembly) < 0 || assemble_legs(assembly, assembly->err) < 0 ||
+	if (assemble_sizes(assembly) < 0 || assemble_check_added(assembly) < 0 ||
+		assemble_legs(assembly, assembly->err) < 0 || assemble_make_added(assembly) < 0 ||
 		assemble_grow(assembly) < 0)
 		return -1;
 	for (i = 0; i < tree->leaf_count; i++)
@@ -245,6 +247,7 @@ static int refuse_incomplete(struct assembly *assembly, bool can_go_on)
 	for (i = 0; i < tree->leaf_count; i++) {
 		const struct member *member = &assembly->members[i];
 		const struct leaf *leaf = tree->leaves[i];
+		bool is_blank = member->kind == MEMBER_BLANK || member->kind == MEMBER_FRESH;
 
 		if (member->kind == MEMBER_RAW || member->kind == MEMBER_OURS)
 			continue;
@@ -255,7 +258,10 @@ static int refuse_incomplete(struct assembly *assembly, bool can_go_on)
 				"%s %s, while %s of %s belongs to the tree %s; %s", leaf->path,
 				leaf->exists ? member_says(member, text, sizeof(text))
 					     : "was not there",
-				other->path, other->node->id, name, remedy);
+				other->path, other->node->id, name,
+				can_go_on && is_blank ? "use --add to bring it up to date, or "
+							"--degraded to go on without it"
+						      : remedy);
 	}
 	return -1;
 }
@@ -278,6 +284,8 @@ static int decide_ours(struct assembly *assembly)
 	err_finish(&misfits);
 	if (result < 0)
 		return assembly->options->force ? decide_format(assembly) : -1;
+	if (assembly->options->add)
+		complete = assembly->ours + assemble_find_added(assembly) == assembly->labelled;
 	if (complete || assembly->options->degraded)
 		return decide_recognise(assembly);
 	assemble_place(assembly);

@@ -14,6 +14,7 @@
 struct assemble_options {
 	bool force; /* overwrite what is found on the leaves */
 	bool degraded; /* go on without missing legs where a redundant node can */
+	bool add; /* take blank leaves in where a redundant node has lost those that were there */
 	bool known_only; /* format nothing, not even blank leaves */
 	bool dry; /* for `check`: says what would be done */
 	/*

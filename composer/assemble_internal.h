@@ -4,7 +4,7 @@
  * assemble_fit.c compares labels with the document, assemble_grow.c makes leaves longer,
  * assemble_legs.c tells who missed what,
  * assemble_judge.c what becomes of them,
- * assemble_prefer.c takes the user's word where labels can't tell, assemble_say.c says it all,
+ * assemble_add.c gives blank leaves a place, assemble_prefer.c takes the user's word where labels can't tell, assemble_say.c says it all,
  * assemble_write.c carries it out when the device goes live.
  */
 #ifndef COMPOSER_ASSEMBLE_INTERNAL_H
@@ -35,6 +35,7 @@ struct member {
 	bool is_copy; /* the same, whatever else is said of it */
 	unsigned accuser; /* stale: the place whose label says so; its own: it was given up */
 	bool preferred; /* by the user */
+	bool is_added; /* BLANK or FRESH: it gets a label of the tree, and is brought up to date */
 	bool given_up; /* by that decision (assemble_prefer.c) */
 	unsigned vouched; /* likewise: index + 1 of the node for which it is used; 0: none */
 };
@@ -91,6 +92,18 @@ bool node_is_unsure(const struct assembly *assembly, const struct node *node);
 bool leg_is_unsure(const struct assembly *assembly, const struct node *leg);
 /* A leaf that has all writes was left open: the last stop was no clean one. */
 bool assemble_was_open(const struct assembly *assembly);
+
+/* Marks the leaves that are added. Returns how many. */
+unsigned assemble_find_added(struct assembly *assembly);
+/* Once each is in its place: whether they are long enough. 0, or -1 with messages. */
+int assemble_check_added(struct assembly *assembly);
+/* Once it is known what becomes of their legs: makes their labels. 0, or -1 with messages. */
+int assemble_make_added(struct assembly *assembly);
+/* A new label of the tree for the leaf. 0, or -1 with a message. */
+int assemble_label_make(
+	struct leaf *leaf, const struct assembly *assembly, const uuid_t tree_uuid);
+/* How long the leaf of a place is by the labels that are there; 0: they don't say. */
+uint64_t assemble_length_known(const struct assembly *assembly, unsigned place);
 
 /* Takes the user's word for what labels can't tell. 0, or -1 with messages. */
 int assemble_prefer(struct assembly *assembly, struct err *err);

@@ -16,7 +16,7 @@ static bool is_present(const struct assembly *assembly, const struct node *node)
 	if (node->leaf) {
 		const struct member *member = &assembly->members[node->leaf->place];
 
-		return member->kind == MEMBER_RAW ||
+		return member->kind == MEMBER_RAW || member->is_added ||
 		       (member->kind == MEMBER_OURS && !leaf_is_given_up(assembly, node->leaf->place));
 	}
 	for (i = 0; i < node->child_count; i++)
@@ -33,7 +33,8 @@ static bool is_of_one_time(const struct assembly *assembly, const struct node *n
 	unsigned i;
 
 	if (node->leaf)
-		return !assembly->members[node->leaf->place].is_copy;
+		return !assembly->members[node->leaf->place].is_copy &&
+		       !assembly->members[node->leaf->place].is_added;
 	for (i = 0; i < node->child_count; i++)
 		if (node->type->redundant || !is_of_one_time(assembly, node->children[i]))
 			return false;

@@ -86,6 +86,20 @@ static bool is_superseded(const struct assembly *assembly, unsigned place, unsig
 	       knows_more(assembly, accuser, place, joins, asked);
 }
 
+/*
+ * Whether the label of another leaf knows a later state of that one, or a leaf that has been brought up
+ * to date in its place: itself at another time, or one that was added when it had been lost.
+ */
+static bool is_of_another(const struct leaf *leaf, const struct label *label, unsigned accuser)
+{
+	const struct label_peer *own = &leaf->label.peers[leaf->place];
+	const struct label_peer *peer = &label->peers[leaf->place];
+
+	return accuser != leaf->place &&
+	       (peer->generation > leaf->label.generation ||
+		       (peer->state == LABEL_PEER_IN_SYNC && peer->joins > own->joins));
+}
+
 static void accuse(struct assembly *assembly, unsigned place, unsigned accuser)
 {
 	const struct leaf *leaf = assembly->tree->leaves[place];
@@ -96,7 +110,7 @@ static void accuse(struct assembly *assembly, unsigned place, unsigned accuser)
 	if (member->vouched &&
 		(accuser == place || assembly->members[accuser].vouched != member->vouched))
 		return;
-	member->is_copy |= accuser != place && peer->generation > leaf->label.generation;
+	member->is_copy |= is_of_another(leaf, label, accuser);
 	if (peer->state != LABEL_PEER_IN_SYNC && is_superseded(assembly, place, accuser))
 		return;
 	member->is_copy |= peer->state == LABEL_PEER_OLD_COPY;
@@ -104,8 +118,7 @@ static void accuse(struct assembly *assembly, unsigned place, unsigned accuser)
 		member->older &= member->stale; /* the stronger reason */
 		member->stale = true;
 		member->accuser = accuser;
-	} else if (accuser != place && peer->generation > leaf->label.generation &&
-		   !member->stale) {
+	} else if (is_of_another(leaf, label, accuser) && !member->stale) {
 		member->stale = member->older = true;
 		member->accuser = accuser;
 	}
@@ -264,8 +277,7 @@ bool assemble_was_open(const struct assembly *assembly)
 	return false;
 }
 
-/* How long the leaf of a place is by the labels that are there; 0: they don't say. */
-static uint64_t length_known(const struct assembly *assembly, unsigned place)
+uint64_t assemble_length_known(const struct assembly *assembly, unsigned place)
 {
 	uint64_t longest = 0;
 	unsigned i;
@@ -294,15 +306,16 @@ static void stand_in(const struct assembly *assembly)
 	for (i = 0; i < tree->leaf_count; i++) {
 		struct leaf *leaf = tree->leaves[i];
 
-		if (!leaf->labelled || assembly->members[i].kind == MEMBER_OURS)
+		if (!leaf->labelled || assembly->members[i].kind == MEMBER_OURS ||
+			assembly->members[i].is_added)
 			continue;
 		if (!assembly->options->dry)
 			leaf_drop(leaf);
 		label_finish(&leaf->label);
 		leaf->node->limits = limits;
 		/* The device must not grow while its smallest leg is away. */
-		if (length_known(assembly, i))
-			leaf->node->limits.size = length_known(assembly, i);
+		if (assemble_length_known(assembly, i))
+			leaf->node->limits.size = assemble_length_known(assembly, i);
 		else if (leaf->wanted)
 			leaf->node->limits.size = leaf->wanted;
 	}

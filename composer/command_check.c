@@ -12,13 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FORCE, DEGRADED, PREFER, REPAIR, JSON };
+enum { FORCE, DEGRADED, ADD, PREFER, REPAIR, JSON };
 
 extern const struct command check_command;
 
 static const struct command_option options[] = {
 	[FORCE] = { "force", 0, NULL, "As if create were given --force." },
 	[DEGRADED] = { "degraded", 0, NULL, "As if create were given --degraded." },
+	[ADD] = { "add", 0, NULL, "As if create were given --add." },
 	[PREFER] = { "prefer", 0, "LEAF", "As if create were given --prefer=LEAF.", .many = true },
 	[REPAIR] = { "repair", 0, NULL, "Start the nodes and stop them, to put right what crashes have left." },
 	[JSON] = { "json", 0, NULL, "An object that mirrors the tree, for programs." },
@@ -117,6 +118,7 @@ static int check(const struct arguments *arguments)
 	struct assemble_options assembly = {
 		.force = arguments->options[FORCE] != NULL,
 		.degraded = arguments->options[DEGRADED] != NULL,
+		.add = arguments->options[ADD] != NULL,
 		.dry = true,
 		.prefer = arguments->values,
 		.prefer_count = arguments->value_count,

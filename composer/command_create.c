@@ -5,7 +5,7 @@
 #include "frontend.h"
 #include "serve.h"
 
-enum { FOREGROUND, FORCE, DEGRADED, GROW, PREFER, DEBUG };
+enum { FOREGROUND, FORCE, DEGRADED, ADD, GROW, PREFER, DEBUG };
 
 static const struct command_option options[] = {
 	[FOREGROUND] = { "foreground", 'f', NULL,
@@ -14,6 +14,9 @@ static const struct command_option options[] = {
 		"Overwrite what is found on the leaves. What was there is lost." },
 	[DEGRADED] = { "degraded", 0, NULL,
 		"Go on without legs that are missing, where a mirror can." },
+	[ADD] = { "add", 0, NULL,
+		"Where a mirror misses a leg, take the blank leaf in that the document names\n"
+		"in its place: it is formatted, and brought up to date." },
 	[GROW] = { "grow", 0, NULL,
 		"Take leaves as large as the document says or, where it says nothing, as they are\n"
 		"by now. What was there stays; nothing becomes smaller again." },
@@ -31,6 +34,7 @@ static int create(const struct arguments *arguments)
 	struct daemon_config config = {
 		.assemble.force = arguments->options[FORCE] != NULL,
 		.assemble.degraded = arguments->options[DEGRADED] != NULL,
+		.assemble.add = arguments->options[ADD] != NULL,
 		.assemble.grow = arguments->options[GROW] != NULL,
 		.assemble.prefer = arguments->values,
 		.assemble.prefer_count = arguments->value_count,

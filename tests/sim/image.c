@@ -253,6 +253,15 @@ void image_restore(struct image *image)
 	lie_return(image);
 }
 
+void image_blank(struct image *image)
+{
+	drop_all(image, false);
+	memset(image->view, 0, image->bytes);
+	memset(image->durable, 0, image->bytes);
+	if (image->marks)
+		memset(image->marks, 0, image->bytes / SECTOR + 1);
+}
+
 void images_cut(void)
 {
 	unsigned i;

@@ -77,7 +77,8 @@ static int start_with_a_word(const char *text, struct assemble_options options, 
 	totals.asked++;
 	options.prefer = prefer;
 	for (place = 0; place < life.document.leaf_count; place++)
-		if (!life.is_hidden[place] && !life.document.is_raw[place]) {
+		if (!life.is_hidden[place] && !life.is_blank[place] &&
+			!life.document.is_raw[place]) {
 			meddle_path(place, "", names[options.prefer_count]);
 			prefer[options.prefer_count] = names[options.prefer_count];
 			options.prefer_count++;
@@ -88,7 +89,8 @@ static int start_with_a_word(const char *text, struct assemble_options options, 
 /* `without_it`: the user knows of a leaf that fails, and that it may. */
 static bool try_start(bool permute, bool without_it)
 {
-	struct assemble_options options = { .degraded = meddle_is_degraded() || without_it };
+	struct assemble_options options = { .degraded = meddle_is_degraded() || without_it,
+		.add = life.adds };
 	char *text = grow_document(&options, permute);
 	struct err err = { 0 };
 	int result = start_once(text, &options, &err);
@@ -203,6 +205,8 @@ static bool begin_life(void)
 	if (!is_first)
 		grow_choose();
 	judge_keep_image();
+	/* Where blank leaves stand, nobody can tell them from each other. */
+	permute &= !memchr(life.is_blank, true, sizeof(life.is_blank));
 	if (!start(permute)) {
 		images_budget = FOREVER;
 		fault_forget();
@@ -210,6 +214,8 @@ static bool begin_life(void)
 		return false;
 	}
 	life.is_formatted = true;
+	for (i = 0; i < life.tree->leaf_count; i++) /* or it could not be used: others of its leg are away */
+		life.is_blank[i] &= life.tree->leaves[i]->fd < 0;
 	totals.lives++;
 	if (backend.has_lost && !life.is_guarded)
 		model_doubt(); /* files tell of a failed flush once: the next start can't know */
@@ -371,6 +377,9 @@ void seed_run(uint64_t seed)
 	sim_note("%s", life.document.text);
 	choose_lies(seed);
 	life.has_faulty_starts = fault_is_seed(seed);
+	life.may_replace = (seed * UINT64_C(0xbf58476d1ce4e5b9) >> 32) % 3 == 0;
+	life.adds = false;
+	memset(life.is_blank, 0, sizeof(life.is_blank));
 	grow_prepare();
 	lives = 1 + random_below(sim_caps.lives);
 	for (i = 0; i < lives && begin_life(); i++) {

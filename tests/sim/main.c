@@ -171,8 +171,10 @@ static void print_totals(double seconds)
 		(unsigned long long)t->misdirected, (unsigned long long)t->flipped,
 		(unsigned long long)t->rotted, (unsigned long long)t->lied_flushes,
 		(unsigned long long)t->lied_reads, (unsigned long long)t->refused);
-	printf("sim: leaves failed %llu times during starts and stops; %llu starts were refused\n",
-		(unsigned long long)t->start_faults, (unsigned long long)t->failed_starts);
+	printf("sim: leaves failed %llu times during starts and stops; %llu starts were refused; %llu leaves were "
+	       "lost for good, and blank ones took their place\n",
+		(unsigned long long)t->start_faults, (unsigned long long)t->failed_starts,
+		(unsigned long long)t->replaced);
 	printf("sim: %llu starts were to grow, %llu devices became larger\n",
 		(unsigned long long)t->growths, (unsigned long long)t->grown);
 }

@@ -3,7 +3,9 @@
 #include "sim.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 static bool is_spare[IMAGES_MAX];
 static bool has_meddled; /* since that was found */
@@ -61,6 +63,25 @@ static void hide(unsigned place, bool away)
 	totals.hidden += away;
 	model_upheavals++; /* another leg is read */
 	sim_note("leaf %u is %s", place, away ? "taken away" : "brought back");
+}
+
+/* It is lost for good, and there is a new one. */
+static void replace(unsigned place)
+{
+	char path[300];
+	int fd;
+
+	hide(place, false);
+	meddle_path(place, "", path);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		sim_fail("%s: %s", path, strerror(errno));
+	image_blank(image_of_fd(fd));
+	close(fd);
+	was_written[place] = false;
+	life.is_blank[place] = life.adds = true;
+	totals.replaced++;
+	sim_note("leaf %u is a blank one", place);
 }
 
 /* Whether a node has all it needs: no leaf that missed something or isn't there. */
@@ -171,7 +192,9 @@ void meddle(void)
 	struct image *image = backend.images[place];
 
 	for (i = 0; i < life.document.leaf_count; i++)
-		if (life.is_hidden[i] && random_one_in(2))
+		if (life.may_replace && life.is_hidden[i] && random_one_in(3))
+			replace(i);
+		else if (life.is_hidden[i] && random_one_in(2))
 			hide(i, false);
 	if (random_one_in(8)) {
 		rot_label();

@@ -41,7 +41,7 @@ struct totals {
 		records, held, merged, put_off, full, works, ticks, settled, scrubbed,
 		looked_again;
 	uint64_t lost, misdirected, flipped, rotted, lied_flushes, lied_reads, refused, liars;
-	uint64_t start_faults, failed_starts, growths, grown;
+	uint64_t start_faults, failed_starts, growths, grown, replaced;
 };
 extern struct totals totals;
 
@@ -88,6 +88,7 @@ void image_flush(struct image *image, uint64_t writes); /* those that came up to
 void image_lose_flush(struct image *image); /* a failed flush: no later one covers what is there */
 void image_save(struct image *image);
 void image_restore(struct image *image); /* somebody puts the old copy back */
+void image_blank(struct image *image); /* another disk is there */
 void images_cut(void); /* the power goes */
 void images_forget(void); /* the files are gone */
 void images_forget_gone(void); /* those of which that is true */
@@ -264,6 +265,9 @@ struct life {
 	bool is_formatted;
 	enum lies lies;
 	bool has_faulty_starts;
+	bool may_replace; /* leaves that are away may be lost for good, and blank ones take their place */
+	bool adds; /* that has happened: starts are told so */
+	bool is_blank[IMAGES_MAX]; /* by place: since the last start */
 	bool grows; /* it may become larger */
 	bool has_metadata; /* a node keeps some on its children */
 	uint64_t faults_before; /* model_faults when this life began */

@@ -164,7 +164,7 @@ static void a_stale_leg_alone_is_not_served_by_mistake(void **state)
 	assert_false(scene_start(
 		scene_plain)); /* nobody here knows: so nothing goes without being told to */
 	scene_said(
-		"file d1: b was not there, while a of d0 belongs to the tree t; use --degraded to "
+		"file d1: b was not there, while a of d0 belongs to the tree t; use --add to bring it up to date, or --degraded to "
 		"go on without it (tree.json:1, /root/children/1/path)\n");
 	assert_true(scene_start(scene_degraded)); /* and if told to, both will know */
 	scene_stop();

@@ -152,11 +152,11 @@ static void a_blank_leaf_among_labelled_ones_is_refused(void **state)
 	sum = scene_sum("a b");
 	assert_false(scene_start(scene_plain));
 	scene_said(
-		"file d1: b carries no label, while a of d0 belongs to the tree t; use --degraded "
+		"file d1: b carries no label, while a of d0 belongs to the tree t; use --add to bring it up to date, or --degraded "
 		"to go on without it (tree.json:1, /root/children/1/path)\n");
 	assert_false(scene_start(scene_force)); /* a is good: it is not to be overwritten */
 	scene_said(
-		"file d1: b carries no label, while a of d0 belongs to the tree t; use --degraded "
+		"file d1: b carries no label, while a of d0 belongs to the tree t; use --add to bring it up to date, or --degraded "
 		"to go on without it (tree.json:1, /root/children/1/path)\n");
 	assert_int_equal(scene_sum("a b"), sum);
 }

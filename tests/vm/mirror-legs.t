@@ -60,4 +60,14 @@ within 'what it found is written' 60 scrubbed '"repaired":1536' || ubd-compose s
 ubd-compose delete m
 legs_differ && fail 'the legs differ after the second resync and the scrub'
 ok 'both legs hold the same again'
+
+# The second disk is lost for good: a blank one is refused, until the user says that it is to be added.
+dd if=/dev/zero of=/dev/vdb bs=1M oflag=direct 2>/dev/null || : # it ends with the disk
+refuses 'a blank disk' ubd-compose create m.json
+device=$(ubd-compose create --add m.json 2>notes) || fail "create --add: $(cat notes)"
+grep -qF 'd1: /dev/vdb is formatted and added' notes || fail "no note: $(cat notes)"
+within 'it is brought up to date in full' 60 in_sync
+ubd-compose delete m
+legs_differ && fail 'the legs differ after a disk was added'
+ok 'both legs hold the same, the new one too'
 no_hung_tasks 'nothing hangs'
