@@ -125,9 +125,10 @@ base_image() {
 
 # With this machine's tools, or with those that fetch-tools has brought from the kernel's own suite, which live in a root of their own.
 module_make() {
-	local kernel=$1 release=$2 out=$3 place as_root=(-m)
+	local kernel=$1 release=$2 out=$3 place as_root=(-m) arch=()
 	if [ -e "$kernel/headers" ]; then
-		env -u MAKEFLAGS -u MAKELEVEL make -C "$root/kmod" KDIR="$kernel/headers" OUT="$out"
+		[ ! -e "$kernel/linux" ] || arch=(ARCH=um)
+		env -u MAKEFLAGS -u MAKELEVEL make -C "$root/kmod" "${arch[@]}" KDIR="$kernel/headers" OUT="$out"
 		return
 	fi
 	[ "$(id -u)" = 0 ] || as_root=(-m -r)
