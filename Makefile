@@ -13,7 +13,7 @@
 # make check-vm  the VM tests alone, all of them on both kernels
 # make check-newest  the device tests over ubd and ublk on the newest kernel of Debian's other suites
 # make check-debug  the VM tests on a kernel with KASAN, lockdep and kmemleak, built once
-# make driver-fuzz  hostile commands on that kernel: COMMANDS, SEED
+# make driver-fuzz  hostile commands on that kernel: COMMANDS, SEED; make driver-fuzz-uml: in User-mode Linux, much faster
 # make storm     kills, recoveries, openers, loads and changes, N of each on KERNEL
 # make demo       the main job in a small VM, to watch
 # make bench      instructions per I/O beside the kernel's own dm and md, in a VM
@@ -52,7 +52,7 @@ HELPERS := $(patsubst tests/unit/%.c,$(BUILD)/asan/tests/unit/%.o,\
 HELPERS := $(filter-out %_main.o,$(HELPERS))
 
 .DELETE_ON_ERROR:
-.PHONY: all soak mutants mutants-built driver-mutants driver-fuzz fuzz coverage check fuzz-checks check-layers check-vm check-debug check-newest storm demo replay differential bench bench-plot kmod install clean deps format
+.PHONY: all soak mutants mutants-built driver-mutants driver-fuzz driver-fuzz-uml fuzz coverage check fuzz-checks check-layers check-vm check-debug check-newest storm demo replay differential bench bench-plot kmod install clean deps format
 
 all: $(BUILD)/ubd-compose $(if $(wildcard $(KDIR)/Makefile),kmod)
 
@@ -201,6 +201,8 @@ COMMANDS ?= 1000000
 SEED ?= 1
 driver-fuzz: all
 	@tests/vm/driver/fuzz -s $(SEED) -n $(COMMANDS)
+driver-fuzz-uml: all
+	@tests/vm/driver/fuzz -u -s $(SEED) -n $(COMMANDS)
 
 N ?= 100
 KERNEL ?= 6.1

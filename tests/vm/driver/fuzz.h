@@ -25,9 +25,11 @@ enum { DEVICES = 3, THREADS = 3, QUEUES = 4, CODES = 0x40, ANSWERS = 136 };
 
 struct totals {
 	atomic_ulong commands;
+	atomic_ulong to_live; /* I/O commands of those, to a disk that had started */
+	atomic_ulong sent[CODES]; /* by code, 0 for unknown ones */
 	atomic_ulong answers[CODES][ANSWERS]; /* by code, 0 for unknown ones, and errno; 135:
 						 another number */
-	atomic_ulong io[2]; /* users' system calls: done, failed */
+	atomic_ulong io[2]; /* users' I/O: done, failed */
 };
 
 static struct totals *totals;
@@ -134,6 +136,7 @@ static int ring_send(struct ring *ring, int fd, uint32_t code, unsigned int sqe_
 	sqe->user_data = (uint64_t)(code < CODES ? code : 0) << 32 | tag;
 	memcpy((char *)sqe + 48, payload, wide || length <= 16 ? length : 16);
 	atomic_fetch_add_explicit(&totals->commands, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&totals->sent[code < CODES ? code : 0], 1, memory_order_relaxed);
 	return 1;
 }
 
@@ -156,7 +159,7 @@ static void scribble_on_ring(struct chance *chance, struct ring *ring)
 	int i;
 
 	pthread_mutex_lock(&ring->lock);
-	for (i = 0; ring->open && i < 400; i++) {
+	for (i = 0; ring->open && i < 200; i++) {
 		unsigned int size = ring->uring.flags & IORING_SETUP_SQE128 ? 128 : 64;
 		volatile uint8_t *sqe = (uint8_t *)ring->uring.sq.sqes +
 					below(chance, *ring->uring.sq.kring_entries) * size;
@@ -173,7 +176,7 @@ static void scribble_on_slots(struct chance *chance, struct slots *of)
 	int i;
 
 	pthread_mutex_lock(&of->lock);
-	for (i = 0; of->count && i < 400; i++) {
+	for (i = 0; of->count && i < 200; i++) {
 		volatile uint8_t *byte =
 			of->at + below(chance, of->count) * of->size +
 			below(chance, of->size < 96 ? of->size : 96);

@@ -17,7 +17,8 @@ struct server {
 	struct ubd_dev_info info;
 	char *buffer;
 	size_t buffer_size;
-	atomic_uint refused; /* how often a session has been told that it is over */
+	atomic_uint refused; /* how often a session has been told that it is over, or might be */
+	atomic_uint live; /* its disk is there */
 	int legs[LEGS]; /* disks and a file, -1 where there is none */
 };
 
@@ -40,6 +41,8 @@ static void random_info(struct chance *chance, struct ubd_dev_info *info)
 	info->flags[0] = draw(chance) &
 		(UBD_F_PARAMS | UBD_F_PLANS | UBD_F_RECOVERY | UBD_F_RESIZE |
 			UBD_F_BATCHES);
+	if (one_in(chance, 2))
+		info->flags[0] |= UBD_F_PLANS;
 }
 
 static void random_params(struct chance *chance, struct ubd_params *params)
@@ -169,14 +172,14 @@ static void *control_wildly(void *argument)
 		if (ring_open(ring, 16, one_in(&chance, 32) ? 0 : IORING_SETUP_SQE128))
 			return NULL;
 		while (rounds--) {
-			for (i = below(&chance, 12); i >= 0; i--) {
+			for (i = below(&chance, 6); i >= 0; i--) {
 				uint32_t code =
 					codes[below(&chance, sizeof(codes) / sizeof(*codes))];
 
 				/* What ends a session is rare, or none would ever get far. */
 				if ((code == UBD_CMD_DEL_DEV || code == UBD_CMD_STOP_DEV ||
 					    code == UBD_CMD_HAND_OVER_DEV) &&
-					!one_in(&chance, 12))
+					!one_in(&chance, 200))
 					code = UBD_CMD_GET_DEV_INFO;
 				control_send(server, &chance, ring, code);
 			}

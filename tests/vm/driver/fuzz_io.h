@@ -14,11 +14,13 @@ struct thread {
 	struct ring *ring;
 	pthread_t id;
 	unsigned int number;
+	unsigned int useless; /* answers since the last that wasn't */
 	void *descs[QUEUES];
 	struct ubd_plan_slot *plans[QUEUES];
 	struct ubd_batch_answer *lists[QUEUES];
 };
 
+enum { USELESS = 500 };
 enum { WAITS = 0xffff }; /* in the place of the tag: a command for all of them */
 
 static void io_send_as(struct thread *thread, unsigned int name, uint32_t code, unsigned int queue,
@@ -65,6 +67,8 @@ static void io_send_as(struct thread *thread, unsigned int name, uint32_t code, 
 		sizeof(command)))
 		if (io_uring_submit(&thread->ring->uring) <= 0)
 			return;
+	if (server->live)
+		atomic_fetch_add_explicit(&totals->to_live, 1, memory_order_relaxed);
 }
 
 static void io_send(
@@ -249,20 +253,20 @@ static void send_unasked(struct thread *thread)
 	unsigned int queues = server->info.nr_hw_queues, code, queue, left;
 	int result, in_batches = !!(server->info.flags[0] & UBD_F_BATCHES);
 
-	for (left = below(chance, 128); left; left--) {
+	for (left = below(chance, server->live || one_in(chance, 16) ? 256 : 8); left; left--) {
 		code = UBD_IO_FETCH_REQ + below(chance, 6);
 		queue = below(chance, QUEUES);
 		if (!one_in(chance, 8)) {
 			if (in_batches)
 				code = UBD_IO_ANSWER - below(chance, 2) - (one_in(chance, 8) ? 2 : 0);
 			else
-				code = UBD_IO_FETCH_REQ + below(chance, 4);
+				code = UBD_IO_FETCH_REQ + below(chance, thread->plans[thread->number] ? 4 : 3);
 			queue = thread->number + below(chance, QUEUES) / server->threads * server->threads;
 			queue = queue < queues ? queue : thread->number;
 		}
 		result = in_batches ? (int)below(chance, 4) : 512 << below(chance, 9);
 		io_send(thread, code, queue, in_batches ? 0 : below(chance, server->info.queue_depth),
-			one_in(chance, 2) ? result : (int)odd_number(chance));
+			one_in(chance, 8) ? (int)odd_number(chance) : result);
 	}
 }
 
@@ -281,6 +285,18 @@ static unsigned int ring_flags(struct server *server, struct chance *chance)
 			 : one_in(chance, 2) ? IORING_SETUP_IOPOLL
 					     : IORING_SETUP_SQPOLL;
 	return flags;
+}
+
+/*
+ * Whether a command was of some use. Where hardly any is any more, as its file is closed or its queue another ring's, the session is
+ * as good as over: the commands are better spent on a new one.
+ */
+static void see_use(struct thread *thread, int result)
+{
+	if (result >= 0 || result == UBD_IO_RES_BACK)
+		thread->useless = 0;
+	else if (result == UBD_IO_RES_ABORT || result == -EBADF || ++thread->useless > USELESS)
+		thread->server->refused++;
 }
 
 static void serve_requests(struct thread *thread)
@@ -302,8 +318,7 @@ static void serve_requests(struct thread *thread)
 
 			ring_count(cqe);
 			seen++;
-			if (cqe->res == UBD_IO_RES_ABORT)
-				server->refused++;
+			see_use(thread, cqe->res);
 			if (tag == WAITS) {
 				if (cqe->res != UBD_IO_RES_ABORT && cqe->res != -EBUSY)
 					answer_all(thread, queue, cqe->res);
@@ -312,7 +327,7 @@ static void serve_requests(struct thread *thread)
 				answer(thread, queue, tag, cqe->res);
 		}
 		io_uring_cq_advance(uring, seen);
-		if (wild(server, chance) || one_in(chance, seen ? 32 : 2))
+		if (one_in(chance, !server->live ? 16 : seen ? 16 : 2))
 			send_unasked(thread);
 		if (wild(server, chance))
 			upset(thread);

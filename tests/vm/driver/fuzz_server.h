@@ -85,6 +85,8 @@ static void server_main(struct chance chance, unsigned int number)
 	if (one_in(&chance, 3) && !pthread_create(&scribbler, NULL, control_wildly, &server))
 		pthread_detach(scribbler);
 	snprintf(path, sizeof(path), "/dev/ubdc%u", server.device);
+	if (one_in(&chance, 2)) /* else what a dead one has left is taken over as it is */
+		(void)control_wait(&server, ring, UBD_CMD_DEL_DEV, NULL, 0, 2000);
 	for (;;) {
 		random_info(&chance, &server.info);
 		server.info.dev_id = server.device;
@@ -109,8 +111,10 @@ static void server_main(struct chance chance, unsigned int number)
 			usleep(2000);
 			continue;
 		}
-		server.refused = 0;
+		server.refused = server.live = 0;
 		server.threads = 1 + below(&chance, THREADS);
+		if (server.threads > server.info.nr_hw_queues && !wild(&server, &chance))
+			server.threads = server.info.nr_hw_queues;
 		for (i = 0; i < (unsigned int)server.threads; i++) {
 			threads[i] = (struct thread){ .server = &server,
 				.chance = { draw(&chance) },
@@ -119,7 +123,7 @@ static void server_main(struct chance chance, unsigned int number)
 			if (pthread_create(&threads[i].id, NULL, serve, &threads[i]))
 				_exit(1);
 		}
-		(void)control_wait(&server, ring,
+		server.live = !control_wait(&server, ring,
 			server.info.state == UBD_DEV_WAITING ? UBD_CMD_RESUME_DEV : UBD_CMD_START_DEV,
 			NULL, 0, 10000);
 		for (ms = below(&chance, life_ms); ms > 0 && server.refused < ENOUGH; ms -= 10) {

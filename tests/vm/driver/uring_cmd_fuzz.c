@@ -19,6 +19,7 @@
 #include "fuzz_server.h"
 
 enum { SERVERS = 3, USERS = 3, REPLACED = 50, DYING_S = 60 };
+enum { AT_ONCE = 32, MOST = 32768 }; /* a user's requests; bytes of each */
 enum { PACE = 4000, PACE_S = 4 }; /* commands, seconds at most, between two signals */
 
 static unsigned long seed = 1, wanted = 100000;
@@ -72,11 +73,38 @@ static long use_disk(struct chance *chance, int fd, unsigned int device, char *b
 	}
 }
 
+/* Many at once: they come to the driver as one list, and keep all of a queue's tags busy. */
+static void use_disk_at_once(struct chance *chance, struct io_uring *ring, int fd, char *buffer)
+{
+	unsigned int i, count = 1 + below(chance, AT_ONCE);
+	struct io_uring_cqe *cqe;
+
+	for (i = 0; i < count; i++) {
+		struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+		unsigned int length = 512u << below(chance, 7);
+		off_t offset = below(chance, 1 << 12) * 4096;
+
+		if (one_in(chance, 2))
+			io_uring_prep_read(sqe, fd, buffer + i * MOST, length, offset);
+		else
+			io_uring_prep_write(sqe, fd, buffer + i * MOST, length, offset);
+	}
+	if (io_uring_submit(ring) != (int)count)
+		return;
+	for (i = 0; i < count && !io_uring_wait_cqe(ring, &cqe); i++) {
+		totals->io[cqe->res < 0]++;
+		io_uring_cqe_seen(ring, cqe);
+	}
+}
+
 static void user_main(struct chance chance, unsigned int number)
 {
 	char *buffer =
 		mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct io_uring ring;
 
+	if (buffer == MAP_FAILED || io_uring_queue_init(AT_ONCE, &ring, 0))
+		err(1, "a user");
 	for (;;) {
 		unsigned int device = one_in(&chance, 4) ? below(&chance, DEVICES)
 							 : number % DEVICES,
@@ -92,8 +120,12 @@ static void user_main(struct chance chance, unsigned int number)
 			usleep(20000); /* what looks for a disk all the time leaves none the time to start */
 			continue;
 		}
-		for (i = below(&chance, 200); i; i--)
-			totals->io[use_disk(&chance, fd, device, buffer) < 0]++;
+		for (i = below(&chance, 200); i; i--) {
+			if (one_in(&chance, 2))
+				use_disk_at_once(&chance, &ring, fd, buffer);
+			else
+				totals->io[use_disk(&chance, fd, device, buffer) < 0]++;
+		}
 		close(fd);
 	}
 }
@@ -184,13 +216,33 @@ static void round_run(struct chance chance)
 	must_end(children, count);
 }
 
-/* The driver can be unloaded, with whatever devices are left. */
+static void delete_devices(void)
+{
+	struct ring *ring = &rings[0];
+	struct server server = { .control_fd = open("/dev/ubd-control", O_RDWR) };
+
+	if (server.control_fd < 0 || ring_open(ring, 4, IORING_SETUP_SQE128))
+		err(1, "/dev/ubd-control");
+	for (; server.device < DEVICES; server.device++)
+		(void)control_wait(&server, ring, UBD_CMD_DEL_DEV, NULL, 0, 20000);
+	ring_close(ring);
+	close(server.control_fd);
+}
+
+/*
+ * The driver can be unloaded, with whatever devices are left; but one that was given legs and never
+ * opened has them until it is deleted, and another's disk may be among them.
+ */
 static void reload(void)
 {
 	int tries;
 
 	for (tries = 0; system("rmmod ubd 2>/dev/null"); tries++) {
-		if (tries == 100)
+		if (tries == 20) {
+			printf("# unloads only when its devices are deleted\n");
+			delete_devices();
+		}
+		if (tries == 200)
 			errx(1, "FAILED: rmmod ubd");
 		usleep(100000);
 	}
@@ -198,28 +250,28 @@ static void reload(void)
 		errx(1, "FAILED: modprobe ubd");
 }
 
+/*
+ * For each code, how often it was sent, what the driver did (accepted), and what it said otherwise.
+ * A command that its ring or its server took along is not answered.
+ */
 static void tell(double begin)
 {
 	int code, answer;
 
-	printf("%lu commands, users' calls: %lu done, %lu failed; %.0f s\n", totals->commands,
-		totals->io[0], totals->io[1], seconds() - begin);
+	printf("%lu commands, %lu of them I/O commands to live disks; users' I/O: %lu done, %lu failed; "
+	       "%.0f s\n",
+		totals->commands, totals->to_live, totals->io[0], totals->io[1], seconds() - begin);
 	for (code = 0; code < CODES; code++) {
-		int any = 0;
-
-		for (answer = 0; answer < ANSWERS; answer++) {
-			if (!totals->answers[code][answer])
-				continue;
-			if (!any++)
-				printf("  0x%02x:", code);
-			printf(" %s %lu",
-				!answer		? "0"
-				: answer == 135 ? "other"
-						: strerrorname_np(answer),
-				totals->answers[code][answer]);
-		}
-		if (any)
-			printf("\n");
+		if (!totals->sent[code])
+			continue;
+		printf("  0x%02x: %lu, accepted %lu", code, totals->sent[code],
+			totals->answers[code][0] + totals->answers[code][EREMOTEIO]);
+		for (answer = 1; answer < ANSWERS; answer++)
+			if (totals->answers[code][answer])
+				printf(" %s %lu",
+					answer == ANSWERS - 1 ? "other" : strerrorname_np(answer),
+					totals->answers[code][answer]);
+		printf("\n");
 	}
 	fflush(stdout);
 }
