@@ -1,4 +1,4 @@
-# vm: -k all -t 60
+# vm: -k all -t 90
 # The disk has the parameters that its server set, wrong ones are refused, and its timeout is kept.
 # shellcheck disable=SC1091,SC2154 # sourced in the guest, which sets them
 . ./guest.sh

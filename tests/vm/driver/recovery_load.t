@@ -52,7 +52,7 @@ loaded "full queues saw pauses only, in $cycles kills"
 deletes
 
 cycles=0
-serve -f -q 2 -d 64 -s 64 -m other.bytes
+serve -f -q 2 -d 64 -s 64 -M 60000 -m other.bytes
 load --filename=$disk --direct=1 --size=24m --numjobs=2 --offset_increment=24m --iodepth=64 --loops=2
 while [ ! -e fio.status ] || [ $cycles -lt 10 ]; do
 	sleep 0.$((cycles * 7 % 5))

@@ -8,7 +8,7 @@ modprobe ubd
 killed() {
 	what=$1
 	shift
-	kill_server -l 4000 "$@" >out 2>&1 || fail "$what: $(cat out)"
+	kill_server -l $((4000 * patience)) "$@" >out 2>&1 || fail "$what: $(cat out)"
 	cat ./out >>./times
 	ok "$what ($(tr '\n' ' ' <out))"
 }
