@@ -160,7 +160,7 @@ void engine_let_wait(struct engine *engine);
 /* The time that backend.timer() was told has come; too early or once too often is fine. */
 void engine_tick(struct engine *engine);
 
-/* The node's state was changed from outside (a command): its work() is asked. */
+/* The node's state was changed from outside (a command): its work() is asked, and that of what is below. */
 void engine_wake(struct engine *engine, const struct node *node);
 
 const struct engine_stats *engine_stats(const struct engine *engine);

@@ -12,9 +12,10 @@ int lifetime_probe(struct tree *tree, const struct assemble_options *options, st
 	enum leaf_access access = options->degraded ? LEAF_PROBE_DEGRADED : LEAF_PROBE;
 
 	if (leaves_open(tree, access, err) < 0 || leaves_check_free(tree, err) < 0 ||
-		assemble(tree, options, err, notes) < 0)
+		assemble(tree, options, err, notes) < 0 || tree_open(tree, err) < 0)
 		return -1;
-	return tree_open(tree, err);
+	tree->child_io = CHILD_IO_PROBE; /* what is asked next may have to be read first */
+	return 0;
 }
 
 int lifetime_prepare(struct tree *tree, const struct assemble_options *options, struct err *err,

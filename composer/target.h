@@ -206,7 +206,7 @@ struct target_type {
 	 * What the node wants done in the background: true, and the request that is to be started on
 	 * this node now; false, and the time (as `now`) to ask again in *again: UINT64_MAX, which it
 	 * is beforehand: not before a wake. Asked at the start, whenever one of its requests has
-	 * ended, after plan_wake() and command(), and at that time; again and again until it says
+	 * ended, after plan_wake() and command() (also one of a node above), and at that time; again and again until it says
 	 * false or needs.work_max are under way. The request is IO_SELF with words of the target's
 	 * own, or of any kind that map() knows, with data { DATA_SCRATCH, 0 … }, which is
 	 * plan->scratch. How it ends is seen by resume() alone. Not asked any more once the device

@@ -105,10 +105,21 @@ void work_wake(struct engine *engine, const struct node *node)
 			worker_wake(engine, &engine->workers[i]);
 }
 
+static bool is_at_or_below(const struct node *node, const struct node *top)
+{
+	while (node && node != top)
+		node = node->parent;
+	return node;
+}
+
 void engine_wake(struct engine *engine, const struct node *node)
 {
+	unsigned i;
+
 	engine_enter(engine);
-	work_wake(engine, node);
+	for (i = 0; i < engine->worker_count; i++)
+		if (is_at_or_below(engine->workers[i].node, node))
+			worker_wake(engine, &engine->workers[i]);
 	engine_leave(engine);
 }
 

@@ -8,7 +8,6 @@
 #include <assert.h>
 #include <errno.h>
 
-#define UNMAP_PAGES 16u /* of L2 tables that one DISCARD or WRITE_ZEROES covers at most */
 #define SCRATCH_ALIGN 4096u
 #define SECOND UINT64_C(1000000000)
 
@@ -27,21 +26,21 @@ static void find_needs(struct node *node)
 	struct thin *thin = thin_of(node);
 	uint64_t cluster = thin_cluster(thin), clusters = limits_max_io(node) / cluster + 2;
 	uint32_t per_page = thin->page >> thin->entry_bits, l1_pages, pieces, pages;
+	uint32_t evicts = thin->cache.evicts;
 	/* A grain is an op where its neighbours are of another kind; a compressed cluster is two. */
 	uint64_t grains = qcow2_is_extended(&thin->header) || thin->has_compressed
 		? limits_max_io(node) / qcow2_grain_size(&thin->header) + 4
 		: 0;
 
-	thin->pages_max = larger((uint32_t)(clusters / per_page) + 2, UNMAP_PAGES + 1);
 	thin->tables_max = (uint32_t)((uint64_t)thin->pages_max * thin->page >> thin->cluster_bits) + 2;
 	l1_pages = thin->tables_max * 8 / thin->page + 2;
 	/* A round picks what one refcount block counts, or makes one. */
 	thin->rounds_max = larger(THIN_RESERVE_ROUNDS,
 		2 * ((uint32_t)((clusters + thin->tables_max + THIN_RESERVE_EXTRA) /
 			     qcow2_block_entries(&thin->header)) + 3));
-	pages = thin->pages_max + THIN_COMMIT_EXTRA;
+	pages = thin->pages_max + thin->commit_extra;
 	pieces = (uint32_t)(cluster / thin->fill) + 1;
-	node->limits.unmap_max = (uint64_t)UNMAP_PAGES * per_page << thin->cluster_bits;
+	node->limits.unmap_max = (uint64_t)thin->unmap_pages * per_page << thin->cluster_bits;
 	node->needs = (struct needs){
 		.ops_fixed = 8 + thin_fill_ops(thin) + (uint32_t)grains,
 		.ops_per = (uint32_t)cluster, /* no op is longer */
@@ -52,13 +51,17 @@ static void find_needs(struct node *node)
 		node->needs.scratch = aligned(2 * thin->fill + thin_packed_scratch(node));
 	if (!thin->can_write) { /* reads alone: of a chain of images only the top one costs much */
 		node->needs.ops_fixed = 8 + (uint32_t)grains;
-		node->needs.self_fixed = 0;
+		node->needs.self_fixed = node->needs.work_max = evicts;
+		node->needs.self_ops = thin->pages_max;
+		node->needs.self_scratch = aligned(thin->pages_max * thin->page);
 		if (!thin->has_compressed)
 			node->needs.scratch = 0;
 		return;
 	}
-	node->needs.work_max = thin->punches + thin->queues;
-	node->needs.self_ops = larger(2 * pages + 1, thin->tables_max * pieces + l1_pages + 1);
+	node->needs.self_fixed += 2 * evicts; /* a write's map, when it comes and when it has its clusters */
+	node->needs.work_max = thin->punches + thin->queues + evicts;
+	node->needs.self_ops = larger((2 + evicts) * pages + 1,
+		(1 + evicts) * thin->tables_max * pieces + l1_pages + 1);
 	node->needs.self_ops = larger(node->needs.self_ops,
 		thin->rounds_max * larger(THIN_RESERVE_PAGES + 1, pieces + 4));
 	node->needs.self_scratch = larger(pages * thin->page, l1_pages * thin->page);
@@ -110,16 +113,19 @@ static void thin_close(struct node *node)
 	thin_free(thin_of(node));
 }
 
-static enum hold hold_self(const struct request *request, struct range *range)
+static enum hold hold_self(const struct thin *thin, const struct request *request, struct range *range)
 {
 	/* One of each kind at a time: pages that two wrote at once could land in the wrong order. */
 	*range = (struct range){ THIN_HOLD_SELF + request->flags, 1 };
+	if (request->flags == SELF_BRING)
+		range->offset = THIN_HOLD_LANE + request->offset % thin->cache.lanes;
 	return HOLD_EXCLUSIVE;
 }
 
 /*
  * Whether a write that has come just now goes in place, and still will when its turn comes: all is
- * mapped, nobody waits to unmap, and no commit is writing entries, which go back if that fails.
+ * mapped, nobody waits to unmap, and no commit is writing entries, which go back if that fails. (Its
+ * part of the map may have to be brought again by then.)
  */
 static bool is_settled(const struct thin *thin, const struct request *request)
 {
@@ -146,7 +152,7 @@ static enum hold thin_hold(
 	*range = (struct range){ request->offset, request->length };
 	switch (request->kind) {
 	case IO_SELF:
-		return hold_self(request, range);
+		return hold_self(thin, request, range);
 	case IO_READ:
 		return HOLD_SHARED;
 	case IO_WRITE:
@@ -181,6 +187,9 @@ static void map_self(struct node *node, const struct request *request, struct pl
 		break;
 	case SELF_GO_ON:
 		thin_room_go_on(thin_of(node), plan);
+		break;
+	case SELF_BRING:
+		thin_bring_map(node, request, plan);
 		break;
 	default:
 		thin_commit_map(node, plan, io, parent);
@@ -229,6 +238,9 @@ static void resume_self(struct node *node, const struct request *request, struct
 		break;
 	case SELF_PUNCH:
 		thin_punch_resume(node, plan);
+		break;
+	case SELF_BRING:
+		thin_bring_resume(node, request, plan);
 		break;
 	default:
 		thin_commit_resume(node, plan, io, parent);

@@ -4,10 +4,13 @@
  *
  * thin.c          the type: keys, limits, hold(), and who answers what
  * thin_map.c      the map in memory: looking up, and what each grain is
+ * thin_cache.c    which pages of it are in memory: a bound, and whose place is taken
+ * thin_bring.c    reading those that are not
  * thin_read.c     READ, and clusters that are compressed
  * thin_write.c    WRITE: in place, or by allocating
  * thin_fill.c     what stands around a small first write: from backing, old cluster, or zeroes
  * thin_space.c    which host clusters are free, and making them ours
+ * thin_bits.c     sets of clusters
  * thin_room.c     how much is left of them, telling so, and waiting for more
  * thin_tables.c   new L2 tables
  * thin_commit.c   making new mappings durable-safe: the one place that writes L2 entries
@@ -43,20 +46,26 @@
 
 #define THIN_PAGE_MAX 4096u
 #define THIN_FILL_MAX (64u << 10)
-#define THIN_MEMORY_MAX (UINT64_C(1) << 30) /* of tables and refcounts */
+#define THIN_MEMORY_MAX (UINT64_C(1) << 30) /* of refcounts, the map's cache, and for each page of the map: */
+#define THIN_PAGE_COST 20u
 #define THIN_RESERVE_PAGES 4u /* refcount pages that one round of reserving writes */
 #define THIN_RESERVE_ROUNDS 8u /* at least; small clusters take more */
 #define THIN_RESERVE_EXTRA 64u /* clusters beyond what is asked for */
-#define THIN_COMMIT_EXTRA 16u /* L2 pages of other requests that one commit takes along */
+#define THIN_COMMIT_EXTRA 16u /* L2 pages of other requests that one commit takes along, at most */
+#define THIN_UNMAP_PAGES 16u /* L2 pages that one DISCARD or WRITE_ZEROES covers, at most */
+#define THIN_CACHE_DEFAULT (UINT64_C(32) << 20)
+#define THIN_LANES 64u /* SELF_BRINGs at once, at most */
 
 /* What a self op is for: request.flags. plan->asker is the struct thin_io of who wants it. */
-enum thin_self { SELF_RESERVE = 1, SELF_TABLES, SELF_COMMIT, SELF_PUNCH, SELF_GO_ON };
+enum thin_self { SELF_RESERVE = 1, SELF_TABLES, SELF_COMMIT, SELF_PUNCH, SELF_GO_ON, SELF_BRING };
 
 #define THIN_HOLD_SELF (UINT64_C(1) << 62) /* where self ops hold their kind: beyond any device */
+#define THIN_HOLD_LANE (THIN_HOLD_SELF + 64) /* … and SELF_BRING its lane: it may wait for no other */
 
 enum thin_step {
 	STEP_NONE,
 	STEP_PASSED, /* ops of which nothing is wanted but their results */
+	STEP_BROUGHT, /* pages of the map that were not in memory have been read */
 	STEP_RESERVED,
 	STEP_TABLES,
 	STEP_UNPACKED, /* a compressed cluster's bytes are in scratch */
@@ -100,6 +109,24 @@ struct thin_bits {
 	uint64_t low, high; /* they lie within [low, high) */
 };
 
+struct thin_slot {
+	uint64_t page; /* that has it */
+	uint64_t written; /* the commit that has written the page last: it stays until that is durable */
+};
+
+/* L2 pages in memory (thin_cache.c). */
+struct thin_cache {
+	uint8_t *memory; /* a page of zeroes for all, and then the slots */
+	struct thin_slot *slots;
+	uint32_t count, used, hand; /* slots; those that were ever taken; whose turn it is to go */
+	uint32_t lanes; /* SELF_BRINGs at once */
+	bool evicts; /* there are more pages than slots */
+	uint8_t *pins, *recent; /* by page: who needs it to stay; it was looked at of late */
+	uint64_t *sums; /* by page that is not in memory: of what it must read as */
+	uint64_t wanted, unread; /* page + 1: for who tells the map; and what could not be had for that */
+	uint64_t hits, misses, evicted; /* requests; pages */
+};
+
 struct thin {
 	struct qcow2_header header;
 	uint8_t header_page[THIN_PAGE_MAX];
@@ -113,8 +140,11 @@ struct thin {
 	uint64_t present; /* bytes of the child that exist */
 
 	uint8_t *l1; /* whole pages, as on disk */
-	uint8_t *tables; /* by L1 index, a cluster each; memory is there also for tables that are not */
-	uint64_t *table_hosts; /* 0: none yet */
+	uint8_t **pages; /* L2 pages, in the order of the device, as on disk; NULL: not in memory */
+	uint64_t page_count;
+	unsigned page_bits; /* log2: entries of a page */
+	struct thin_cache cache;
+	uint64_t *table_hosts; /* 0: none yet, and its pages are the one of zeroes */
 	uint64_t *table_news; /* where a table that is being made will be */
 	uint64_t table_count;
 
@@ -134,6 +164,7 @@ struct thin {
 	uint64_t *stale; /* refcount pages that differ from the disk's, by bit */
 	struct thin_bits reserve; /* counted once, durably, and named by nothing */
 	struct thin_bits picked; /* being counted */
+	struct thin_bits taken; /* out of the reserve, and named by nothing yet */
 	struct thin_bits dropped, flushing; /* lost their entry; a flush since is under way */
 	bool is_flushing; /* `flushing` is somebody's */
 	bool punches; /* what is freed is given back to the child */
@@ -147,7 +178,7 @@ struct thin {
 
 	struct thin_io *waiting; /* for a commit */
 	struct thin_io *batch; /* in the running one */
-	uint64_t *marks; /* L2 pages of the running commit, by bit of all pages */
+	uint64_t *marks, *pinned; /* L2 pages of the running commit, by bit: to be looked at; in memory */
 	bool is_writing; /* it is writing entries */
 	uint32_t unmappers; /* requests that unmap, waiting or running */
 	uint64_t committed, flushed; /* commits that have ended; those known to be durable */
@@ -166,6 +197,7 @@ struct thin {
 	uint64_t window_at, window_room; /* since when the rate is measured, and from what; 0: not yet */
 	uint64_t rate; /* bytes a second by which the room has shrunk, in the last window */
 	uint32_t pages_max, tables_max, rounds_max; /* one request's */
+	uint32_t unmap_pages, commit_extra; /* as THIN_UNMAP_PAGES and THIN_COMMIT_EXTRA, or fewer */
 	uint64_t first_commits, no_space;
 };
 
@@ -202,7 +234,7 @@ static inline void thin_bit_set(uint64_t *words, uint64_t bit, bool value)
 		words[bit / 64] &= ~(UINT64_C(1) << (bit % 64));
 }
 
-/* thin_map.c: guest clusters by number. */
+/* thin_map.c: guest clusters by number. Their pages are in memory. */
 uint8_t *thin_entry(const struct thin *thin, uint64_t cluster); /* its bytes in memory */
 struct qcow2_entry thin_lookup(const struct thin *thin, uint64_t cluster);
 void thin_store(struct thin *thin, uint64_t cluster, const struct qcow2_entry *entry);
@@ -210,17 +242,54 @@ bool thin_is_own(const struct thin *thin, const struct qcow2_entry *entry); /* m
 bool thin_is_mapped(const struct thin *thin, uint64_t offset, uint64_t length); /* all of it */
 uint64_t thin_page_of(const struct thin *thin, uint64_t cluster); /* among all L2 pages */
 bool thin_table_is_ready(const struct thin *thin, uint64_t index); /* there, and ours alone */
+uint64_t thin_page_host(const struct thin *thin, uint64_t page); /* where it is on the child */
 void thin_page_plan(struct thin *thin, struct plan *plan, uint64_t page, uint32_t skip, bool writes);
 
-/* thin_space.c */
+/* The pages for [offset, offset + length) of the device are in memory. */
+static inline bool thin_is_there(const struct thin *thin, uint64_t offset, uint64_t length)
+{
+	unsigned bits = thin->cluster_bits + thin->page_bits;
+	uint64_t page = offset >> bits, last = (offset + length - 1) >> bits;
+
+	for (; page <= last; page++)
+		if (!thin->pages[page])
+			return false;
+	return true;
+}
+
+/* thin_cache.c */
+int thin_cache_make(struct node *node, uint64_t bytes); /* -1: out of memory */
+void thin_cache_free(struct thin *thin);
+bool thin_cache_is_pressed(const struct thin *thin); /* a flush is due before more pages are written */
+void thin_cache_seen(struct thin *thin, uint64_t page, const uint8_t *bytes); /* at the start: what is there */
+void thin_cache_mended(struct thin *thin, uint64_t page, const uint8_t *bytes); /* not live: it is so now */
+int thin_cache_put(struct thin *thin, uint64_t page, const uint8_t *bytes); /* read again. 0 or -EIO */
+void thin_cache_own(struct thin *thin, uint64_t page); /* it may be written to: not the one of zeroes */
+void thin_cache_written(struct thin *thin, uint64_t page); /* by this commit, which is thin->committed */
+void thin_cache_pin(struct thin *thin, uint64_t page, int more);
+/* Part of a table, from memory; what is not there must be in `bytes`, read again. 0 or -EIO. */
+int thin_cache_copy(const struct thin *thin, uint64_t first, uint8_t *bytes, uint32_t length);
+int thin_cache_table(const struct node *node, uint64_t index, uint8_t *bytes); /* not live. 0 or -errno */
+
+/* thin_bring.c */
+void thin_bring(struct thin *thin, struct plan *plan, uint64_t offset, uint64_t length);
+void thin_bring_map(struct node *node, const struct request *request, struct plan *plan);
+void thin_bring_resume(struct node *node, const struct request *request, struct plan *plan);
+
+/* thin_bits.c */
 int thin_bits_make(struct thin_bits *bits, uint64_t count);
 void thin_bits_put(struct thin_bits *bits, uint64_t bit);
 bool thin_bits_take(struct thin_bits *bits, uint64_t bit);
+uint64_t thin_bits_first(struct thin_bits *bits); /* the lowest, taken out; there is one */
+void thin_bits_move(struct thin_bits *to, struct thin_bits *from); /* all */
+
+/* thin_space.c */
 uint64_t thin_count_of(const struct thin *thin, uint64_t cluster);
 void thin_count_set(struct thin *thin, uint64_t cluster, uint64_t count);
 bool thin_claim(struct thin *thin, struct thin_io *io, uint32_t count);
 uint64_t thin_take(struct thin *thin, struct thin_io *io); /* a claimed one's host offset */
-void thin_give_back(struct thin *thin, uint64_t host); /* nothing ever named it */
+void thin_name(struct thin *thin, uint64_t host); /* something names it now */
+void thin_give_back(struct thin *thin, uint64_t host); /* if nothing ever named it */
 void thin_unclaim(struct thin *thin, struct thin_io *io);
 void thin_drop(struct thin *thin, const struct qcow2_entry *entry); /* what it named */
 void thin_undrop(struct thin *thin, const struct qcow2_entry *entry);
@@ -228,8 +297,6 @@ void thin_undrop(struct thin *thin, const struct qcow2_entry *entry);
 bool thin_was_dropped(const struct thin *thin, const struct qcow2_entry *entry);
 void thin_flush(struct thin *thin, struct plan *plan, struct thin_io *io); /* plans one */
 void thin_flushed(struct thin *thin, struct plan *plan, struct thin_io *io, int result); /* it has ended */
-uint64_t thin_bits_first(struct thin_bits *bits); /* the lowest, taken out; there is one */
-void thin_bits_move(struct thin_bits *to, struct thin_bits *from); /* all */
 void thin_reserve_map(struct node *node, struct plan *plan, struct thin_io *io, struct thin_io *parent);
 void thin_reserve_resume(
 	struct node *node, struct plan *plan, struct thin_io *io, struct thin_io *parent);
@@ -285,7 +352,6 @@ void thin_punch_map(struct node *node, const struct request *request, struct pla
 void thin_punch_resume(struct node *node, struct plan *plan);
 
 /* thin_report.c */
-void thin_find_allocated(struct thin *thin); /* at the start */
 void thin_status(const struct node *node, struct json_object *out);
 int thin_command(struct node *node, const char *verb, const struct json *arguments,
 	struct json_object *answer, struct err *err);
@@ -301,7 +367,8 @@ void thin_resize_clear(struct thin *thin); /* new L1 entries, once the old ones 
 int thin_resize(struct node *node); /* 0 or -errno */
 int thin_make(struct node *node, struct err *err); /* a new image's tables, in memory */
 void thin_make_cluster(const struct node *node, uint64_t cluster, uint8_t *bytes); /* what it has there */
-int thin_allocate(struct node *node, struct err *err); /* memory for all tables */
+/* Memory for all tables, and so much of it for the map. */
+int thin_allocate(struct node *node, uint64_t cache, struct err *err);
 int thin_write_top(struct node *node); /* all of it; 0 or -errno */
 int thin_write_counts(struct node *node); /* that differ from the disk's; 0 or -errno */
 int thin_load(struct node *node, struct err *err);

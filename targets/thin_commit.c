@@ -4,6 +4,7 @@
  * requests that wait by then.
  *
  *   flush     what the new entries will name is durable (left out where entries only go)
+ *   bring     the pages of the map that are not in memory; all of them stay there until the end
  *   entries   set in memory, which requests see at once, and written, whole pages
  *   done      each request of the batch ends; its own commit finds that when it is its turn
  *
@@ -60,7 +61,7 @@ static bool admit(struct thin *thin, struct thin_io *io, uint32_t *room)
 /* The parent, and who else waits. True: one of them needs the flush. */
 static bool gather(struct thin *thin, struct thin_io *parent)
 {
-	uint32_t room = thin->pages_max + THIN_COMMIT_EXTRA;
+	uint32_t room = thin->pages_max + thin->commit_extra;
 	struct thin_io **link = &thin->waiting, *io;
 	bool flushes = !parent->unmaps, is_admitted;
 
@@ -108,6 +109,7 @@ static void apply_write(struct thin *thin, struct thin_io *io)
 		struct qcow2_entry entry = thin_lookup(thin, cluster);
 
 		if (entry.compressed || entry.host != host) {
+			thin_name(thin, host);
 			thin_drop(thin, &entry);
 			thin->allocated += !entry.host || entry.compressed;
 			if (entry.host) /* all of it was copied */
@@ -128,9 +130,11 @@ static void apply_unmap(struct thin *thin, struct thin_io *io, bool has_backing)
 
 	for (cluster = io->begin >> thin->cluster_bits; cluster < io->end >> thin->cluster_bits;
 		cluster++) {
-		struct qcow2_entry entry = thin_lookup(thin, cluster);
-		struct qcow2_entry none = { .zeroes = has_backing ? all : 0 };
+		struct qcow2_entry entry, none = { .zeroes = has_backing ? all : 0 };
 
+		if (!thin_bit(thin->pinned, thin_page_of(thin, cluster)))
+			continue;
+		entry = thin_lookup(thin, cluster);
 		if (io->keeps && thin_is_own(thin, &entry)) {
 			none = (struct qcow2_entry){ entry.host, .zeroes = all, .copied = true };
 		} else {
@@ -149,28 +153,9 @@ static void mark(struct thin *thin, const struct thin_io *io, bool value)
 		thin_bit_set(thin->marks, page, value);
 }
 
-static void finish(struct thin *thin, struct plan *plan, int result)
-{
-	while (thin->batch) {
-		struct thin_io *io = thin->batch;
-
-		thin->batch = io->next;
-		io->is_done = true;
-		io->result = result;
-	}
-	plan_end(plan, result);
-}
-
-static void unmark(struct thin *thin)
-{
-	struct thin_io *io;
-
-	for (io = thin->batch; io; io = io->next)
-		mark(thin, io, false);
-}
-
-/* The batch's pages once each: written, or read back into the same places. */
-static void plan_pages(struct thin *thin, struct plan *plan, bool writes)
+/* The batch's pages once each, but those of holes that an unmap goes across (tables may be made meanwhile). */
+static void each_page(struct thin *thin, struct plan *plan,
+	void (*visit)(struct thin *thin, struct plan *plan, uint64_t page, uint32_t skip))
 {
 	struct thin_io *io;
 	uint32_t skip = 0;
@@ -183,11 +168,69 @@ static void plan_pages(struct thin *thin, struct plan *plan, bool writes)
 			if (!thin_bit(thin->marks, page))
 				continue;
 			thin_bit_set(thin->marks, page, false);
-			if (!thin->table_hosts[page * thin->page >> thin->cluster_bits])
-				continue; /* an unmap across a hole */
-			thin_page_plan(thin, plan, page, skip, writes);
+			if (!thin_bit(thin->pinned, page))
+				continue;
+			visit(thin, plan, page, skip);
 			skip += thin->page;
 		}
+}
+
+static void unpin_page(struct thin *thin, struct plan *plan, uint64_t page, uint32_t skip)
+{
+	(void)plan;
+	(void)skip;
+	thin_cache_pin(thin, page, -1);
+	thin_bit_set(thin->pinned, page, false);
+}
+
+static void finish(struct thin *thin, struct plan *plan, int result)
+{
+	each_page(thin, plan, unpin_page);
+	while (thin->batch) {
+		struct thin_io *io = thin->batch;
+
+		thin->batch = io->next;
+		io->is_done = true;
+		io->result = result;
+	}
+	plan_end(plan, result);
+}
+
+static void write_page(struct thin *thin, struct plan *plan, uint64_t page, uint32_t skip)
+{
+	thin_page_plan(thin, plan, page, skip, true);
+}
+
+static void read_page(struct thin *thin, struct plan *plan, uint64_t page, uint32_t skip)
+{
+	thin_page_plan(thin, plan, page, skip, false);
+}
+
+static void bring_page(struct thin *thin, struct plan *plan, uint64_t page, uint32_t skip)
+{
+	thin_cache_pin(thin, page, 1);
+	if (thin->pages[page])
+		return;
+	thin->cache.misses++;
+	read_page(thin, plan, page, skip);
+}
+
+/* What was not there has been read. */
+static void own_page(struct thin *thin, struct plan *plan, uint64_t page, uint32_t skip)
+{
+	struct thin_io *self = plan->io_state;
+
+	if (self->result == 0)
+		self->result = thin_cache_put(thin, page, (uint8_t *)plan->scratch + skip);
+	if (self->result == 0)
+		thin_cache_own(thin, page);
+}
+
+static void note_page(struct thin *thin, struct plan *plan, uint64_t page, uint32_t skip)
+{
+	(void)plan;
+	(void)skip;
+	thin_cache_written(thin, page);
 }
 
 /* One entry as the disk has it, in place of ours. */
@@ -212,51 +255,62 @@ static int take_back(struct thin *thin, uint64_t cluster, const uint8_t *bytes)
 	return 0;
 }
 
-/* The pages have been read back, in the order of their ops, which are the plan's last ones. */
-static int take_pages_back(struct thin *thin, struct plan *plan)
+/* It has been read back. */
+static void take_page_back(struct thin *thin, struct plan *plan, uint64_t page, uint32_t skip)
 {
 	uint32_t per_page = thin->page >> thin->entry_bits, i;
-	uint32_t skip = 0;
-	struct thin_io *io;
-	uint64_t page;
+	const uint8_t *bytes = (uint8_t *)plan->scratch + skip;
 
-	for (io = thin->batch; io; io = io->next)
-		mark(thin, io, true);
-	for (io = thin->batch; io; io = io->next)
-		for (page = first_page(thin, io); page <= last_page(thin, io); page++) {
-			const uint8_t *bytes = (uint8_t *)plan->scratch + skip;
-
-			if (!thin_bit(thin->marks, page))
-				continue;
-			thin_bit_set(thin->marks, page, false);
-			if (!thin->table_hosts[page * thin->page >> thin->cluster_bits])
-				continue;
-			for (i = 0; i < per_page; i++)
-				if (take_back(thin, page * per_page + i, bytes + (i << thin->entry_bits)) < 0)
-					return -EIO;
-			skip += thin->page;
-		}
-	return 0;
+	for (i = 0; i < per_page && !thin->failed; i++)
+		if (take_back(thin, page * per_page + i, bytes + (i << thin->entry_bits)) < 0)
+			thin->failed = true;
 }
 
 static void write_entries(struct node *node, struct plan *plan, struct thin_io *self)
 {
 	struct thin *thin = thin_of(node);
+	unsigned planned = plan->count;
 	struct thin_io *io;
 
+	self->result = 0;
+	each_page(thin, plan, own_page);
+	if (self->result < 0) {
+		finish(thin, plan, self->result);
+		return;
+	}
 	thin->is_writing = true;
 	for (io = thin->batch; io; io = io->next)
 		if (io->unmaps)
 			apply_unmap(thin, io, node->child_count > THIN_BACKING);
 		else
 			apply_write(thin, io);
-	plan_pages(thin, plan, true);
+	each_page(thin, plan, write_page);
 	plan_ask(plan);
 	self->step = STEP_PAGES;
-	if (plan->count == 0 || plan->ops[plan->count - 1].result != OP_WAITING) {
+	if (plan->count == planned) {
 		thin->is_writing = false; /* nothing had to be written */
 		finish(thin, plan, 0);
 	}
+}
+
+static void bring_pages(struct node *node, struct plan *plan, struct thin_io *self)
+{
+	struct thin *thin = thin_of(node);
+	unsigned planned = plan->count;
+	struct thin_io *io;
+	uint64_t page;
+
+	for (io = thin->batch; io; io = io->next)
+		for (page = first_page(thin, io); page <= last_page(thin, io); page++)
+			if (thin->table_hosts[page * thin->page >> thin->cluster_bits])
+				thin_bit_set(thin->pinned, page, true);
+	each_page(thin, plan, bring_page);
+	if (plan->count == planned) {
+		write_entries(node, plan, self);
+		return;
+	}
+	plan_ask(plan);
+	self->step = STEP_BROUGHT;
 }
 
 void thin_commit_map(struct node *node, struct plan *plan, struct thin_io *io, struct thin_io *parent)
@@ -267,14 +321,13 @@ void thin_commit_map(struct node *node, struct plan *plan, struct thin_io *io, s
 		plan_end(plan, parent->result);
 		return;
 	}
-	if (gather(thin, parent) && !thin->failed) {
+	if ((gather(thin, parent) || thin_cache_is_pressed(thin)) && !thin->failed) {
 		thin_flush(thin, plan, io);
 		plan_ask(plan);
 		io->step = STEP_FLUSHED;
 	} else if (!thin->failed) {
-		write_entries(node, plan, io);
+		bring_pages(node, plan, io);
 	} else {
-		unmark(thin);
 		finish(thin, plan, -EIO);
 	}
 }
@@ -289,30 +342,36 @@ void thin_commit_resume(
 	if (io->step == STEP_FLUSHED) {
 		thin_flushed(thin, plan, io, result);
 		if (result == 0 && !thin->failed) {
-			write_entries(node, plan, io);
+			bring_pages(node, plan, io);
 			return;
 		}
-		unmark(thin);
 		finish(thin, plan, result < 0 ? result : -EIO);
+		return;
+	}
+	if (io->step == STEP_BROUGHT) {
+		if (result == 0)
+			write_entries(node, plan, io);
+		else
+			finish(thin, plan, result);
 		return;
 	}
 	if (io->step == STEP_PAGES && result < 0) {
 		io->result = result;
 		io->checked = plan->count;
-		plan_pages(thin, plan, false);
+		each_page(thin, plan, read_page);
 		plan_ask(plan);
 		io->step = STEP_READ_BACK;
 		return;
 	}
 	if (io->step == STEP_READ_BACK) {
-		result = thin_failure_from(plan, io->checked);
-		if (result < 0 || take_pages_back(thin, plan) < 0)
+		if (thin_failure_from(plan, io->checked) < 0)
 			thin->failed = true;
-		unmark(thin);
+		each_page(thin, plan, take_page_back);
 		result = io->result;
 	}
 	thin->is_writing = false;
 	thin->committed++; /* also where some pages have failed: others are written */
+	each_page(thin, plan, note_page);
 	thin_room_watch(node, plan);
 	finish(thin, plan, result);
 }

@@ -5,8 +5,9 @@
  * metadata and data share, entries that break the format's rules, counts below what is named
  * (unless the dirty bit says that they may be).
  *
- * Each cluster is read once however often it is named, so that what was judged is what is used, and
- * memory is bounded by the child's size and THIN_MEMORY_MAX, whatever the image says.
+ * Each cluster is read once however often it is named, so that what was judged is what is used. Memory:
+ * three bytes for each cluster of the child while counting, and what thin_allocate() takes, whatever the
+ * image says.
  */
 #include "thin.h"
 
@@ -29,6 +30,7 @@ struct count {
 	uint64_t present; /* clusters that exist */
 	uint8_t *cluster; /* memory for one */
 	uint64_t l1_entries;
+	uint64_t clusters; /* that tables have named whole, so far */
 };
 
 #define FAIL(count, ...) json_err((count)->node->json, (count)->err, "thin " __VA_ARGS__)
@@ -144,10 +146,6 @@ static int read_active(struct count *count)
 		if (count->counts[*host >> thin->cluster_bits] > 1)
 			return FAIL(count, "%s: its L1 table names the L2 table at %" PRIu64 " twice",
 				count->node->id, *host);
-		result = thin_child_read(count->node, *host, thin->tables + (index << thin->cluster_bits),
-			thin_cluster(thin));
-		if (result < 0)
-			return read_failed(count, "L2 table", *host, result);
 	}
 	return 0;
 }
@@ -237,15 +235,26 @@ static int count_table(struct count *count, const uint8_t *table, uint32_t times
 		if (entry.compressed && entry.host < thin->present &&
 			length > (count->present << thin->cluster_bits) - entry.host)
 			length = (count->present << thin->cluster_bits) - entry.host;
+		count->clusters += !entry.compressed;
 		if (name_times(count, "data", entry.host, length, KIND_DATA, times) < 0)
 			return -1;
 	}
 	return 0;
 }
 
+static void keep_table(struct count *count, uint64_t index)
+{
+	struct thin *thin = count->thin;
+	uint64_t first = (index << thin->cluster_bits) / thin->page, at;
+
+	for (at = 0; at < thin_cluster(thin); at += thin->page)
+		thin_cache_seen(thin, first + at / thin->page, count->cluster + at);
+}
+
 /*
- * The device's own tables as they are in memory, not as a second read would give them: of a mirror
- * whose legs differ that may come from the other leg, and name what is free by the first's word.
+ * The device's own tables are read here, once: of a mirror whose legs differ a second read may come
+ * from the other leg, and name what is free by the first's word. What memory has no room for
+ * is read again when it is wanted, and must be the same then (thin_cache.c).
  */
 static int count_active(struct count *count)
 {
@@ -254,14 +263,19 @@ static int count_active(struct count *count)
 
 	for (index = 0; index < thin->table_count; index++) {
 		uint64_t host = thin->table_hosts[index], cluster = host >> thin->cluster_bits;
+		int result;
 
 		if (!host)
 			continue;
-		if (count_table(count, thin->tables + (index << thin->cluster_bits),
-			    count->counts[cluster], host) < 0)
+		result = thin_child_read(count->node, host, count->cluster, thin_cluster(thin));
+		if (result < 0)
+			return read_failed(count, "L2 table", host, result);
+		if (count_table(count, count->cluster, count->counts[cluster], host) < 0)
 			return -1;
+		keep_table(count, index);
 		count->kinds[cluster] = KIND_OTHER; /* named as what it is, and counted */
 	}
+	thin->allocated = count->clusters;
 	return 0;
 }
 
@@ -330,23 +344,15 @@ static int judge(struct count *count)
 	return 0;
 }
 
-/* "Its refcount is one" as the counts have it, in the entries of the device's own map. */
+/* "Its refcount is one" as the counts have it, of tables; load() does the same for what they name. */
 static void mend_flags(struct thin *thin)
 {
-	uint64_t index, cluster, per_table = qcow2_l2_entries(&thin->header);
+	uint64_t index;
 
-	for (index = 0; index < thin->table_count; index++) {
-		if (!thin->table_hosts[index])
-			continue;
-		qcow2_l1_write(thin->l1 + index * 8, thin->table_hosts[index],
-			thin_table_is_ready(thin, index));
-		for (cluster = index * per_table; cluster < (index + 1) * per_table; cluster++) {
-			struct qcow2_entry entry = thin_lookup(thin, cluster);
-
-			entry.copied = thin_is_own(thin, &entry);
-			thin_store(thin, cluster, &entry);
-		}
-	}
+	for (index = 0; index < thin->table_count; index++)
+		if (thin->table_hosts[index])
+			qcow2_l1_write(thin->l1 + index * 8, thin->table_hosts[index],
+				thin_table_is_ready(thin, index));
 	thin->is_mended = true;
 }
 
@@ -381,8 +387,6 @@ int thin_count(struct node *node, struct err *err)
 				   count_snapshots(&count) < 0 || count_tables(&count) < 0 ||
 				   (thin->can_write && judge(&count) < 0)))
 		result = -1;
-	if (result == 0)
-		thin_find_allocated(thin);
 	if (result == 0 && thin->can_write && node->repairs)
 		mend_flags(thin);
 	free(count.counts);

@@ -86,16 +86,41 @@ static int write_refcount_table(struct node *node)
 	return result;
 }
 
+/* "Its refcount is one" as the counts have it. */
+static void mend_flags(struct thin *thin, uint64_t index, uint8_t *table)
+{
+	uint64_t per_table = qcow2_l2_entries(&thin->header), per_page = UINT64_C(1) << thin->page_bits, i;
+	char why[QCOW2_WHY];
+
+	for (i = 0; i < per_table; i++) {
+		struct qcow2_entry entry;
+
+		(void)qcow2_entry_read(&thin->header, table + (i << thin->entry_bits), &entry, why); /* judged */
+		entry.copied = thin_is_own(thin, &entry);
+		qcow2_entry_write(&thin->header, table + (i << thin->entry_bits), &entry);
+	}
+	for (i = 0; i < per_table; i += per_page)
+		thin_cache_mended(thin, (index * per_table + i) >> thin->page_bits, table + (i << thin->entry_bits));
+}
+
 static int write_l2(struct node *node)
 {
 	struct thin *thin = thin_of(node);
 	uint64_t cluster = thin_cluster(thin), i;
-	int result = 0;
+	uint8_t *table = calloc(1, cluster);
+	int result = table ? 0 : -ENOMEM;
 
-	for (i = 0; i < thin->table_count && result == 0; i++)
-		if (thin->table_hosts[i])
-			result = child_write(node->children[THIN_DATA], thin->table_hosts[i],
-				thin->tables + i * cluster, (uint32_t)cluster);
+	for (i = 0; i < thin->table_count && result == 0; i++) {
+		if (!thin->table_hosts[i])
+			continue;
+		result = thin_cache_table(node, i, table);
+		if (result == 0 && thin->is_mended)
+			mend_flags(thin, i, table);
+		if (result == 0)
+			result = child_write(node->children[THIN_DATA], thin->table_hosts[i], table,
+				(uint32_t)cluster);
+	}
+	free(table);
 	return result;
 }
 

@@ -129,7 +129,7 @@ int thin_make(struct node *node, struct err *err)
 		return json_err(node->json, err,
 			"thin %s: what is below has %" PRIu64 " bytes; an empty image takes %" PRIu64,
 			node->id, node->children[THIN_DATA]->limits.size, used << header->cluster_bits);
-	if (thin_allocate(node, err) < 0)
+	if (thin_allocate(node, json_get_size(node->json, "metadata_cache", THIN_CACHE_DEFAULT), err) < 0)
 		return -1;
 	thin->grow.table = 0; /* its own is as long as it may be */
 	for (i = 0; i < blocks; i++)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * thin's map: L2 tables in memory, as they are on disk, one after the other in the order of the
- * device, so that an entry and a page are found by arithmetic. It plans nothing but a page's write.
+ * thin's map: pages of L2 tables in memory, as they are on disk, listed in the order of the device, so
+ * that an entry is found by arithmetic and one look at the list. Which pages are there: thin_cache.c.
+ * It plans nothing but a page's write.
  */
 #include "thin.h"
 
@@ -9,8 +10,11 @@
 
 uint8_t *thin_entry(const struct thin *thin, uint64_t cluster)
 {
-	assert(cluster >> thin->table_bits < thin->table_count);
-	return thin->tables + (cluster << thin->entry_bits);
+	uint64_t page = cluster >> thin->page_bits;
+
+	assert(page < thin->page_count && thin->pages[page]);
+	thin->cache.recent[page] = 1;
+	return thin->pages[page] + ((cluster - (page << thin->page_bits)) << thin->entry_bits);
 }
 
 struct qcow2_entry thin_lookup(const struct thin *thin, uint64_t cluster)
@@ -52,7 +56,8 @@ static bool is_part_mapped(const struct thin *thin, uint64_t offset, uint64_t en
 	struct qcow2_entry entry;
 	uint32_t wanted;
 
-	if (!thin_table_is_ready(thin, cluster >> thin->table_bits))
+	if (!thin->pages[cluster >> thin->page_bits] ||
+		!thin_table_is_ready(thin, cluster >> thin->table_bits))
 		return false;
 	if (thin->grain_bits == thin->cluster_bits) {
 		uint64_t host = qcow2_entry_data(thin_entry(thin, cluster));
@@ -87,16 +92,20 @@ bool thin_table_is_ready(const struct thin *thin, uint64_t index)
 
 uint64_t thin_page_of(const struct thin *thin, uint64_t cluster)
 {
-	return (cluster << thin->entry_bits) / thin->page;
+	return cluster >> thin->page_bits;
+}
+
+uint64_t thin_page_host(const struct thin *thin, uint64_t page)
+{
+	uint64_t at = page * thin->page;
+
+	return thin->table_hosts[at >> thin->cluster_bits] + (at & (thin_cluster(thin) - 1));
 }
 
 void thin_page_plan(struct thin *thin, struct plan *plan, uint64_t page, uint32_t skip, bool writes)
 {
-	uint64_t at = page * thin->page;
-	uint64_t table = thin->table_hosts[at >> thin->cluster_bits];
-
 	if (writes)
-		memcpy((uint8_t *)plan->scratch + skip, thin->tables + at, thin->page);
-	plan_scratch(plan, writes ? IO_WRITE : IO_READ, 0, THIN_DATA, table + (at & (thin_cluster(thin) - 1)), skip,
+		memcpy((uint8_t *)plan->scratch + skip, thin->pages[page], thin->page);
+	plan_scratch(plan, writes ? IO_WRITE : IO_READ, 0, THIN_DATA, thin_page_host(thin, page), skip,
 		thin->page);
 }

@@ -144,11 +144,11 @@ static uint64_t clusters_bound(const struct node *node)
 	return bound;
 }
 
-static uint64_t table_bytes(const struct thin *thin, uint64_t clusters)
+static uint64_t block_bytes(const struct thin *thin, uint64_t clusters)
 {
 	uint64_t entries = qcow2_block_entries(&thin->header);
 
-	return (thin->table_count + (clusters + entries - 1) / entries) << thin->cluster_bits;
+	return ((clusters + entries - 1) / entries) << thin->cluster_bits;
 }
 
 /* What the image's refcount table counts, and how long it should be where that is too little. */
@@ -164,18 +164,18 @@ static void find_clusters(struct node *node)
 	if (bound <= counted || counted >= 2 * guest || !thin->can_write)
 		return; /* of a disk much larger than the device, not all is wanted */
 	table = ((bound + entries - 1) / entries * 8 + cluster - 1) / cluster;
-	if (table * cluster > QCOW2_REFCOUNT_TABLE_MAX || table_bytes(thin, bound) > THIN_MEMORY_MAX)
+	if (table * cluster > QCOW2_REFCOUNT_TABLE_MAX || block_bytes(thin, bound) > THIN_MEMORY_MAX)
 		return;
 	thin->grow.table = (uint32_t)table;
 	thin->grow.clusters = bound;
 }
 
 /* The geometry, and memory for all that the device can come to need. */
-int thin_allocate(struct node *node, struct err *err)
+int thin_allocate(struct node *node, uint64_t cache, struct err *err)
 {
 	struct thin *thin = thin_of(node);
 	const struct qcow2_header *header = &thin->header;
-	uint64_t cluster = qcow2_cluster_size(header), bytes, entries, pages, clusters;
+	uint64_t cluster = qcow2_cluster_size(header), bytes, map, entries, pages, clusters;
 
 	thin->cluster_bits = header->cluster_bits;
 	thin->entry_bits = log_of(qcow2_entry_size(header));
@@ -184,27 +184,30 @@ int thin_allocate(struct node *node, struct err *err)
 	thin->page = cluster < THIN_PAGE_MAX ? (uint32_t)cluster : THIN_PAGE_MAX;
 	thin->fill = cluster < THIN_FILL_MAX ? (uint32_t)cluster : THIN_FILL_MAX;
 	thin->table_count = qcow2_l1_needed(header, header->size);
+	thin->page_bits = log_of(thin->page) - thin->entry_bits;
 	find_clusters(node);
 	clusters = thin->grow.table ? thin->grow.clusters : thin->clusters;
 	entries = qcow2_block_entries(header);
 	thin->block_count = (thin->clusters + entries - 1) / entries;
-	bytes = table_bytes(thin, clusters);
+	map = thin->table_count << thin->cluster_bits;
+	bytes = block_bytes(thin, clusters) + map / thin->page * THIN_PAGE_COST + (cache < map ? cache : map);
 	if (bytes > THIN_MEMORY_MAX || thin_up(thin, thin->present) / cluster > THIN_MEMORY_MAX / 4)
 		return json_err(node->json, err,
 			"thin %s: its tables take %" PRIu64 " bytes of memory, over the limit of %" PRIu64
 			"; a larger cluster_size needs less",
 			node->id, bytes, THIN_MEMORY_MAX);
-	pages = bytes / thin->page + 64;
+	pages = (map + block_bytes(thin, clusters)) / thin->page + 64;
 	thin->l1 = calloc(1, header->l1_size * UINT64_C(8) + cluster);
-	thin->tables = calloc(1, thin->table_count * cluster + 1);
 	thin->table_hosts = calloc(thin->table_count + 1, sizeof(uint64_t));
 	thin->table_news = calloc(thin->table_count + 1, sizeof(uint64_t));
 	thin->refcount_table = calloc(1, (header->refcount_table_clusters + thin->grow.table) * cluster);
-	thin->blocks = calloc(1, bytes - thin->table_count * cluster + 1);
+	thin->blocks = calloc(1, block_bytes(thin, clusters) + 1);
 	thin->stale = calloc(pages / 64 + 1, sizeof(uint64_t));
 	thin->marks = calloc(pages / 64 + 1, sizeof(uint64_t));
-	if (!thin->l1 || !thin->tables || !thin->table_hosts || !thin->table_news ||
-		!thin->refcount_table || !thin->blocks || !thin->stale || !thin->marks ||
+	thin->pinned = calloc(pages / 64 + 1, sizeof(uint64_t));
+	if (!thin->l1 || !thin->table_hosts || !thin->table_news || !thin->refcount_table ||
+		!thin->blocks || !thin->stale || !thin->marks || !thin->pinned ||
+		thin_cache_make(node, cache) < 0 || thin_bits_make(&thin->taken, clusters) < 0 ||
 		thin_bits_make(&thin->reserve, clusters) < 0 ||
 		thin_bits_make(&thin->picked, clusters) < 0 ||
 		thin_bits_make(&thin->dropped, clusters) < 0 ||
@@ -216,7 +219,8 @@ int thin_allocate(struct node *node, struct err *err)
 	return 0;
 }
 
-static int read_image(struct node *node, const uint8_t *first, uint64_t length, struct err *err)
+static int read_image(struct node *node, const uint8_t *first, uint64_t length, uint64_t cache,
+	struct err *err)
 {
 	struct thin *thin = thin_of(node);
 	uint32_t block = node->limits.logical_block_size;
@@ -232,7 +236,7 @@ static int read_image(struct node *node, const uint8_t *first, uint64_t length, 
 	memcpy(thin->header_page, first, length < THIN_PAGE_MAX ? length : THIN_PAGE_MAX);
 	thin->is_dirty = thin->header.incompatible & QCOW2_DIRTY;
 	if (check_backing(node, err) < 0 || check_writable(node, err) < 0 ||
-		thin_resize_plan(node, err) < 0 || thin_allocate(node, err) < 0)
+		thin_resize_plan(node, err) < 0 || thin_allocate(node, cache, err) < 0)
 		return -1;
 	if (thin_count(node, err) < 0)
 		return -1;
@@ -243,6 +247,22 @@ static int read_image(struct node *node, const uint8_t *first, uint64_t length, 
 			return json_err(node->json, err, "thin %s: out of memory", node->id);
 	}
 	return 0;
+}
+
+/* Packed bytes are found again by their entries, step by step: with them all of the map is in memory. */
+static int open_image(struct node *node, const uint8_t *first, uint64_t length, struct err *err)
+{
+	uint64_t cache = json_get_size(node->json, "metadata_cache", THIN_CACHE_DEFAULT);
+	struct thin *thin = thin_of(node), empty;
+	int result;
+
+	empty = *thin;
+	result = read_image(node, first, length, cache, err);
+	if (result < 0 || !thin->has_compressed || !thin->cache.evicts)
+		return result;
+	thin_free(thin);
+	*thin = empty;
+	return read_image(node, first, length, UINT64_MAX, err);
 }
 
 /*
@@ -310,7 +330,7 @@ int thin_probe(struct node *node, struct err *err)
 	else if (length < 4 || !qcow2_read32(first))
 		result = make_image(node, first, length, err);
 	else
-		result = read_image(node, first, cluster > length ? cluster : BLANK_BYTES, err);
+		result = open_image(node, first, cluster > length ? cluster : BLANK_BYTES, err);
 	free(first);
 	return result;
 }
@@ -318,13 +338,15 @@ int thin_probe(struct node *node, struct err *err)
 void thin_free(struct thin *thin)
 {
 	free(thin->l1);
-	free(thin->tables);
+	thin_cache_free(thin);
 	free(thin->table_hosts);
 	free(thin->table_news);
 	free(thin->refcount_table);
 	free(thin->blocks);
 	free(thin->stale);
 	free(thin->marks);
+	free(thin->pinned);
+	free(thin->taken.words);
 	free(thin->reserve.words);
 	free(thin->picked.words);
 	free(thin->dropped.words);

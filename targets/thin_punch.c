@@ -31,6 +31,13 @@ bool thin_work(struct node *node, uint64_t now, struct request *request, uint64_
 		request->flags = SELF_GO_ON;
 		return true;
 	}
+	if (thin->cache.wanted) {
+		request->flags = SELF_BRING;
+		request->offset = thin->cache.wanted - 1;
+		request->length = 1;
+		thin->cache.wanted = 0;
+		return true;
+	}
 	if (!thin->freed.count || thin->punching.count || thin->failed)
 		return false;
 	first = thin_bits_first(&thin->freed);

@@ -152,9 +152,23 @@ static void next_packed(struct node *node, const struct request *request, struct
 	}
 }
 
+/* Nearly all reads: within one cluster, whose bytes are there whole. */
+static bool read_plain(struct thin *thin, const struct request *request, struct plan *plan)
+{
+	uint64_t cluster = request->offset >> thin->cluster_bits, host;
+	uint64_t within = request->offset & (thin_cluster(thin) - 1);
+
+	if (within + request->length > thin_cluster(thin) || thin->grain_bits != thin->cluster_bits)
+		return false;
+	host = qcow2_entry_data(thin_entry(thin, cluster));
+	if (host)
+		plan_pass(plan, request, THIN_DATA, host + within);
+	return host;
+}
+
 void thin_read(struct node *node, const struct request *request, struct plan *plan)
 {
-	const struct thin *thin = thin_of(node);
+	struct thin *thin = thin_of(node);
 	struct thin_io *io = plan->io_state;
 	uint64_t skip = 0;
 	bool is_packed = false;
@@ -163,6 +177,15 @@ void thin_read(struct node *node, const struct request *request, struct plan *pl
 		plan_end(plan, -EIO);
 		return;
 	}
+	if (!thin_is_there(thin, request->offset, request->length)) {
+		thin_bring(thin, plan, request->offset, request->length);
+		io->step = STEP_BROUGHT;
+		return;
+	}
+	thin->cache.hits += io->step == STEP_NONE;
+	io->step = STEP_NONE;
+	if (read_plain(thin, request, plan))
+		return;
 	while (skip < request->length) {
 		uint64_t offset = request->offset + skip;
 		struct qcow2_entry entry = thin_lookup(thin, offset >> thin->cluster_bits);
@@ -189,8 +212,12 @@ void thin_read_resume(struct node *node, const struct request *request, struct p
 	uint32_t at;
 	int result = thin_failure(plan);
 
-	if (result < 0 || io->step != STEP_UNPACKED)
+	if (result < 0 || io->step == STEP_NONE)
 		return; /* the first error is the result */
+	if (io->step == STEP_BROUGHT) {
+		thin_read(node, request, plan);
+		return;
+	}
 	entry = thin_lookup(thin, io->at >> thin->cluster_bits);
 	if (thin_unpack(node, plan, &entry, &at) < 0) {
 		plan_end(plan, -EIO);

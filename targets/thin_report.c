@@ -7,10 +7,12 @@
  * with extents from N on, as qemu-img map has them: start, length, depth (0: this image, 1: its
  * backing, …), present, zero, data, compressed, and offset within the file at that depth. "next" is
  * left out at the end. So that no request waits for long, an answer ends after EXTENTS_MAX extents or
- * LOOKUPS_MAX lookups.
+ * LOOKUPS_MAX lookups, or at what is not in memory: that is then brought in the background, and the
+ * answer, which may have no extents at all, to be asked for again.
  */
 #include "thin.h"
 
+#include <errno.h>
 #include <json-c/json_object.h>
 
 #define EXTENTS_MAX 1024u
@@ -21,22 +23,6 @@ struct extent {
 	unsigned depth;
 	enum qcow2_kind kind;
 };
-
-void thin_find_allocated(struct thin *thin)
-{
-	uint64_t cluster;
-
-	for (cluster = 0; cluster < thin->table_count << thin->table_bits; cluster++) {
-		struct qcow2_entry entry;
-
-		if (!thin->table_hosts[cluster >> thin->table_bits]) {
-			cluster |= (UINT64_C(1) << thin->table_bits) - 1;
-			continue;
-		}
-		entry = thin_lookup(thin, cluster);
-		thin->allocated += entry.host && !entry.compressed;
-	}
-}
 
 static uint64_t read_number(const uint64_t *number)
 {
@@ -74,6 +60,16 @@ static void add_room(const struct thin *thin, struct json_object *out)
 		add_number(out, "full_in_s", room / rate);
 }
 
+static void add_cache(const struct thin *thin, struct json_object *out)
+{
+	const struct thin_cache *cache = &thin->cache;
+
+	add_number(out, "metadata_cache", (uint64_t)cache->count * thin->page);
+	add_number(out, "metadata_cached", (uint64_t)__atomic_load_n(&cache->used, __ATOMIC_RELAXED) * thin->page);
+	add_number(out, "metadata_hits", read_number(&cache->hits));
+	add_number(out, "metadata_misses", read_number(&cache->misses));
+}
+
 void thin_status(const struct node *node, struct json_object *out)
 {
 	const struct thin *thin = thin_of(node);
@@ -94,41 +90,71 @@ void thin_status(const struct node *node, struct json_object *out)
 	add_number(out, "snapshots", thin->header.snapshot_count);
 	add_number(out, "commits", read_number(&thin->committed));
 	add_number(out, "no_space", read_number(&thin->no_space));
+	add_cache(thin, out);
 	add_flag(out, "metadata_failed", thin->failed);
 }
 
-/* What one lookup tells about [extent->start, end): the part of it that is of one kind. */
-static void look(const struct node *node, uint64_t end, struct extent *extent)
+/* A page of the map is wanted. -EAGAIN: it will be there soon. Where nothing is served it is read at once. */
+static int want_page(const struct node *node, uint64_t page)
+{
+	struct thin *thin = thin_of(node);
+	uint8_t bytes[THIN_PAGE_MAX];
+	int result;
+
+	if (thin->pages[page])
+		return 0;
+	if (node->loaded && thin->cache.unread == page + 1) {
+		thin->cache.unread = 0; /* whoever asks again may have more luck */
+		return -EIO;
+	}
+	if (node->loaded) {
+		thin->cache.wanted = page + 1;
+		return -EAGAIN;
+	}
+	result = thin_child_read(node, thin_page_host(thin, page), bytes, thin->page);
+	return result < 0 ? result : thin_cache_put(thin, page, bytes);
+}
+
+/* What one lookup tells about [extent->start, end): the part of it that is of one kind. 0, or as want_page(). */
+static int look(const struct node *node, uint64_t end, struct extent *extent)
 {
 	const struct thin *thin = thin_of(node);
 	uint64_t cluster = extent->start >> thin->cluster_bits;
 	uint64_t base = cluster << thin->cluster_bits, within = extent->start - base;
 	uint64_t table = cluster >> thin->table_bits;
 	struct qcow2_entry entry;
+	int result;
 
 	if (!thin->table_hosts[table]) {
 		end = smaller(end, (table + 1) << thin->table_bits << thin->cluster_bits);
 		extent->kind = QCOW2_HOLE;
 		extent->length = end - extent->start;
-		return;
+		return 0;
 	}
+	result = want_page(node, thin_page_of(thin, cluster));
+	if (result < 0)
+		return result;
 	entry = thin_lookup(thin, cluster);
 	end = smaller(end, base + thin_run_end(thin, &entry, within, thin_cluster(thin)));
 	extent->kind = qcow2_entry_kind(&entry, (unsigned)(within >> thin->grain_bits));
 	extent->length = end - extent->start;
 	if (extent->kind == QCOW2_DATA)
 		extent->host = entry.host + within;
+	return 0;
 }
 
 /* The same down the chain: a hole shows what backing has there, as far as that goes. */
-static void look_through(const struct node *node, uint64_t end, struct extent *extent)
+static int look_through(const struct node *node, uint64_t end, struct extent *extent)
 {
 	unsigned depth = 0;
+	int result;
 
 	for (;;) {
 		const struct node *backing;
 
-		look(node, end, extent);
+		result = look(node, end, extent);
+		if (result < 0)
+			return result;
 		end = extent->start + extent->length;
 		if (extent->kind != QCOW2_HOLE || node->child_count <= THIN_BACKING)
 			break;
@@ -146,6 +172,7 @@ static void look_through(const struct node *node, uint64_t end, struct extent *e
 		node = backing;
 	}
 	extent->depth = depth;
+	return 0;
 }
 
 /* Whether `next` goes on where `extent` ends, on disk too. */
@@ -172,17 +199,20 @@ static void add_extent(struct json_object *extents, const struct extent *extent)
 	json_object_array_add(extents, out);
 }
 
-static int tell_map(const struct node *node, uint64_t offset, struct json_object *answer)
+static int tell_map(const struct node *node, uint64_t offset, struct json_object *answer, struct err *err)
 {
 	uint64_t size = node->limits.size;
 	struct json_object *extents = json_object_new_array();
 	struct extent extent = { .start = offset };
 	unsigned count = 0, lookups;
+	int result = 0;
 
 	for (lookups = 0; offset < size && lookups < LOOKUPS_MAX && count < EXTENTS_MAX; lookups++) {
 		struct extent next = { .start = offset };
 
-		look_through(node, size, &next);
+		result = look_through(node, size, &next);
+		if (result < 0)
+			break;
 		offset += next.length;
 		if (extent.length && is_continued(&extent, &next)) {
 			extent.length += next.length;
@@ -195,13 +225,16 @@ static int tell_map(const struct node *node, uint64_t offset, struct json_object
 		extent = next;
 	}
 	/* The last one may go on: the next answer begins with it, unless it is all that there was room for. */
-	if (extent.length && (offset >= size || count == 0)) {
+	if (extent.length && (offset >= size || count == 0 || result < 0)) {
 		add_extent(extents, &extent);
 		extent.start = offset;
 	}
 	json_object_object_add(answer, "extents", extents);
 	if (offset < size)
 		add_number(answer, "next", extent.start);
+	if (result < 0 && result != -EAGAIN)
+		return err_add(err, "thin %s: reading its map at offset %llu: error %d", node->id,
+			(unsigned long long)offset, -result);
 	return 0;
 }
 
@@ -215,5 +248,5 @@ int thin_command(struct node *node, const char *verb, const struct json *argumen
 	if (offset > node->limits.size)
 		return err_add(err, "thin %s: offset %llu is beyond its size %llu", node->id,
 			(unsigned long long)offset, (unsigned long long)node->limits.size);
-	return tell_map(node, offset, answer);
+	return tell_map(node, offset, answer, err);
 }

@@ -6,6 +6,7 @@
  *   picked    its refcount 1 is on its way to the disk (SELF_RESERVE)
  *   reserve   its refcount 1 is durable, and nothing names it
  *   claimed   a part of the reserve, as a number: promised to requests that will take it
+ *   taken     by one of them, and named by nothing yet
  *   used      an entry in memory or on disk names it
  *   dropped   its last entry has been cleared in memory; a power cut may bring that back
  *   flushing  and a flush that began since is under way: then it is reserve again, or
@@ -19,53 +20,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdlib.h>
-
-int thin_bits_make(struct thin_bits *bits, uint64_t count)
-{
-	*bits = (struct thin_bits){ .words = calloc(count / 64 + 1, sizeof(uint64_t)) };
-	return bits->words ? 0 : -1;
-}
-
-void thin_bits_put(struct thin_bits *bits, uint64_t bit)
-{
-	assert(!thin_bit(bits->words, bit));
-	thin_bit_set(bits->words, bit, true);
-	if (bits->count++ == 0) {
-		bits->low = bit;
-		bits->high = bit + 1;
-	}
-	if (bit < bits->low)
-		bits->low = bit;
-	if (bit >= bits->high)
-		bits->high = bit + 1;
-}
-
-bool thin_bits_take(struct thin_bits *bits, uint64_t bit)
-{
-	if (!thin_bit(bits->words, bit))
-		return false;
-	thin_bit_set(bits->words, bit, false);
-	bits->count--;
-	return true;
-}
-
-/* The lowest one is taken out; there is one. */
-uint64_t thin_bits_first(struct thin_bits *bits)
-{
-	assert(bits->count);
-	while (!thin_bit(bits->words, bits->low))
-		bits->low = bits->words[bits->low / 64] >> (bits->low % 64) ? bits->low + 1
-									     : (bits->low | 63) + 1;
-	thin_bits_take(bits, bits->low);
-	return bits->low++;
-}
-
-void thin_bits_move(struct thin_bits *to, struct thin_bits *from)
-{
-	while (from->count)
-		thin_bits_put(to, thin_bits_first(from));
-}
 
 uint64_t thin_count_of(const struct thin *thin, uint64_t cluster)
 {
@@ -98,15 +52,25 @@ bool thin_claim(struct thin *thin, struct thin_io *io, uint32_t count)
 
 uint64_t thin_take(struct thin *thin, struct thin_io *io)
 {
+	uint64_t cluster;
+
 	assert(io->claim && thin->claimed);
 	io->claim--;
 	thin->claimed--;
-	return thin_bits_first(&thin->reserve) << thin->cluster_bits;
+	cluster = thin_bits_first(&thin->reserve);
+	thin_bits_put(&thin->taken, cluster);
+	return cluster << thin->cluster_bits;
+}
+
+void thin_name(struct thin *thin, uint64_t host)
+{
+	(void)thin_bits_take(&thin->taken, host >> thin->cluster_bits);
 }
 
 void thin_give_back(struct thin *thin, uint64_t host)
 {
-	thin_bits_put(&thin->reserve, host >> thin->cluster_bits);
+	if (thin_bits_take(&thin->taken, host >> thin->cluster_bits))
+		thin_bits_put(&thin->reserve, host >> thin->cluster_bits);
 }
 
 void thin_unclaim(struct thin *thin, struct thin_io *io)

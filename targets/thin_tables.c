@@ -3,8 +3,8 @@
  * thin's new L2 tables: for parts of the device that have none, and in place of those that a
  * snapshot shares. One self op for all that a request needs.
  *
- * The table's bytes, then a flush, then the L1 entries. A crash in between leaves clusters that are
- * counted and not named. When the L1's write fails, the disk names the old tables or the new ones,
+ * The table's bytes (those of the old one from memory, or read again), then a flush, then the L1
+ * entries. A crash in between leaves clusters that are counted and not named. When the L1's write fails, the disk names the old tables or the new ones,
  * which say the same: memory goes back to the old, and the new ones are left alone until the next
  * start.
  */
@@ -47,12 +47,28 @@ static void write_l1(struct thin *thin, struct plan *plan, const struct thin_io 
 	}
 }
 
+/* The piece, as it is in memory or has been read. Nobody changes a table that is shared. */
+static int put_piece(struct thin *thin, struct plan *plan, struct thin_io *io)
+{
+	uint64_t at = (io->at << thin->cluster_bits) + (uint64_t)io->round * thin->fill;
+	int result = thin_cache_copy(thin, at / thin->page, plan->scratch, thin->fill);
+
+	if (result < 0)
+		return result;
+	plan_scratch(plan, IO_WRITE, 0, THIN_DATA,
+		thin->table_news[io->at] + (uint64_t)io->round * thin->fill, 0, thin->fill);
+	plan_ask(plan);
+	io->round++;
+	io->step = STEP_WRITTEN;
+	return 0;
+}
+
 /* The next piece of the next table's bytes; false: all are written. */
 static bool write_piece(struct thin *thin, struct plan *plan, struct thin_io *io,
 	const struct thin_io *parent)
 {
-	uint64_t last = last_table(thin, parent), done = (uint64_t)io->round * thin->fill, left;
-	uint32_t piece;
+	uint64_t last = last_table(thin, parent), done = (uint64_t)io->round * thin->fill;
+	uint64_t offset;
 
 	if (done >= thin_cluster(thin)) {
 		io->at++;
@@ -63,13 +79,14 @@ static bool write_piece(struct thin *thin, struct plan *plan, struct thin_io *io
 		io->at++;
 	if (io->at > last)
 		return false;
-	left = thin_cluster(thin) - done;
-	piece = (uint32_t)(left < thin->fill ? left : thin->fill);
-	memcpy(plan->scratch, thin->tables + (io->at << thin->cluster_bits) + done, piece);
-	plan_scratch(plan, IO_WRITE, 0, THIN_DATA, thin->table_news[io->at] + done, 0, piece);
+	offset = ((io->at << thin->table_bits) + (done >> thin->entry_bits)) << thin->cluster_bits;
+	if (thin_is_there(thin, offset, (uint64_t)thin->fill >> thin->entry_bits << thin->cluster_bits)) {
+		(void)put_piece(thin, plan, io); /* from memory, which doesn't fail */
+		return true;
+	}
+	plan_scratch(plan, IO_READ, 0, THIN_DATA, thin->table_hosts[io->at] + done, 0, thin->fill);
 	plan_ask(plan);
-	io->round++;
-	io->step = STEP_WRITTEN;
+	io->step = STEP_BROUGHT;
 	return true;
 }
 
@@ -107,6 +124,7 @@ static void undo(struct thin *thin, const struct thin_io *parent, bool may_be_na
 			continue;
 		if (!may_be_named)
 			thin_give_back(thin, thin->table_news[index]);
+		thin_name(thin, thin->table_news[index]);
 		thin->table_news[index] = 0;
 		qcow2_l1_write(thin->l1 + index * 8, thin->table_hosts[index],
 			thin_table_is_ready(thin, index));
@@ -123,6 +141,7 @@ static void use_new(struct thin *thin, const struct thin_io *parent)
 		if (!thin->table_news[index])
 			continue;
 		thin_drop(thin, &old);
+		thin_name(thin, thin->table_news[index]);
 		thin->table_hosts[index] = thin->table_news[index];
 		thin->table_news[index] = 0;
 	}
@@ -136,6 +155,11 @@ void thin_tables_resume(
 
 	if (io->step == STEP_FLUSHED)
 		thin_flushed(thin, plan, io, result);
+	if (io->step == STEP_BROUGHT && result == 0) {
+		result = put_piece(thin, plan, io);
+		if (result == 0)
+			return;
+	}
 	if (result < 0) {
 		undo(thin, parent, io->step == STEP_PAGES);
 		plan_end(plan, result);

@@ -2,7 +2,8 @@
 /*
  * thin's writes. Where all is mapped and ours alone: one op for each cluster and nothing else.
  *
- * Where not, the request has its clusters alone (hold) and goes on in steps:
+ * Where not, the request has its clusters alone (hold) and goes on in steps, each behind a
+ * SELF_BRING where its part of the map is not in memory:
  *   clusters   a claim on the reserve, after a SELF_RESERVE where that is too small
  *   tables     SELF_TABLES, where L2 tables are missing or shared
  *   bytes      the request's, and what stands around them (thin_fill.c)
@@ -94,11 +95,7 @@ static void give_up(struct node *node, struct plan *plan, struct thin_io *io, in
 	unsigned i;
 
 	for (i = 0; io->has_hosts && base < io->offset + io->length; i++) {
-		struct qcow2_entry entry = thin_lookup(thin, base >> thin->cluster_bits);
-		uint64_t host = thin_down(thin, plan->ops[io->first + i].request.offset);
-
-		if (entry.compressed || entry.host != host)
-			thin_give_back(thin, host);
+		thin_give_back(thin, thin_down(thin, plan->ops[io->first + i].request.offset));
 		base += thin_cluster(thin);
 	}
 	io->has_hosts = false;
@@ -186,6 +183,11 @@ static void start_bytes(struct node *node, const struct request *request, struct
 {
 	struct thin *thin = thin_of(node);
 
+	if (!thin_is_there(thin, io->offset, io->length)) {
+		thin_bring(thin, plan, io->offset, io->length);
+		io->step = STEP_TABLES; /* once more */
+		return;
+	}
 	find_edges(thin, io);
 	write_bytes(thin, request, plan, io);
 	thin_fill(node, plan, io);
@@ -250,9 +252,17 @@ void thin_write(struct node *node, const struct request *request, struct plan *p
 		return;
 	}
 	if (thin_is_mapped(thin, request->offset, request->length)) {
+		thin->cache.hits += io->step == STEP_NONE;
+		io->step = STEP_NONE;
 		write_mapped(node, request, plan);
 		return;
 	}
+	if (!thin_is_there(thin, request->offset, request->length)) {
+		thin_bring(thin, plan, request->offset, request->length);
+		io->step = STEP_BROUGHT;
+		return;
+	}
+	thin->cache.hits += io->step == STEP_NONE;
 	io->plan = plan;
 	io->offset = request->offset;
 	io->length = request->length;
@@ -272,6 +282,9 @@ static void go_on(struct node *node, const struct request *request, struct plan 
 	struct thin *thin = thin_of(node);
 
 	switch (io->step) {
+	case STEP_BROUGHT:
+		thin_write(node, request, plan);
+		break;
 	case STEP_RESERVED:
 		start_tables(node, request, plan, io);
 		break;

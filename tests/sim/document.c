@@ -150,14 +150,20 @@ static void print_root(struct document *document, FILE *out, unsigned root)
 static void print_thin(struct document *document, FILE *out, unsigned depth)
 {
 	unsigned sectors = 8 + random_below(random_one_in(3) ? 200 : 48);
-	unsigned backing = random_below(3);
+	unsigned backing = random_below(3), cluster = 512u << random_below(4);
 
+	document->has_tight_cache = sectors / 8 % 2;
+	if (document->has_tight_cache) { /* more map than what one request needs of it */
+		sectors = 200 + sectors % 100 * 5;
+		cluster = 512;
+	}
 	document->has_thin = document->is_bare = true;
 	document->room += document->is_tight ? (16u << 10) + sectors * SECTOR / 4 /* its tables, and something */
 					     : (96u << 10) + sectors * 2 * SECTOR;
-	fprintf(out, "{\"type\":\"thin\",%s\"discard\":\"%s\",\"size\":%u,\"cluster_size\":%u,\"data\":",
+	fprintf(out, "{\"type\":\"thin\",%s\"discard\":\"%s\",\"size\":%u,\"cluster_size\":%u,",
 		document->is_tight ? "\"when_full\":\"queue\",\"no_space_timeout\":3," : "",
-		sectors % 8 ? "unmap" : "ignore", sectors * SECTOR, 512u << random_below(4));
+		sectors % 8 ? "unmap" : "ignore", sectors * SECTOR, cluster);
+	fprintf(out, "\"metadata_cache\":%u,\"data\":", document->has_tight_cache ? 512 : 1u << 20);
 	print_node(document, out, depth, (struct ground){ false, 0, false });
 	if (!backing)
 		fprintf(out, ",\"backing\":{\"type\":\"zero\",\"size\":%u}",

@@ -5,6 +5,7 @@
 #include "lifetime.h"
 
 #include <errno.h>
+#include <json-c/json_object.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -260,6 +261,22 @@ static void stop_failed(const struct err *err)
 	life.was_stopped = false;
 }
 
+static uint64_t brought(void)
+{
+	const struct node *root = life.tree->root;
+	struct json_object *status, *misses;
+	uint64_t count = 0;
+
+	if (!life.document.has_thin)
+		return 0;
+	status = json_object_new_object();
+	root->type->status(root, status);
+	if (json_object_object_get_ex(status, "metadata_misses", &misses))
+		count = json_object_get_uint64(misses);
+	json_object_put(status);
+	return count;
+}
+
 static void end_life(bool may_crash)
 {
 	unsigned how = may_crash ? random_below(3) : 2;
@@ -308,6 +325,7 @@ static void end_life(bool may_crash)
 		model_crash(how);
 		requests_forget();
 	}
+	totals.brought += brought();
 	engine_close(backend.engine);
 	tree_destroy(life.tree);
 	if (how == 2 && random_one_in(4)) {

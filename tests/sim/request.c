@@ -206,6 +206,8 @@ void request_start_random(void)
 	if ((kind == IO_WRITE_ZEROES && !limits->zeroes_granularity) ||
 		(kind == IO_DISCARD && !limits->discard_granularity))
 		return;
+	if (!has_bytes && limits->unmap_max && most > limits->unmap_max / SECTOR)
+		most = (unsigned)(limits->unmap_max / SECTOR);
 	if (most > life.sectors - first)
 		most = life.sectors - first;
 	count = unit + random_below(random_below(2) && most > 8 ? 8 : most) / unit * unit;

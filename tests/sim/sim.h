@@ -42,6 +42,7 @@ struct totals {
 		looked_again;
 	uint64_t lost, misdirected, flipped, rotted, lied_flushes, lied_reads, refused, liars;
 	uint64_t start_faults, failed_starts, growths, grown, replaced;
+	uint64_t brought; /* pages of a thin's map, read again */
 };
 extern struct totals totals;
 
@@ -102,7 +103,7 @@ struct document {
 	uint32_t sizes[IMAGES_MAX];
 	bool is_raw[IMAGES_MAX]; /* without a label: its path is its identity */
 	bool can_grow[IMAGES_MAX];
-	bool has_thin;
+	bool has_thin, has_tight_cache;
 	bool is_tight; /* the thin has less room than it could use, and "when_full": "queue" */
 	bool has_shadow;
 	bool is_bare; /* while it is made: the next leaf stands right below a thin */
