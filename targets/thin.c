@@ -133,10 +133,12 @@ static bool is_settled(const struct thin *thin, const struct request *request)
 		thin_is_mapped(thin, request->offset, request->length);
 }
 
-/* With FUA it may have to flush for others, and then notes that it does. */
+/* With FUA only where its entry is durable for sure: else it flushes behind its bytes. */
 static bool thin_is_plain(const struct node *node, const struct request *request)
 {
-	return !(request->flags & IO_FUA) && is_settled(thin_of(node), request);
+	const struct thin *thin = thin_of(node);
+
+	return (!(request->flags & IO_FUA) || thin->committed == thin->flushed) && is_settled(thin, request);
 }
 
 /*

@@ -64,7 +64,7 @@ enum thin_self { SELF_RESERVE = 1, SELF_TABLES, SELF_COMMIT, SELF_PUNCH, SELF_GO
 
 enum thin_step {
 	STEP_NONE,
-	STEP_PASSED, /* ops of which nothing is wanted but their results */
+	STEP_PASSED, /* written in place; a flush is to follow */
 	STEP_BROUGHT, /* pages of the map that were not in memory have been read */
 	STEP_RESERVED,
 	STEP_TABLES,

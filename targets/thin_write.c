@@ -213,7 +213,10 @@ static void start_tables(struct node *node, const struct request *request, struc
 	start_bytes(node, request, plan, io);
 }
 
-/* FUA behind a commit that nobody has flushed yet: its entry must be durable too. */
+/*
+ * FUA behind a commit that nobody has flushed yet: its entry must be durable too. That flush is
+ * planned when the bytes are written, as this plan may be given up for another (thin_is_plain()).
+ */
 static void write_mapped(struct node *node, const struct request *request, struct plan *plan)
 {
 	struct thin *thin = thin_of(node);
@@ -236,10 +239,8 @@ static void write_mapped(struct node *node, const struct request *request, struc
 	}
 	write_bytes(thin, request, plan, io);
 	io->has_hosts = false;
-	plan_then(plan);
-	thin_flush(thin, plan, io);
 	plan_ask(plan);
-	io->step = STEP_FLUSHED;
+	io->step = STEP_PASSED;
 }
 
 void thin_write(struct node *node, const struct request *request, struct plan *plan)
@@ -312,6 +313,8 @@ static void go_on(struct node *node, const struct request *request, struct plan 
 			plan_end(plan, 0);
 			break;
 		}
+		/* fall through */
+	case STEP_PASSED:
 		thin_flush(thin, plan, io);
 		plan_ask(plan);
 		io->step = STEP_FLUSHED;
