@@ -13,6 +13,7 @@
 #include <json-c/json_tokener.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <sys/stat.h>
 
 enum { NODE, JSON };
@@ -120,6 +121,14 @@ static struct json_object *ask_daemon(const struct source *source, uint64_t offs
 	return made;
 }
 
+/* The next piece begins where this one did: what it needs is being read (thin_report.c). */
+static void wait_a_little(void)
+{
+	const struct timespec pause = { .tv_nsec = 1000000 };
+
+	(void)nanosleep(&pause, NULL);
+}
+
 /* Asks for one piece after the other. */
 static int print_map(const struct source *source, bool as_json, struct err *err)
 {
@@ -140,7 +149,9 @@ static int print_map(const struct source *source, bool as_json, struct err *err)
 		if (json_object_object_get_ex(answer, "next", &next))
 			offset = json_object_get_uint64(next);
 		json_object_put(answer);
-	} while (offset > from && offset != UINT64_MAX);
+		if (offset == from)
+			wait_a_little();
+	} while (offset >= from && offset != UINT64_MAX);
 	if (as_json)
 		printf("]\n");
 	return err->count ? -1 : 0;
