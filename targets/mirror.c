@@ -21,6 +21,7 @@
 
 #define RATE_MIN_DEFAULT (UINT64_C(8) << 20)
 #define RATE_MAX_DEFAULT (UINT64_C(1) << 30)
+#define MS UINT64_C(1000000)
 #define READ_ERRORS_MAX 256u /* that could not be repaired: then the leg is failed */
 
 static const char *const policy_names[] = {
@@ -45,6 +46,7 @@ static int mirror_parse(struct node *node, struct err *err)
 	if (mirror->work.rate_max < mirror->work.rate_min)
 		json_err(rate, err, "mirror: recovery_rate's max %" PRIu64 " is below its min %" PRIu64,
 			mirror->work.rate_max, mirror->work.rate_min);
+	mirror->slow.limit = json_get_unsigned(node->json, "slow_after_ms", 0) * MS;
 	if (!place)
 		return 0;
 	mirror->has_region_size = true;
@@ -86,38 +88,6 @@ static int find_size(struct node *node, struct err *err)
 	return 0;
 }
 
-static int find_regions(struct node *node, struct err *err)
-{
-	struct mirror *mirror = node->state;
-	uint64_t size = mirror->size, automatic = mirror_region_size(size), needed = automatic;
-	unsigned i;
-
-	if (!mirror->has_region_size)
-		mirror->region_size = mirror->is_found ? mirror->super.region_size : automatic;
-	while (needed > REGION_SIZE_MIN && (size - 1) / (needed / 2) < REGIONS_MAX)
-		needed /= 2;
-	if (!mirror->has_region_size && mirror_has_grown(mirror) && mirror->region_size < needed)
-		mirror->region_size = needed;
-	if (mirror->region_size < needed)
-		return json_err(json_get(node->json, "region_size"), err,
-			"mirror: region_size %" PRIu64 " makes more than %u regions of %" PRIu64
-			" bytes; at least %" PRIu64 " is needed",
-			mirror->region_size, REGIONS_MAX, size, needed);
-	mirror->region_shift = (unsigned)__builtin_ctzll(mirror->region_size);
-	mirror->region_count = (unsigned)((size - 1) >> mirror->region_shift) + 1;
-	mirror->page_count = (mirror->region_count - 1) / PAGE_REGIONS + 1;
-	free(mirror->regions);
-	mirror->regions = calloc(mirror->region_count, sizeof(*mirror->regions));
-	if (!mirror->regions)
-		return err_add(err, "out of memory");
-	mirror->todo_count = mirror->dirty_count = mirror->copied_count = 0;
-	for (i = 0; i < mirror->region_count; i++) { /* until load() knows better */
-		mirror_set_bits(mirror, i, REGION_WRITTEN | REGION_DIRTY, 0);
-		mirror->regions[i].is_durable = true;
-	}
-	return 0;
-}
-
 static void set_needs(struct node *node)
 {
 	const struct mirror *mirror = node->state;
@@ -130,7 +100,7 @@ static void set_needs(struct node *node)
 		.self_fixed = 1,
 		.self_ops = legs,
 		.self_scratch = mirror->page_count * PAGE_BYTES,
-		.work_max = WORK_MAX,
+		.work_max = WORK_MAX + (mirror->slow.limit != 0),
 		.work_ops = 3 * legs + records, /* read from each, zeroed, written */
 		.work_scratch = COPY_BYTES,
 	};
@@ -173,7 +143,7 @@ static int mirror_open(struct node *node, struct err *err)
 	if (mirror->is_found && mirror->super.primary < node->child_count &&
 		mirror->legs[mirror->super.primary].state == LEG_IN_SYNC)
 		mirror->primary = mirror->super.primary;
-	if (find_size(node, err) < 0 || find_regions(node, err) < 0)
+	if (find_size(node, err) < 0 || mirror_find_regions(node, err) < 0)
 		return -1;
 	for (i = 0; i < node->child_count; i++)
 		if (!node->children[i]->failed)
@@ -229,6 +199,8 @@ static uint64_t read_cost(const struct mirror *mirror, unsigned place, bool is_s
 		return place == mirror->primary ? 0 : 1;
 	if (leg->read_errors > leg->repaired)
 		cost += UINT64_C(1) << 40;
+	if (leg->is_slow)
+		cost += UINT64_C(1) << 38;
 	if (leg->write_mostly)
 		cost += UINT64_C(1) << 36;
 	if (mirror->policy == READ_LEAST_PENDING)
@@ -339,6 +311,8 @@ static void mirror_map(struct node *node, const struct request *request, struct 
 		return;
 	}
 	mirror->work.requests++;
+	if (mirror->slow.is_asleep)
+		plan_wake(plan);
 	if (request->kind == IO_READ)
 		(void)mirror_read(node, request, plan); /* one leg is always in sync */
 	else

@@ -4,7 +4,7 @@
  * the record when one no longer is), mirror_regions.c (what is known of each region, and pages that
  * say it durably), mirror_bitmap.c (the bytes of all that), mirror_load.c (from the legs into memory
  * and back), mirror_work.c (what is done in the background), mirror_copy.c (resync), mirror_scrub.c (legs
- * compared), mirror_command.c (verbs).
+ * compared), mirror_slow.c (how long legs take), mirror_command.c (verbs).
  *
  * Words: a leg is a child. A region is region_size bytes of the mirror's own range, with bits that
  * say what is known of it. A page is 4096 bytes of bitmap, written as one. The primary is the one
@@ -76,6 +76,9 @@ struct leg {
 	enum leg_state state;
 	uint32_t pending; /* reads in flight, counted under READ_LEAST_PENDING */
 	uint64_t read_errors, repaired; /* relaxed: status reads them */
+	uint64_t latency; /* ns: of the last probe; 0: there was none. Relaxed */
+	uint8_t probes; /* in a row that contradict is_slow */
+	bool is_slow; /* read last. Relaxed */
 	bool write_mostly;
 	bool has_mirror; /* it is one, or stands on one */
 	bool was_used; /* in this life: all that it misses is marked */
@@ -121,6 +124,17 @@ struct work {
 	unsigned repair_count;
 };
 
+/* mirror_slow.c */
+struct slow {
+	uint64_t limit; /* ns; 0: no leg is ever called slow */
+	bool is_busy, is_asleep; /* a probe is under way; none is wanted before the next request */
+	unsigned place; /* the leg that is asked, or was last */
+	unsigned requests; /* work.requests when the last probe began */
+	unsigned idle; /* probes since there was a new one */
+	uint64_t begun, next; /* time */
+	uint64_t turn; /* probes so far */
+};
+
 enum scrub_state { SCRUB_NONE, SCRUB_RUNNING, SCRUB_DONE, SCRUB_STOPPED };
 
 /* A range in which legs differ. */
@@ -164,6 +178,7 @@ struct mirror {
 	bool is_found; /* probe() has seen a superblock */
 	bool is_loaded; /* the bits are those of the legs */
 	struct work work;
+	struct slow slow;
 	struct scrub scrub;
 };
 
@@ -186,6 +201,7 @@ struct mirror_io {
 #define WORD_RECORD 6u /* work: which legs have failed */
 #define WORD_REPAIR 7u /* work: a range that a leg couldn't read */
 #define WORD_SCRUB 8u /* work: legs are compared */
+#define WORD_PROBE 9u /* work: how long a leg takes */
 #define WORD_MASK 15u
 #define WORD_SLOT_SHIFT 4u
 
@@ -209,6 +225,8 @@ bool mirror_fail_ops(struct node *node, struct plan *plan, int *result);
 bool mirror_judge(struct node *node, struct plan *plan, int *result);
 
 /* mirror_regions.c */
+/* For open(), once the size is known: the regions, of which nothing is known. 0, or -1 with messages. */
+int mirror_find_regions(struct node *node, struct err *err);
 enum hold mirror_hold(const struct node *node, const struct request *request, struct range *range);
 /* Notes a write, and plans what must be durable before its first byte is sent. */
 void mirror_mark(struct node *node, const struct request *request, struct plan *plan);
@@ -253,6 +271,13 @@ void mirror_spend(
 bool mirror_copy_is_idle(const struct mirror *mirror);
 void mirror_repair_map(struct node *node, struct plan *plan);
 void mirror_repair_resume(struct node *node, const struct request *request, struct plan *plan);
+
+/* mirror_slow.c */
+bool mirror_leg_is_slow(const struct mirror *mirror, unsigned place);
+bool mirror_slow_next(struct node *node, uint64_t now, struct request *request, uint64_t *again);
+void mirror_slow_map(struct node *node, struct plan *plan);
+void mirror_slow_resume(struct node *node, struct plan *plan);
+void mirror_slow_status(const struct node *node, struct json_object *out);
 
 /* mirror_scrub.c */
 bool mirror_scrub_next(struct node *node, uint64_t now, struct request *request, uint64_t *again);

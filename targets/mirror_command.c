@@ -67,6 +67,7 @@ static int add_leg(struct node *node, unsigned place, struct err *err)
 			node->id, child->id);
 	leg->state = LEG_REBUILDING;
 	leg->read_errors = leg->repaired = 0;
+	leg->is_slow = false;
 	__atomic_store_n(&child->rebuilding, true, __ATOMIC_RELAXED);
 	__atomic_store_n(&child->failed, false, __ATOMIC_RELAXED);
 	mirror->work.wants_super = true;

@@ -11,6 +11,8 @@
 
 #include "notice.h"
 
+#include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void count(unsigned *counter, int more)
@@ -44,6 +46,38 @@ void mirror_count(struct mirror *mirror)
 		mirror->regions[i].bits = 0;
 		mirror_set_bits(mirror, i, bits, 0);
 	}
+}
+
+int mirror_find_regions(struct node *node, struct err *err)
+{
+	struct mirror *mirror = node->state;
+	uint64_t size = mirror->size, automatic = mirror_region_size(size), needed = automatic;
+	unsigned i;
+
+	if (!mirror->has_region_size)
+		mirror->region_size = mirror->is_found ? mirror->super.region_size : automatic;
+	while (needed > REGION_SIZE_MIN && (size - 1) / (needed / 2) < REGIONS_MAX)
+		needed /= 2;
+	if (!mirror->has_region_size && mirror_has_grown(mirror) && mirror->region_size < needed)
+		mirror->region_size = needed;
+	if (mirror->region_size < needed)
+		return json_err(json_get(node->json, "region_size"), err,
+			"mirror: region_size %" PRIu64 " makes more than %u regions of %" PRIu64
+			" bytes; at least %" PRIu64 " is needed",
+			mirror->region_size, REGIONS_MAX, size, needed);
+	mirror->region_shift = (unsigned)__builtin_ctzll(mirror->region_size);
+	mirror->region_count = (unsigned)((size - 1) >> mirror->region_shift) + 1;
+	mirror->page_count = (mirror->region_count - 1) / PAGE_REGIONS + 1;
+	free(mirror->regions);
+	mirror->regions = calloc(mirror->region_count, sizeof(*mirror->regions));
+	if (!mirror->regions)
+		return err_add(err, "out of memory");
+	mirror->todo_count = mirror->dirty_count = mirror->copied_count = 0;
+	for (i = 0; i < mirror->region_count; i++) { /* until load() knows better */
+		mirror_set_bits(mirror, i, REGION_WRITTEN | REGION_DIRTY, 0);
+		mirror->regions[i].is_durable = true;
+	}
+	return 0;
 }
 
 struct span {

@@ -81,6 +81,8 @@ bool mirror_work(struct node *node, uint64_t now, struct request *request, uint6
 		request->flags = WORD_REPAIR;
 		request->offset = work->repairs[0].offset;
 		request->length = work->repairs[0].length;
+	} else if (mirror_slow_next(node, now, request, again)) {
+		; /* it is all set */
 	} else if (begin(&work->is_joining, may_join)) {
 		request->flags = WORD_JOIN;
 	} else if (next_clear(mirror, now, again)) {
@@ -292,6 +294,9 @@ void mirror_work_map(struct node *node, const struct request *request, struct pl
 	case WORD_REPAIR:
 		mirror_repair_map(node, plan);
 		break;
+	case WORD_PROBE:
+		mirror_slow_map(node, plan);
+		break;
 	case WORD_SCRUB:
 		mirror_scrub_map(node, request, plan);
 		break;
@@ -322,6 +327,9 @@ void mirror_work_resume(struct node *node, const struct request *request, struct
 	case WORD_REPAIR:
 		mirror_repair_resume(node, request, plan);
 		break;
+	case WORD_PROBE:
+		mirror_slow_resume(node, plan);
+		break;
 	case WORD_SCRUB:
 		mirror_scrub_resume(node, request, plan);
 		break;
@@ -349,9 +357,12 @@ void mirror_work_status(const struct node *node, struct json_object *out)
 	unsigned i, todo = __atomic_load_n(&mirror->todo_count, __ATOMIC_RELAXED);
 
 	for (i = 0; i < node->child_count; i++)
-		json_object_array_add(
-			states, json_object_new_string(state_names[mirror->legs[i].state]));
+		json_object_array_add(states,
+			json_object_new_string(mirror_leg_is_slow(mirror, i)
+					? "slow"
+					: state_names[mirror->legs[i].state]));
 	json_object_object_add(out, "leg_states", states);
+	mirror_slow_status(node, out);
 	add_number(out, "region_size", size);
 	add_number(out, "regions", mirror->region_count);
 	add_number(out, "regions_dirty", __atomic_load_n(&mirror->dirty_count, __ATOMIC_RELAXED));

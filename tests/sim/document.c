@@ -71,6 +71,8 @@ static void print_mirror(
 	struct ground leg = { true, ground.front + MIRROR_FRONT, ground.is_hemmed_in };
 
 	fprintf(out, "{\"type\":\"mirror\",\"read_policy\":\"%s\"", policies[random_below(3)]);
+	if (document->has_slow)
+		fprintf(out, ",\"slow_after_ms\":1");
 	fprintf(out, ",\"region_size\":%u", region_sizes[random_below(3)]);
 	print_children(document, out, 1 + random_below(3), depth - 1, leg, leg, false);
 }
@@ -172,7 +174,8 @@ static void print_thin(struct document *document, FILE *out, unsigned depth)
 	document->is_bare = false;
 }
 
-void document_make(struct document *document, uint32_t room, bool is_tight)
+void document_make(
+	struct document *document, uint32_t room, bool is_tight, bool has_slow)
 {
 	unsigned root = random_below(ROOTS);
 	unsigned blocks = sizeof(block_sizes) / sizeof(*block_sizes);
@@ -181,7 +184,7 @@ void document_make(struct document *document, uint32_t room, bool is_tight)
 
 	if (root <= ROOT_SHADOWS)
 		blocks--; /* the largest may be more than it has */
-	*document = (struct document){ .room = room, .is_tight = is_tight };
+	*document = (struct document){ .room = room, .is_tight = is_tight, .has_slow = has_slow };
 	out = open_memstream(&document->text, &length);
 	if (!out)
 		sim_fail("out of memory");

@@ -120,9 +120,12 @@ void judge_scrub(void)
 static void judge_scrubbed(const struct node *node)
 {
 	const struct mirror *mirror = node->state;
+	unsigned i;
 
 	totals.scrubbed += mirror->scrub.done - mirror->scrub.skipped;
 	totals.looked_again += mirror->scrub.looked_again;
+	for (i = 0; i < node->child_count; i++)
+		totals.slow += mirror_leg_is_slow(mirror, i);
 	if (mirror->scrub.differing && !life.lies)
 		sim_fail("%s: %llu bytes differ, says its scrub, the first at %llu", node->id,
 			(unsigned long long)mirror->scrub.differing,

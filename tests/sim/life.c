@@ -391,7 +391,8 @@ void seed_run(uint64_t seed)
 	backend.faults = (struct faults){ 0 };
 	backend.has_lost = false;
 	grow_choose_seed(seed);
-	document_make(&life.document, life.grows ? GROW_ROOM : 0, is_tight_seed(seed));
+	document_make(&life.document, life.grows ? GROW_ROOM : 0, is_tight_seed(seed),
+		(seed * UINT64_C(0xc2b2ae3d27d4eb4f) >> 35) % 4 == 0);
 	sim_note("%s", life.document.text);
 	choose_lies(seed);
 	life.has_faulty_starts = fault_is_seed(seed);

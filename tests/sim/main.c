@@ -164,6 +164,7 @@ static void print_totals(double seconds)
 		(unsigned long long)t->failed_requests, (unsigned long long)t->full,
 		(unsigned long long)t->put_off,
 		(unsigned long long)t->scrubbed >> 20, (unsigned long long)t->looked_again);
+	printf("sim: %llu legs were slow\n", (unsigned long long)t->slow);
 	printf("sim: leaves lied in %llu of the seeds: %llu writes lost, %llu misdirected, %llu with a "
 	       "wrong bit, %llu sectors rotten, %llu flushes that weren't; %llu sectors were read from "
 	       "there, %llu starts refused\n",

@@ -41,7 +41,7 @@ struct totals {
 		records, held, merged, put_off, full, works, ticks, settled, scrubbed,
 		looked_again;
 	uint64_t lost, misdirected, flipped, rotted, lied_flushes, lied_reads, refused, liars;
-	uint64_t start_faults, failed_starts, growths, grown, replaced;
+	uint64_t start_faults, failed_starts, growths, grown, replaced, slow;
 	uint64_t brought; /* pages of a thin's map, read again */
 };
 extern struct totals totals;
@@ -106,11 +106,12 @@ struct document {
 	bool has_thin, has_tight_cache;
 	bool is_tight; /* the thin has less room than it could use, and "when_full": "queue" */
 	bool has_shadow;
+	bool has_slow; /* mirrors read legs last that are slow */
 	bool is_bare; /* while it is made: the next leaf stands right below a thin */
 	uint32_t room; /* further bytes of each leaf */
 };
 /* `room`: further bytes of each leaf, if there is a thin. */
-void document_make(struct document *document, uint32_t room, bool is_tight);
+void document_make(struct document *document, uint32_t room, bool is_tight, bool has_slow);
 /* The document with the paths of labelled leaves of one size exchanged. The caller frees it. */
 char *document_permuted(const struct document *document, bool permute);
 void document_finish(struct document *document);
