@@ -173,7 +173,7 @@ void engine_restart(struct engine *engine, unsigned tag)
 	engine_count(&engine->stats.gathered, 1);
 	io->gathered = io->fetched = true;
 	root = frames_release(io);
-	sub_ios_believe(engine);
+	sub_ios_flush(engine);
 	if (root) {
 		io_reset(io);
 		root_restart(io, root);
@@ -215,9 +215,9 @@ void engine_poll(struct engine *engine)
 
 	engine_enter(engine);
 	engine_reap_all(engine);
-	sub_ios_believe(engine);
+	sub_ios_flush(engine);
 	engine_leave(engine);
-	is_waiting = engine->doubted != NULL;
+	is_waiting = engine->postponed != NULL;
 	for (tag = 0; tag < engine->io_count; tag++)
 		is_waiting |= io_is_waiting(&engine->ios[tag]);
 	if (is_waiting)

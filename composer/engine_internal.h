@@ -102,7 +102,8 @@ struct engine {
 	struct io *dirty;
 	struct io *told; /* those that were passed and whose end some node wants to hear of */
 	unsigned flushing; /* those that were passed with a flush, and may not have ended */
-	struct sub_io *doubted; /* flushes of ours that have succeeded meanwhile, by `next` */
+	unsigned own_flushes; /* sub-I/Os of ours that are flushes, or end with one, and have not ended */
+	struct sub_io *postponed; /* those that wait for the driver's, by `next` */
 	struct io_list {
 		struct io *first, **end;
 	} waiting, again; /* put off; to be begun again */
@@ -181,8 +182,8 @@ void sub_io_add(struct io *io, const struct node *node, const struct request *re
 bool io_pass_whole(struct io *io);
 void sub_io_submit(struct io *io); /* all fresh ones */
 void io_fetch(struct io *io); /* a WRITE's bytes are wanted, and then all is planned again */
-/* Judges the flushes that were kept, once no other is in the driver's hands; engine_poll() asks for it. */
-void sub_ios_believe(struct engine *engine);
+/* Sends the flushes of ours that wait, once no other is in the driver's hands; engine_poll() asks for it. */
+void sub_ios_flush(struct engine *engine);
 /* True: sent again, for the rest or for another try. False: *result is 0 or -errno, and final. */
 bool sub_io_again(struct sub_io *sub, int *result);
 

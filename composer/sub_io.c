@@ -158,8 +158,8 @@ static bool is_linkable(const struct io *io, const struct sub_io *sub)
 
 /*
  * Whether the driver may have the flushes among them: not where one is an error already, as nobody
- * else would judge it; not before those that sub_io_doubt() keeps have been judged, or they might
- * wait for ever; and not on a device of several queues, whose engines don't hear of each other's.
+ * else would judge it; not while one of ours is under way or waits (sub_io_begin()); and not on a
+ * device of several queues, whose engines don't hear of each other's.
  */
 static bool flushes_can_pass(const struct engine *engine, const struct sub_io *subs, bool *flushes)
 {
@@ -168,7 +168,7 @@ static bool flushes_can_pass(const struct engine *engine, const struct sub_io *s
 	for (sub = subs; sub; sub = sub->next) {
 		if (!has_flush(sub))
 			continue;
-		if (engine->doubted || engine->config.tree->device.queues > 1 ||
+		if (engine->own_flushes || engine->config.tree->device.queues > 1 ||
 			__atomic_load_n(&sub->leaf->flush_failed, __ATOMIC_RELAXED))
 			return false;
 		*flushes = true;
@@ -223,14 +223,32 @@ bool io_pass_whole(struct io *io)
 	return true;
 }
 
+/*
+ * A failed flush is told of once: of two that are under way side by side only one may hear of it. The
+ * engine believes none of a leaf after that, but can't take back what the driver has answered. So there
+ * are never flushes of both: ours wait until the driver has ended those that it has, and meanwhile it
+ * gets no further ones (flushes_can_pass()).
+ */
+static void sub_io_begin(struct engine *engine, struct sub_io *sub)
+{
+	if (sub->kind != IO_FLUSH || engine->flushing == 0) {
+		engine->config.backend->submit(engine->config.context, sub);
+		return;
+	}
+	sub->next = engine->postponed;
+	engine->postponed = sub;
+	engine->config.backend->poll(engine->config.context);
+}
+
 static void sub_io_send(struct engine *engine, struct sub_io *sub)
 {
 	engine_count(&engine->stats.sub_ios, 1);
 	engine_count(&sub->leaf->sub_ios, 1);
+	engine->own_flushes += has_flush(sub);
 	if (sub->kind == IO_RECORD)
 		record_start(engine, sub);
 	else
-		engine->config.backend->submit(engine->config.context, sub);
+		sub_io_begin(engine, sub);
 }
 
 /* What is submitted takes no more ops, and its memory will be something else's: forget it. */
@@ -332,7 +350,7 @@ bool sub_io_again(struct sub_io *sub, int *result)
 			return false;
 		}
 	}
-	engine->config.backend->submit(engine->config.context, sub);
+	sub_io_begin(engine, sub);
 	return true;
 }
 
@@ -354,17 +372,6 @@ static int flush_judge(struct leaf *leaf, int result)
 	return result;
 }
 
-/*
- * A flush that the driver has in its hands may have failed by now, and so have taken the error that
- * ours should have met: ours is judged when all such have ended.
- */
-static void sub_io_doubt(struct engine *engine, struct sub_io *sub)
-{
-	sub->next = engine->doubted;
-	engine->doubted = sub;
-	engine->config.backend->poll(engine->config.context);
-}
-
 static void sub_io_judged(struct sub_io *sub, int result)
 {
 	struct io *io = sub->io;
@@ -374,6 +381,7 @@ static void sub_io_judged(struct sub_io *sub, int result)
 		result = flush_judge(sub->leaf, result);
 	if (result < 0)
 		engine_count(&sub->leaf->errors, 1);
+	io->engine->own_flushes -= has_flush(sub);
 	io->sub_count--;
 	for (part = sub; part; part = next) {
 		next = part->merged;
@@ -381,13 +389,13 @@ static void sub_io_judged(struct sub_io *sub, int result)
 	}
 }
 
-void sub_ios_believe(struct engine *engine)
+void sub_ios_flush(struct engine *engine)
 {
-	while (engine->doubted && engine->flushing == 0) {
-		struct sub_io *sub = engine->doubted;
+	while (engine->postponed && engine->flushing == 0) {
+		struct sub_io *sub = engine->postponed;
 
-		engine->doubted = sub->next;
-		sub_io_judged(sub, 0);
+		engine->postponed = sub->next;
+		engine->config.backend->submit(engine->config.context, sub);
 	}
 }
 
@@ -404,11 +412,7 @@ static void sub_io_ended(struct event *event, int result)
 		io->gathered = true;
 		engine_count(&engine->stats.unlinked, 1);
 	}
-	if (!sub_io_again(sub, &result)) {
-		if (sub->kind == IO_FLUSH && result == 0 && engine->flushing > 0)
-			sub_io_doubt(engine, sub);
-		else
-			sub_io_judged(sub, result);
-	}
+	if (!sub_io_again(sub, &result))
+		sub_io_judged(sub, result);
 	engine_leave(engine);
 }
