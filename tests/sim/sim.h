@@ -244,6 +244,7 @@ void meddle_find_spares(void);
 bool meddle_is_spare(unsigned place);
 void meddle_note_stop(void);
 void meddle(void);
+void meddle_outgrow(void); /* the device has grown: older copies aren't put back any more */
 bool meddle_is_degraded(void);
 void meddle_path(unsigned place, const char *suffix, char path[300]);
 
