@@ -196,7 +196,7 @@ check-newest: all
 check-debug: all
 	@kernel=$$(tests/vm/build-debug-kernel) && tests/vm/check -j 1 -k "$$kernel"
 
-# Hostile commands on the debug kernel, in machines of a million: make driver-fuzz COMMANDS=10000000 SEED=7
+# Hostile commands on the debug kernel, in machines of 250,000: make driver-fuzz COMMANDS=10000000 SEED=7
 COMMANDS ?= 1000000
 SEED ?= 1
 driver-fuzz: all
