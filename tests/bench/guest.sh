@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs in the guest: measures the peers and ourselves on the same four memory disks. Prints a line for each: name, then nanoseconds
 # per I/O for each column of tests/bench/run, separated by tabs; in instruction-count mode those are instructions.
+# guest.sh --thin: thin volumes alone, ours and dm's: 64k as first write, and again; 4k on what is allocated.
 # guest.sh [-r ROUNDS] LOAD...: the columns, each the words `kind block depth`, with -1 before them where each I/O is submitted by
 # itself. -r: a choice of the rows, in turn, so often, ours with a queue for each processor.
 set -eu
@@ -11,7 +12,7 @@ if [ "$1" = -r ]; then
 fi
 loads=$(printf '%s\n' "$@")
 
-SMALL=6000 LARGE=600 LEG_MIB=128
+SMALL=6000 LARGE=600 LEG_MIB=128 THIN_MIB=96
 STRIPE_SECTORS=$((LEG_MIB * 2048 * 4)) LEG_SECTORS=$((LEG_MIB * 2048))
 
 # Every page of a leg exists before it is measured, and holds no one's metadata.
@@ -40,6 +41,56 @@ measure_dm() {
 	dmsetup remove bench
 }
 
+# As tests/bench/trees/thin.json, with 64 KiB clusters; its metadata on a disk of its own.
+dm_thin() {
+	dd if=/dev/zero of=/dev/ram1 bs=4k count=1 oflag=direct 2>/dev/null # else it is taken for metadata
+	dmsetup create pool --table "0 $LEG_SECTORS thin-pool /dev/ram1 /dev/ram0 128 0"
+	dmsetup message pool 0 'create_thin 0'
+	dmsetup create bench --table "0 $((THIN_MIB * 2048)) thin /dev/mapper/pool 0"
+}
+
+dm_thin_end() {
+	dmsetup remove bench
+	dmsetup remove pool
+	fill
+}
+
+allocate() { dd if=/dev/zero of="$1" bs=1M count=$THIN_MIB oflag=direct 2>/dev/null || true; }
+
+measure_dm_thin() {
+	modprobe dm-thin-pool 2>/dev/null || { echo 'bench: no row of dm-thin: this kernel has no such module' >&2; return 0; }
+	dm_thin
+	allocate /dev/mapper/bench
+	measure 'dm-thin, allocated' /dev/mapper/bench
+	dm_thin_end
+}
+
+# Each cluster once, and once more.
+measure_first() {
+	sleep 2
+	line="$1	$(load "$2" write 64k 32 1300)	$(load "$2" write 64k 32 1300)"
+	line="$line	$(load "$2" randread 4k 32 $SMALL)	$(load "$2" randwrite 4k 32 $SMALL)"
+	echo "$line"
+}
+
+measure_thins() {
+	if modprobe dm-thin-pool 2>/dev/null; then
+		dm_thin
+		measure_first dm-thin /dev/mapper/bench
+		dm_thin_end
+	fi
+	for driver in ubd ublk; do
+		module=$driver
+		[ $driver = ubd ] || module=ublk_drv
+		modprobe $module 2>/dev/null || continue
+		sed "s/\"fan_out\"/\"driver\": \"$driver\", &/" thin.json >/tmp/thin.json
+		device=$(ubd-compose create /tmp/thin.json)
+		measure_first "$driver thin, auto" "$device"
+		ubd-compose delete thin
+		fill
+	done
+}
+
 measure_md() {
 	name=$1
 	shift
@@ -58,7 +109,7 @@ measure_tree() {
 	done
 	if [ $tries != 20 ]; then
 		# What is measured of a thin is what is allocated.
-		[ "$1" != thin ] || dd if=/dev/zero of="$device" bs=1M oflag=direct 2>/dev/null || true
+		[ "$1" != thin ] || allocate "$device"
 		measure "$4 $2, $3" "$device"
 		ubd-compose delete "$1"
 		[ "$1" = files ] || fill
@@ -104,6 +155,7 @@ measure_peer() {
 	'md raid10 ×4')
 		measure_md "$1" --level=10 --bitmap=none --chunk=64 --raid-devices=4 /dev/ram0 /dev/ram1 /dev/ram2 /dev/ram3
 		;;
+	dm-thin) measure_dm_thin ;;
 	'loop, direct I/O') measure_loop ;;
 	esac
 }
@@ -121,13 +173,17 @@ measure_in_turn() {
 
 modprobe brd rd_nr=4 rd_size=$((LEG_MIB * 1024)) max_part=0
 fill
+if [ "$1" = --thin ]; then
+	measure_thins
+	exit 0
+fi
 queues=1
 if [ "$rounds" != 0 ]; then
 	queues=$(nproc)
 	measure_in_turn
 	exit 0
 fi
-for peer in 'raw leg' dm-linear 'dm-stripe ×4' 'md raid0 ×4' 'md raid1 ×2, no bitmap' 'md raid10 ×4' 'dm-raid raid1 ×2' 'loop, direct I/O'; do
+for peer in 'raw leg' dm-linear 'dm-stripe ×4' 'md raid0 ×4' 'md raid1 ×2, no bitmap' 'md raid10 ×4' 'dm-raid raid1 ×2' dm-thin 'loop, direct I/O'; do
 	measure_peer "$peer"
 done
 
