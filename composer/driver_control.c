@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <ubd_cmd.h>
@@ -11,6 +12,7 @@
 
 #define RING_ENTRIES 8
 #define INTERRUPTED_MAX 1000
+#define PATH_BYTES 64
 
 struct answer {
 	struct event event;
@@ -98,26 +100,38 @@ static int command_answered(struct driver_control *control, uint32_t code,
 	return error;
 }
 
+static uint16_t path_length(const struct driver_control *control, uint32_t id)
+{
+	char path[PATH_BYTES];
+
+	if (!control->path_format || id == DRIVER_NO_DEVICE)
+		return 0;
+	return (uint16_t)snprintf(path, sizeof(path), control->path_format, id);
+}
+
 int driver_control_command_within(struct driver_control *control, uint32_t code, uint32_t id,
 	void *buffer, uint16_t length, uint64_t data, unsigned limit_ms)
 {
-	void *own = length ? malloc(length) : NULL; /* the kernel's, should it be stuck */
+	uint16_t front = path_length(control, id), all = (uint16_t)(front + length);
+	char *own = all ? malloc(all + 1u) : NULL; /* the kernel's, should it be stuck */
 	const struct ubd_ctrl_cmd command = {
 		.dev_id = id,
 		.queue_id = UBD_NO_QUEUE,
-		.len = length,
+		.len = all,
 		.addr = (uintptr_t)own,
-		.data = { data },
+		.data = { data, front }, /* ublk's: the length of the path */
 	};
 	unsigned tries = 0;
 	int result, answer;
 
-	if (control->is_stuck || (length && !own)) {
+	if (control->is_stuck || (all && !own)) {
 		free(own);
 		return control->is_stuck ? -ETIME : -ENOMEM;
 	}
+	if (front)
+		(void)snprintf(own, all + 1u, control->path_format, id); /* fits: it was measured */
 	if (length)
-		memcpy(own, buffer, length);
+		memcpy(own + front, buffer, length);
 	/* Who was stopped while the driver waited is told so, and nothing was done. */
 	do
 		result = command_answered(control, code, &command, limit_ms, &answer);
@@ -126,7 +140,7 @@ int driver_control_command_within(struct driver_control *control, uint32_t code,
 	if (control->is_stuck)
 		return result;
 	if (length)
-		memcpy(buffer, own, length);
+		memcpy(buffer, own + front, length);
 	free(own);
 	return answer;
 }

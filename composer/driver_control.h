@@ -14,6 +14,11 @@ struct driver_control {
 	int fd;
 	struct uring uring;
 	uint64_t features; /* as the driver has told, once it was asked */
+	/*
+	 * The char device's path by a device's number: commands about a device begin with it, as the
+	 * driver asks whether we may use that. NULL: they don't.
+	 */
+	const char *path_format;
 	bool is_stuck; /* a command was never answered: there must be no further one */
 };
 

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SECTOR 512
@@ -37,6 +38,16 @@ static int ublk_check(const struct tree *tree, struct err *err)
 
 static int ublk_check_features(const struct tree *tree, uint64_t features, struct err *err)
 {
+	const struct json *device = json_get(tree->document, "device");
+
+	if (features & UBLK_F_UNPRIVILEGED_DEV && tree->device.recovery != RECOVERY_NONE)
+		return json_err(json_get(device, "recovery"), err,
+			"recovery needs root (CAP_SYS_ADMIN): driver \"ublk\" gives others disks that "
+			"end with their daemon");
+	if (features & UBLK_F_UNPRIVILEGED_DEV && tree->device.fan_out == FAN_OUT_PASSTHROUGH)
+		return json_err(json_get(device, "fan_out"), err,
+			"fan_out \"passthrough\" needs root (CAP_SYS_ADMIN): driver \"ublk\" lends its "
+			"pages to nobody else");
 	if (tree->device.fan_out == FAN_OUT_PASSTHROUGH && !ublk_can_pass(features))
 		return json_err(json_get(json_get(tree->document, "device"), "fan_out"), err,
 			"fan_out \"passthrough\" needs Linux 6.16 or later with driver \"ublk\": "
@@ -88,6 +99,24 @@ static void device_is(struct frontend *frontend, const struct ublk_dev_info *inf
 		frontend->queue_type = &ublk_queue_type_bare;
 }
 
+/* udev gives the node of a user's device to who may use it, and before that no command is allowed. */
+static int await_node(uint32_t id, struct err *err)
+{
+	const struct timespec pause = { 0, 10000000 };
+	char path[32];
+	unsigned tries;
+
+	(void)snprintf(path, sizeof(path), UBLK_CHAR_PATH, id); /* fits any id */
+	for (tries = 0; tries < FRONTEND_TRIES; tries++) {
+		if (access(path, R_OK | W_OK) == 0)
+			return 0;
+		(void)nanosleep(&pause, NULL); /* shorter is fine */
+	}
+	return err_add(err,
+		"%s: no permission: udev has to give it to who may make devices, as ubd-compose(8) tells "
+		"under USERS WHO ARE NOT ROOT; root removes it: delete --orphan ublkb%u", path, id);
+}
+
 static int ublk_add(struct frontend *frontend, struct err *err)
 {
 	const struct tree *tree = frontend->tree;
@@ -99,13 +128,17 @@ static int ublk_add(struct frontend *frontend, struct err *err)
 		return err_add(err, "%s: the ublk driver refuses the device: %s", tree->name,
 			refusal(result));
 	frontend_added(frontend, info.dev_id);
+	if (info.flags & UBLK_F_UNPRIVILEGED_DEV && await_node(frontend->id, err) < 0)
+		return -1;
 	device_is(frontend, &info);
 	return device_parameters(frontend, err);
 }
 
 static int device_info(struct driver_control *control, uint32_t id, struct ublk_dev_info *info)
 {
-	return ublk_command(control, UBLK_CMD_GET_DEV_INFO, id, info, sizeof(*info), 0);
+	return ublk_command(control,
+		control->path_format ? UBLK_CMD_GET_DEV_INFO2 : UBLK_CMD_GET_DEV_INFO, id, info,
+		sizeof(*info), 0);
 }
 
 /* What the driver adds by itself is no difference. */
@@ -222,11 +255,16 @@ static int ublk_stop(struct driver_control *control, uint32_t id)
 	return ublk_command_within(control, UBLK_CMD_STOP_DEV, id, NULL, 0, 0, 0);
 }
 
-/* DEL_DEV waits until nobody has the char device open any more. */
+/*
+ * DEL_DEV waits until nobody has the char device open any more. DEL_DEV_ASYNC is not among the commands
+ * that the driver looks up permissions for (6.12): of a user's device it is EINVAL.
+ */
 static int ublk_remove(struct driver_control *control, uint32_t id, bool is_open)
 {
-	return ublk_command(
+	int result = ublk_command(
 		control, is_open ? UBLK_CMD_DEL_DEV_ASYNC : UBLK_CMD_DEL_DEV, id, NULL, 0, 0);
+
+	return is_open && result == -EINVAL ? -EOPNOTSUPP : result;
 }
 
 static bool is_ours(struct driver_control *control, uint32_t id, struct ublk_dev_info *info)
@@ -260,7 +298,7 @@ static bool ublk_is_waiting(struct driver_control *control, uint32_t id)
 const struct frontend_type frontend_ublk = {
 	.driver = DRIVER_UBLK,
 	.control_path = "/dev/ublk-control",
-	.char_path = "/dev/ublkc%u",
+	.char_path = UBLK_CHAR_PATH,
 	.disk_path = "/dev/ublkb%u",
 	.check = ublk_check,
 	.check_features = ublk_check_features,

@@ -36,8 +36,19 @@
 #define NOFILE_WANTED 65536
 #define MOUNTS_MAX 256 /* of one disk */
 
+bool process_may_administrate(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	return syscall(SYS_capget, &header, data) == 0 &&
+	       data[0].effective & CAP_TO_MASK(CAP_SYS_ADMIN);
+}
+
 int process_isolate(struct err *err)
 {
+	if (!process_may_administrate())
+		return 0; /* who isn't root can neither mount his disk nor be in the way of who does */
 	if (unshare(CLONE_NEWNS) < 0)
 		return err_add(err, "can't have a mount namespace of its own: %s", strerror(errno));
 	/* EINVAL: the root is a chroot's. What matters is done: we mount and unmount nothing. */
@@ -140,8 +151,14 @@ static int write_file(const char *path, const char *text)
  */
 static int lock_memory(void)
 {
+	struct rlimit limit;
+
 	if (!MEMORY_CAN_BE_LOCKED)
 		return 0;
+	/* Under a limit what is mapped later would count against it, and threads could not be made. */
+	if (!process_may_administrate() && getrlimit(RLIMIT_MEMLOCK, &limit) == 0 &&
+		limit.rlim_cur != RLIM_INFINITY)
+		return -EPERM;
 	if (mlockall(MCL_CURRENT) < 0 || mlockall(MCL_FUTURE | MCL_ONFAULT) < 0)
 		return -errno;
 	return 0;

@@ -9,10 +9,14 @@
 
 #include "err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
+/* CAP_SYS_ADMIN: what drivers ask for. Without it ublk has devices of a lesser kind. */
+bool process_may_administrate(void);
+
 /*
- * A mount namespace of our own. A daemon that was the last process of somebody else's would, by its
+ * A mount namespace of our own, for who may have one. A daemon that was the last process of somebody else's would, by its
  * end, unmount a file system that stands on its own device and wait for itself. Mounts that others
  * end are ended here too, so we pin none. 0, or -1 with a message.
  */

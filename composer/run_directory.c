@@ -24,9 +24,15 @@
 
 const char *run_directory(void)
 {
-	const char *other = getenv("UBD_COMPOSE_RUN");
+	static char own[PATH_MAX];
+	const char *other = getenv("UBD_COMPOSE_RUN"), *user = getenv("XDG_RUNTIME_DIR");
 
-	return other && *other ? other : RUN_DIRECTORY;
+	if (other && *other)
+		return other;
+	if (geteuid() == 0 || !user || *user != '/')
+		return RUN_DIRECTORY;
+	(void)snprintf(own, sizeof(own), "%s/ubd-compose", user);
+	return own;
 }
 
 char *run_socket_path(const char *name)

@@ -3,8 +3,8 @@
  * The run directory: /run/ubd-compose, with one control socket NAME.sock for each device's daemon.
  *
  * A name is in use while a daemon listens on its socket: the kernel knows that, so a daemon that
- * was killed leaves nothing that could be mistaken. UBD_COMPOSE_RUN names another directory (for
- * tests). Called by the daemon at its start and end, and by the command line. Short blocking calls.
+ * was killed leaves nothing that could be mistaken. Who isn't root has his in $XDG_RUNTIME_DIR.
+ * UBD_COMPOSE_RUN names another directory (for tests). Called by the daemon at its start and end, and by the command line. Short blocking calls.
  */
 #ifndef COMPOSER_RUN_DIRECTORY_H
 #define COMPOSER_RUN_DIRECTORY_H

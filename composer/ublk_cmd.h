@@ -50,6 +50,7 @@ UBLK_CHECK_SIZE(struct ublk_ctrl_cmd, 32);
 #define UBLK_CMD_GET_PARAMS UBLK_OUT(0x09) /* in: its length; out: struct ublk_params */
 #define UBLK_CMD_START_USER_RECOVERY UBLK_BOTH(0x10) /* EBUSY: the last server isn't gone yet */
 #define UBLK_CMD_END_USER_RECOVERY UBLK_BOTH(0x11) /* data: the new server's pid */
+#define UBLK_CMD_GET_DEV_INFO2 UBLK_OUT(0x12) /* the same behind the char device's path; 6.3 */
 #define UBLK_CMD_GET_FEATURES UBLK_OUT(0x13) /* out: u64, len 8; 6.5 */
 #define UBLK_CMD_DEL_DEV_ASYNC UBLK_OUT(0x14) /* 6.9; EOPNOTSUPP before */
 #define UBLK_CMD_UPDATE_SIZE UBLK_BOTH(0x15) /* data: the new size in sectors; 6.16 */
@@ -59,6 +60,11 @@ UBLK_CHECK_SIZE(struct ublk_ctrl_cmd, 32);
 #define UBLK_F_SUPPORT_ZERO_COPY (1ull << 0) /* 6.15: buffers registered by commands */
 #define UBLK_F_USER_RECOVERY (1ull << 3)
 #define UBLK_F_USER_RECOVERY_REISSUE (1ull << 4) /* with USER_RECOVERY: what was in flight too */
+/*
+ * 6.3: a device of somebody who isn't root. Each command about it begins with the path of its char
+ * device, whose permissions decide. No recovery, and no bytes but by the tags' buffers; a request that
+ * isn't answered within 30 s has its server killed.
+ */
 #define UBLK_F_UNPRIVILEGED_DEV (1ull << 5)
 #define UBLK_F_CMD_IOCTL_ENCODE (1ull << 6)
 #define UBLK_F_USER_COPY (1ull << 7) /* a request's bytes by pread() and pwrite(); 6.5 */

@@ -6,6 +6,8 @@
 #include "driver_control.h"
 #include "ublk_cmd.h"
 
+#define UBLK_CHAR_PATH "/dev/ublkc%u"
+
 /*
  * 0, or -1 with a message: no module, no permission. control->features are the driver's UBLK_F_*
  * bits, none for a driver that can't tell (before 6.5).

@@ -29,7 +29,7 @@ static bool takes_batches(const struct tree *tree)
 /* What the device is to be, of what the driver can. */
 static uint64_t flags_wanted(const struct tree *tree, uint64_t features)
 {
-	uint64_t flags = features & UBLK_F_CMD_IOCTL_ENCODE;
+	uint64_t flags = features & (UBLK_F_CMD_IOCTL_ENCODE | UBLK_F_UNPRIVILEGED_DEV);
 
 	if (ublk_can_pass(features) && tree->device.fan_out != FAN_OUT_LINKED &&
 		tree->device.fan_out != FAN_OUT_GATHERED)

@@ -1,4 +1,4 @@
-# vm: -k all -d 192M -t 240
+# vm: -k any -d 192M -t 240
 # drivers: ubd ublk
 # Disks that are in use become larger: their leaves did, or they are thins and get another size. No request fails.
 # shellcheck disable=SC1091 # sourced in the guest
