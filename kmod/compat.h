@@ -31,9 +31,11 @@
 
 /*
  * 6.1 has no way to cancel a pending command: there, the death of a server is learned from its char
- * device and its mappings alone (ubd.h).
+ * device and its mappings (ubd.h), or if it doesn't come to give those up, by looking now and then.
  */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+#define UBD_LOOK_MS 0
+
 static inline bool ubd_cmd_is_cancel(unsigned int issue_flags)
 {
 	return issue_flags & IO_URING_F_CANCEL;
@@ -44,6 +46,8 @@ static inline void ubd_cmd_mark_cancelable(struct io_uring_cmd *cmd, unsigned in
 	io_uring_cmd_mark_cancelable(cmd, issue_flags);
 }
 #else
+#define UBD_LOOK_MS 1000
+
 static inline bool ubd_cmd_is_cancel(unsigned int issue_flags)
 {
 	return false;

@@ -82,10 +82,13 @@
  *   timeout   the block layer's, every 5 s for an unanswered request: for a lone thread that exits
  *             with requests in its hands while its process lives on, or cannot die as another
  *             thread of it waits for this very disk; and for params.timeout_ms.
+ *   watch     before 6.7, once a second: a process that dies and doesn't get as far as its files, as its
+ *             ring waits for what is linked behind a command of ours.
  *   release() in any case.
  * Not noticed: on 6.1, a server that calls exec() with commands pending hangs in exec() until
  * STOP_DEV or DEL_DEV, as io_uring waits there for all commands and tells nobody. So does one that
- * unmapped and closed everything but its ring, until then or until the next request. Rings with
+ * unmapped and closed everything but its ring, until then or until the next request, and a single
+ * thread that exits with a link to a ring behind a FETCH. Rings with
  * IORING_SETUP_SQPOLL are refused: the death of their thread on 6.1 is such a case too.
  *
  * THE END OF A SESSION
@@ -291,6 +294,7 @@ struct ubd_device {
 	wait_queue_head_t wait; /* START waits for nr_ready or the end */
 	struct work_struct reap_work;
 	struct work_struct bury_work;
+	struct delayed_work watch_work; /* looks for a dead server, from open() to release(), on kernels that don't tell */
 	struct ubd_queue **queues;
 	struct ubd_leg *legs; /* changed under lock while there is no disk */
 	unsigned int nr_legs;
@@ -355,6 +359,7 @@ int ubd_control_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
 
 /* ubd_char.c */
 extern const struct file_operations ubd_char_fops;
+void ubd_char_watch_work(struct work_struct *work);
 
 /* ubd_queue.c */
 extern const struct blk_mq_ops ubd_mq_ops;

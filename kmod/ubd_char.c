@@ -6,9 +6,49 @@
 #include <linux/fs.h>
 #include <linux/math64.h>
 #include <linux/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/vmalloc.h>
 
 #include "ubd.h"
+
+/*
+ * PF_EXITING is never taken back, and who has it doesn't return to user space. When the last user
+ * of an exiting server's file table or memory comes here, the server's own bit has long been
+ * visible. SIGNAL_GROUP_EXIT, its process', comes before that.
+ */
+static void ubd_char_look_for_the_dead(struct ubd_device *device)
+{
+	int i;
+
+	for (i = 0; i < device->info.nr_hw_queues; i++) {
+		/* against the first FETCH, which publishes it */
+		struct task_struct *task = smp_load_acquire(&device->queues[i]->task);
+
+		if (task && (READ_ONCE(task->flags) & PF_EXITING ||
+			     READ_ONCE(task->signal->flags) & SIGNAL_GROUP_EXIT)) {
+			ubd_device_kill(device);
+			return;
+		}
+	}
+}
+
+/*
+ * A dying task gives up its memory and files after it has waited for its ring, and what the ring has
+ * may be waiting for one of our commands: a link behind a FETCH. From open() to release().
+ */
+static void ubd_char_watch(struct ubd_device *device)
+{
+	if (UBD_LOOK_MS)
+		queue_delayed_work(ubd_workqueue, &device->watch_work, msecs_to_jiffies(UBD_LOOK_MS));
+}
+
+void ubd_char_watch_work(struct work_struct *work)
+{
+	struct ubd_device *device = container_of(work, struct ubd_device, watch_work.work);
+
+	ubd_char_look_for_the_dead(device);
+	ubd_char_watch(device);
+}
 
 /*
  * A server that was closed a moment ago may still be on its way out: wait for it, as whoever closes
@@ -34,27 +74,8 @@ static int ubd_char_open(struct inode *inode, struct file *file)
 		return -ENODEV;
 	}
 	file->private_data = device;
+	ubd_char_watch(device);
 	return nonseekable_open(inode, file);
-}
-
-/*
- * PF_EXITING is never taken back, and who has it doesn't return to user space. When the last user
- * of an exiting server's file table or memory comes here, the server's own bit has long been
- * visible.
- */
-static void ubd_char_look_for_the_dead(struct ubd_device *device)
-{
-	int i;
-
-	for (i = 0; i < device->info.nr_hw_queues; i++) {
-		/* against the first FETCH, which publishes it */
-		struct task_struct *task = smp_load_acquire(&device->queues[i]->task);
-
-		if (task && READ_ONCE(task->flags) & PF_EXITING) {
-			ubd_device_kill(device);
-			return;
-		}
-	}
 }
 
 static int ubd_char_flush(struct file *file, fl_owner_t id)
@@ -67,6 +88,7 @@ static int ubd_char_release(struct inode *inode, struct file *file)
 {
 	struct ubd_device *device = file->private_data;
 
+	cancel_delayed_work_sync(&device->watch_work);
 	set_bit(UBD_DEVICE_CLOSED, &device->flags);
 	ubd_device_kill(device);
 	return 0;

@@ -135,6 +135,7 @@ static struct ubd_device *ubd_device_alloc(const struct ubd_dev_info *info, int 
 	init_waitqueue_head(&device->wait);
 	INIT_WORK(&device->reap_work, ubd_device_reap);
 	INIT_WORK(&device->bury_work, ubd_plan_bury_work);
+	INIT_DEFERRABLE_WORK(&device->watch_work, ubd_char_watch_work);
 	mutex_init(&device->abort_lock);
 	ubd_recovery_init(device);
 	device_initialize(&device->dev);

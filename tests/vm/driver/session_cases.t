@@ -7,5 +7,7 @@ for case in shared_memory late_notification next_session interrupted_open stop_d
 	session_cases $case >out || fail "$case: $(cat out)"
 	ok "$case"
 done
+chained >out || fail "chained: $(cat out)"
+ok "chained"
 rmmod ubd
 ok "the module unloads"
