@@ -16,7 +16,7 @@
 # make driver-fuzz  hostile commands on that kernel: COMMANDS, SEED; make driver-fuzz-uml: in User-mode Linux, much faster
 # make storm     kills, recoveries, openers, loads and changes, N of each on KERNEL
 # make demo       the main job in a small VM, to watch
-# make bench      instructions per I/O beside the kernel's own dm and md, in a VM
+# make bench      instructions and times per I/O beside the kernel's own dm and md, in a VM
 # make bench-plot more loads, drawn to build/bench/wide-KERNEL.png (BENCH_KERNEL=6.12); needs gnuplot
 # make install    the program, the driver, the schema
 #
@@ -215,6 +215,7 @@ demo:
 # Guest instructions per I/O beside dm, md and loop; --check fails where we became dearer.
 bench: all
 	@tests/bench/run
+	@tests/bench/run --times
 
 BENCH_KERNEL ?= 6.12
 bench-plot: all
