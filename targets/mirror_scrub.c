@@ -198,12 +198,10 @@ static void note(struct scrub *scrub, uint64_t offset, unsigned truth, uint32_t 
 	__atomic_store_n(&scrub->found_count, scrub->found_count + 1, __ATOMIC_RELEASE);
 }
 
-/* One sector of all legs. Returns those that don't hold the truth, which they are given in memory. */
-static uint32_t compare(
-	struct mirror *mirror, char *const *bytes, unsigned legs, uint64_t offset, uint32_t at)
+/* Whether the legs that were read don't all hold the same there. */
+static bool legs_differ(char *const *bytes, unsigned legs, uint64_t at, uint64_t length)
 {
-	unsigned truth, i, first = NOBODY;
-	uint32_t wrong = 0;
+	unsigned i, first = NOBODY;
 	bool differs = false;
 
 	for (i = 0; i < legs; i++) {
@@ -211,9 +209,19 @@ static uint32_t compare(
 			continue;
 		if (first == NOBODY)
 			first = i;
-		differs |= memcmp(bytes[first] + at, bytes[i] + at, SECTOR_BYTES) != 0;
+		differs |= memcmp(bytes[first] + at, bytes[i] + at, length) != 0;
 	}
-	if (!differs)
+	return differs;
+}
+
+/* One sector of all legs. Returns those that don't hold the truth, which they are given in memory. */
+static uint32_t compare(
+	struct mirror *mirror, char *const *bytes, unsigned legs, uint64_t offset, uint32_t at)
+{
+	uint32_t wrong = 0;
+	unsigned truth, i;
+
+	if (!legs_differ(bytes, legs, at, SECTOR_BYTES))
 		return 0;
 	truth = find_truth(mirror, bytes, legs, at);
 	for (i = 0; i < legs; i++)
@@ -249,20 +257,14 @@ static void note_unread(struct node *node, const struct request *request, const 
 /* A checksum of what the legs hold; 0 if all of them hold the same. */
 static uint32_t checksum(char *const *bytes, unsigned legs, uint64_t length)
 {
-	unsigned i, first = NOBODY;
 	uint32_t sums[LEGS_MAX] = { 0 };
-	bool differs = false;
+	unsigned i;
 
-	for (i = 0; i < legs; i++) {
-		if (!bytes[i])
-			continue;
-		if (first == NOBODY)
-			first = i;
-		differs |= memcmp(bytes[first], bytes[i], length) != 0;
-	}
-	for (i = 0; differs && i < legs; i++)
+	if (!legs_differ(bytes, legs, 0, length))
+		return 0;
+	for (i = 0; i < legs; i++)
 		sums[i] = bytes[i] ? crc32c(bytes[i], length) : 0;
-	return differs ? crc32c(sums, sizeof(sums)) | 1 : 0;
+	return crc32c(sums, sizeof(sums)) | 1;
 }
 
 /* Whether what differs may be a write that is not done yet: then it is looked at again. */
