@@ -20,22 +20,7 @@
 
 enum { BUFFER = 1 << 16, LIMIT_MS = 60000 };
 
-static unsigned int device = -1u;
-
-static int control(uint32_t code, void *buffer, unsigned int length)
-{
-	struct v2_control payload = { .dev_id = device, .queue_id = 0xffff, .len = length, .addr = (uintptr_t)buffer };
-	struct io_uring_params params = { .flags = IORING_SETUP_SQE128 };
-	struct io_uring ring;
-	int fd = open("/dev/ubd-control", O_RDWR), result;
-
-	if (fd < 0 || io_uring_queue_init_params(4, &ring, &params))
-		err(1, "/dev/ubd-control");
-	result = v2_control(&ring, fd, code, &payload);
-	io_uring_queue_exit(&ring);
-	close(fd);
-	return result;
-}
+static unsigned int device;
 
 /* Never returns; says in `ready` that the commands are under way. */
 static void serve(int ready)
@@ -66,7 +51,7 @@ int main(void)
 		.nr_hw_queues = 1, .queue_depth = 2, .block_size = 512, .rq_max_blocks = BUFFER / 512, .dev_id = -1u, .dev_blocks = 2048,
 	};
 	struct pollfd gone = { .events = POLLIN };
-	int ready[2], result = control(V2_ADD_DEV, &info, sizeof(info));
+	int ready[2], result = v2_control_once(-1u, V2_ADD_DEV, &info, sizeof(info));
 	pid_t server;
 
 	if (result || pipe(ready))
@@ -85,7 +70,7 @@ int main(void)
 		return 1;
 	}
 	(void)waitpid(server, NULL, 0);
-	result = control(V2_DEL_DEV, NULL, 0);
+	result = v2_control_once(device, V2_DEL_DEV, NULL, 0);
 	if (result)
 		errx(1, "DEL_DEV: %s", strerror(-result));
 	return 0;

@@ -39,26 +39,6 @@ static double seconds(void)
 	return now.tv_sec + now.tv_nsec / 1e9;
 }
 
-/* A control command on a ring of its own. */
-static int control(uint32_t code, void *buffer, unsigned int length)
-{
-	struct v2_control payload = { .dev_id = device,
-		.queue_id = 0xffff,
-		.len = length,
-		.addr = (uintptr_t)buffer,
-		.data = { getpid() } };
-	struct io_uring_params params = { .flags = IORING_SETUP_SQE128 };
-	struct io_uring ring;
-	int fd = open("/dev/ubd-control", O_RDWR), result;
-
-	if (fd < 0 || io_uring_queue_init_params(4, &ring, &params))
-		err(1, "/dev/ubd-control");
-	result = v2_control(&ring, fd, code, &payload);
-	io_uring_queue_exit(&ring);
-	close(fd);
-	return result;
-}
-
 static void add_device(void)
 {
 	struct v2_info info = { .nr_hw_queues = 1,
@@ -69,8 +49,7 @@ static void add_device(void)
 		.dev_blocks = MIB << 11 };
 	int result;
 
-	device = -1u;
-	result = control(V2_ADD_DEV, &info, sizeof(info));
+	result = v2_control_once(-1u, V2_ADD_DEV, &info, sizeof(info));
 	if (result)
 		errx(1, "ADD_DEV: %s", strerror(-result));
 	device = info.dev_id;
@@ -200,7 +179,7 @@ static int control_within(uint32_t code, double limit)
 	if (pid < 0)
 		err(1, "fork");
 	if (!pid)
-		_exit(-control(code, NULL, 0));
+		_exit(-v2_control_once(device, code, NULL, 0));
 	status = wait_for(pid, limit);
 	return status < 0 ? 1 : -status;
 }
@@ -278,7 +257,7 @@ static int stop_during_start(uint32_t code)
 	server = start_server(1 << 30);
 	starter = fork();
 	if (!starter)
-		_exit(-control(V2_START_DEV, NULL, 0));
+		_exit(-v2_control_once(device, V2_START_DEV, NULL, 0));
 	sleep(2);
 	begun = seconds();
 	result = control_within(code, 25);
@@ -342,8 +321,8 @@ static int delete_twice(void)
 			if (!deleters[i]) {
 				struct v2_info info = { .dev_id = device };
 
-				if (!control(V2_DEL_DEV, NULL, 0))
-					_exit(control(V2_GET_DEV_INFO, &info, sizeof(info)) == 0);
+				if (!v2_control_once(device, V2_DEL_DEV, NULL, 0))
+					_exit(v2_control_once(device, V2_GET_DEV_INFO, &info, sizeof(info)) == 0);
 				_exit(0);
 			}
 		}

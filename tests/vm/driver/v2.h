@@ -7,10 +7,13 @@
 #define V2_H
 
 #include <assert.h>
+#include <err.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <liburing.h>
 #include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { V2_GET_QUEUE_AFFINITY = 1, V2_GET_DEV_INFO = 2, V2_ADD_DEV = 4, V2_DEL_DEV, V2_START_DEV, V2_STOP_DEV };
 enum { V2_FETCH = 0x20, V2_COMMIT_AND_FETCH, V2_COMMIT };
@@ -76,6 +79,26 @@ static inline int v2_control(struct io_uring *ring, int fd, uint32_t code, const
 		return result;
 	result = cqe->res;
 	io_uring_cqe_seen(ring, cqe);
+	return result;
+}
+
+/* The same on a ring of its own, about a device as a whole; START_DEV is for the calling process. */
+static inline int v2_control_once(uint32_t device, uint32_t code, void *buffer, unsigned int length)
+{
+	struct v2_control payload = { .dev_id = device,
+		.queue_id = 0xffff,
+		.len = length,
+		.addr = (uintptr_t)buffer,
+		.data = { getpid() } };
+	struct io_uring_params params = { .flags = IORING_SETUP_SQE128 };
+	struct io_uring ring;
+	int fd = open("/dev/ubd-control", O_RDWR), result;
+
+	if (fd < 0 || io_uring_queue_init_params(4, &ring, &params))
+		err(1, "/dev/ubd-control");
+	result = v2_control(&ring, fd, code, &payload);
+	io_uring_queue_exit(&ring);
+	close(fd);
 	return result;
 }
 
