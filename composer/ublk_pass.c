@@ -2,7 +2,8 @@
 /*
  * Requests handed down without a copy (ublk_cmd.h, AUTO_BUF_REG): the driver puts a request's own
  * pages into our ring's table of buffers, at the tag's place, and a sub-I/O is a READ_FIXED or
- * WRITE_FIXED on them. It knows no target.
+ * WRITE_FIXED on them, vectored where its bytes are one piece on the leaf and several in the
+ * request, as a stripe's are. It knows no target.
  *
  * Where one sub-I/O is the whole request and nobody needs to know of its end, the commit is linked
  * behind it: its success is never seen here. All others are counted. If anything fails or falls
@@ -20,7 +21,9 @@
 #include <ubd_cmd.h>
 #include <unistd.h>
 
-#define PARTS_MAX 64 /* a request in more pieces is copied */
+/* READ_FIXED and WRITE_FIXED of several pieces: from 6.15, and so wherever pages are lent. */
+#define OP_READV_FIXED 60
+#define OP_WRITEV_FIXED 61
 
 static uint64_t bytes_offset(const struct driver_queue *queue, unsigned tag)
 {
@@ -127,51 +130,64 @@ static bool subs_can_pass(const struct sub_io *subs)
 		for (part = sub; part; part = part->merged)
 			count++;
 	}
-	return count <= PARTS_MAX;
+	return count <= UBLK_PARTS_MAX;
 }
 
-/* `length` bytes from the part's first one on, which are in one piece there and on the leaf. */
-static void run_send(struct ublk_pass *pass, const struct sub_io *part, uint32_t length)
+/*
+ * The SQE of a sub-I/O: `count` vectors on the request's pages, one piece on the leaf. Vectors are read
+ * when it is submitted, before which nobody else is told of this request.
+ */
+static void run_send(
+	struct ublk_pass *pass, const struct sub_io *sub, const struct iovec *vectors, unsigned count)
 {
 	struct io_uring_sqe *sqe =
 		uring_sqe(&pass->queue->queue.queue.uring, &pass->event, pass->is_linked ? 2 : 1);
+	bool is_write = sub->kind == IO_WRITE;
 
-	sqe->opcode = part->kind == IO_WRITE ? IORING_OP_WRITE_FIXED : IORING_OP_READ_FIXED;
-	sqe->fd = (int)(QUEUE_FILE_LEAVES + part->leaf->place);
+	if (count > 1) {
+		sqe->opcode = is_write ? OP_WRITEV_FIXED : OP_READV_FIXED;
+		sqe->addr = (uintptr_t)vectors;
+		sqe->len = count;
+	} else {
+		sqe->opcode = is_write ? IORING_OP_WRITE_FIXED : IORING_OP_READ_FIXED;
+		sqe->addr = (uintptr_t)vectors->iov_base;
+		sqe->len = (uint32_t)vectors->iov_len;
+	}
+	sqe->fd = (int)(QUEUE_FILE_LEAVES + sub->leaf->place);
 	sqe->flags = IOSQE_FIXED_FILE;
 	if (pass->is_linked)
 		sqe->flags |= IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
-	sqe->addr = part->data_offset; /* pages of the kernel's begin at 0 */
-	sqe->len = length;
-	sqe->off = part->offset;
+	sqe->off = sub->offset;
 	sqe->buf_index = pass->tag;
-	if (part->kind == IO_WRITE && part->flags & IO_FUA)
+	if (is_write && sub->flags & IO_FUA)
 		sqe->rw_flags = RWF_DSYNC;
-	pass->left += length;
+	pass->left += (uint32_t)sub->length;
 	pass->waiting++;
 }
 
-/* A sub-I/O, which is one piece on its leaf, in as few runs as its parts allow. */
-static void sub_send(struct ublk_pass *pass, const struct sub_io *sub)
+/* Lists where a sub-I/O's bytes are in the request's pages, which begin at 0. How many pieces. */
+static unsigned sub_list(const struct sub_io *sub, struct iovec *vectors)
 {
-	const struct sub_io *part = sub;
+	const struct sub_io *part;
+	unsigned count = 0;
+	size_t end = 0;
 
-	do {
-		const struct sub_io *first = part;
-		uint32_t length = 0;
-
-		do {
-			length += (uint32_t)part->vector.iov_len;
-			part = part->merged;
-		} while (part && part->data_offset == first->data_offset + length);
-		run_send(pass, first, length);
-	} while (part);
+	for (part = sub; part; part = part->merged) {
+		if (count > 0 && part->data_offset == end)
+			vectors[count - 1].iov_len += part->vector.iov_len;
+		else
+			vectors[count++] = (struct iovec){
+				(void *)(uintptr_t)part->data_offset, part->vector.iov_len };
+		end = part->data_offset + part->vector.iov_len;
+	}
+	return count;
 }
 
 static bool pass_start(void *context, unsigned tag, const struct sub_io *subs)
 {
 	struct ublk_queue *queue = context;
 	struct ublk_pass *pass = &queue->passes[tag];
+	struct iovec *vectors = pass->vectors;
 	const struct sub_io *sub;
 
 	pass->is_linked = pass->is_fetching = pass->has_ended = false;
@@ -186,11 +202,12 @@ static bool pass_start(void *context, unsigned tag, const struct sub_io *subs)
 	if (!subs_can_pass(subs))
 		return false;
 	pass->is_linked = subs->linked && !queue->queue.type->send;
-	if (subs->linked) /* it is the only one, with one part, and what most requests are */
-		run_send(pass, subs, (uint32_t)subs->length);
-	else
-		for (sub = subs; sub; sub = sub->next)
-			sub_send(pass, sub);
+	for (sub = subs; sub; sub = sub->next) {
+		unsigned count = sub_list(sub, vectors);
+
+		run_send(pass, sub, vectors, count);
+		vectors += count;
+	}
 	if (pass->is_linked)
 		ublk_answer(&queue->queue, tag, (int)request_length(&queue->queue, tag));
 	return true;

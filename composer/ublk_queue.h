@@ -8,6 +8,10 @@
 
 #include "driver_queue.h"
 
+#include <sys/uio.h>
+
+#define UBLK_PARTS_MAX 64 /* a request in more pieces is copied */
+
 /* A tag's request that was handed down as sub-I/Os on its own pages. */
 struct ublk_pass {
 	struct event event; /* of each of them */
@@ -19,6 +23,7 @@ struct ublk_pass {
 	unsigned waiting; /* sub-I/Os that have not ended */
 	int error;
 	uint32_t left; /* bytes that have not been moved */
+	struct iovec vectors[UBLK_PARTS_MAX]; /* of all sub-I/Os: offsets in the request's pages */
 };
 
 /* What a queue without a command for each tag has instead. */
