@@ -56,6 +56,7 @@ struct qcow2_header {
 	uint64_t incompatible, compatible, autoclear;
 	enum qcow2_compression compression;
 	bool has_bitmaps; /* the extension is there */
+	bool is_flattened; /* it had a backing file once, and has all of that now */
 	char backing[QCOW2_BACKING_MAX + 1]; /* "" without */
 	char backing_format[16]; /* "", "raw", "qcow2", … */
 };
@@ -135,6 +136,11 @@ void qcow2_header_set_features(uint8_t *bytes, const struct qcow2_header *header
 /* Sets where the refcount table is, in its bytes. */
 void qcow2_header_set_refcounts(uint8_t *bytes, const struct qcow2_header *header);
 
+/*
+ * Takes the backing file out of a header that names its format; so it is_flattened. Both change the
+ * first sector alone. -1: its bytes don't name the format there, and nothing has been changed.
+ */
+int qcow2_header_flatten(uint8_t *bytes, struct qcow2_header *header);
 /* The same for the device's size, and how many entries the L1 table has for it. */
 void qcow2_header_set_size(uint8_t *bytes, const struct qcow2_header *header);
 /* The L1 entries that a device of this size needs. */

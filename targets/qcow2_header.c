@@ -15,7 +15,9 @@
  *
  * Crash story: a header is written once, as the last of a new image's parts. Its feature bits, and
  * where the refcount table is, are changed in place: fields within one sector, which is old or new
- * after a power cut.
+ * after a power cut. So is an image flattened: its backing name's offset and length become 0, and the
+ * extension that has said the backing's format becomes, in place, one of ours (EXTENSION_FLATTENED): a
+ * document that still names the backing is right about it.
  */
 #include "qcow2.h"
 
@@ -26,6 +28,7 @@
 #define VERSION_3_LENGTH 104
 #define OUR_LENGTH 112 /* with the compression type and its padding */
 #define EXTENSIONS_MAX 64
+#define SECTOR 512u
 
 enum extension {
 	EXTENSION_END = 0,
@@ -33,6 +36,7 @@ enum extension {
 	EXTENSION_BITMAPS = 0x23852875,
 	EXTENSION_ENCRYPTION = 0x0537be77,
 	EXTENSION_DATA_FILE = 0x44415441,
+	EXTENSION_FLATTENED = 0x75626466, /* ours: "ubdf"; what it had been based on is within it now */
 };
 
 _Static_assert(OUR_LENGTH % 8 == 0, "header_length is a multiple of 8");
@@ -181,6 +185,9 @@ static int read_extension(uint32_t type, const uint8_t *data, uint32_t size,
 		memcpy(header->backing_format, data, size);
 		header->backing_format[size] = '\0';
 		return 0;
+	case EXTENSION_FLATTENED:
+		header->is_flattened = !*header->backing; /* it may have got another one since */
+		return 0;
 	case EXTENSION_BITMAPS:
 		header->has_bitmaps = true;
 		return 0;
@@ -261,6 +268,29 @@ int qcow2_header_read(const uint8_t *bytes, size_t length, struct qcow2_header *
 	if (check_sizes(header, why) < 0 || read_backing(bytes, length, header, why) < 0)
 		return -1;
 	return read_extensions(bytes, length, header, why);
+}
+
+int qcow2_header_flatten(uint8_t *bytes, struct qcow2_header *header)
+{
+	uint64_t at = header->version == 2 ? VERSION_2_LENGTH : qcow2_read32(bytes + 100);
+	unsigned count;
+
+	for (count = 0; count < EXTENSIONS_MAX && at <= SECTOR - 8; count++) {
+		uint32_t type = qcow2_read32(bytes + at);
+
+		if (type == EXTENSION_END)
+			return -1;
+		if (type == EXTENSION_BACKING_FORMAT) {
+			qcow2_write32(bytes + at, EXTENSION_FLATTENED);
+			qcow2_write64(bytes + 8, 0);
+			qcow2_write32(bytes + 16, 0);
+			header->backing[0] = header->backing_format[0] = '\0';
+			header->is_flattened = true;
+			return 0;
+		}
+		at += 8 + ((qcow2_read32(bytes + at + 4) + UINT64_C(7)) & ~UINT64_C(7));
+	}
+	return -1;
 }
 
 void qcow2_header_set_features(uint8_t *bytes, const struct qcow2_header *header)

@@ -67,6 +67,8 @@ static void find_needs(struct node *node)
 	node->needs.self_scratch = larger(pages * thin->page, l1_pages * thin->page);
 	node->needs.self_scratch = aligned(larger(node->needs.self_scratch,
 		larger(THIN_RESERVE_PAGES * thin->page, thin->page + thin->fill)));
+	if (thin_may_flatten(node))
+		thin_flatten_needs(node);
 }
 
 /* Only the device's own requests can wait: what is above would take an error for what it is. */
@@ -119,6 +121,8 @@ static enum hold hold_self(const struct thin *thin, const struct request *reques
 	*range = (struct range){ THIN_HOLD_SELF + request->flags, 1 };
 	if (request->flags == SELF_BRING)
 		range->offset = THIN_HOLD_LANE + request->offset % thin->cache.lanes;
+	if (request->flags == SELF_FLATTEN)
+		thin_flatten_hold(thin, request, range);
 	return HOLD_EXCLUSIVE;
 }
 
@@ -193,6 +197,9 @@ static void map_self(struct node *node, const struct request *request, struct pl
 	case SELF_BRING:
 		thin_bring_map(node, request, plan);
 		break;
+	case SELF_FLATTEN:
+		thin_flatten_map(node, request, plan);
+		break;
 	default:
 		thin_commit_map(node, plan, io, parent);
 	}
@@ -243,6 +250,9 @@ static void resume_self(struct node *node, const struct request *request, struct
 		break;
 	case SELF_BRING:
 		thin_bring_resume(node, request, plan);
+		break;
+	case SELF_FLATTEN:
+		thin_flatten_resume(node, request, plan);
 		break;
 	default:
 		thin_commit_resume(node, plan, io, parent);

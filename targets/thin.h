@@ -16,6 +16,7 @@
  * thin_commit.c   making new mappings durable-safe: the one place that writes L2 entries
  * thin_unmap.c    WRITE_ZEROES and DISCARD
  * thin_punch.c    giving back to the child what they free
+ * thin_flatten.c  all that is in backing into the image
  * thin_open.c     probe(): reading an image; thin_count.c believes nothing of it
  * thin_grow.c     a longer refcount table, where an image's counts too little
  * thin_resize.c   a larger device of an image
@@ -57,7 +58,15 @@
 #define THIN_LANES 64u /* SELF_BRINGs at once, at most */
 
 /* What a self op is for: request.flags. plan->asker is the struct thin_io of who wants it. */
-enum thin_self { SELF_RESERVE = 1, SELF_TABLES, SELF_COMMIT, SELF_PUNCH, SELF_GO_ON, SELF_BRING };
+enum thin_self {
+	SELF_RESERVE = 1,
+	SELF_TABLES,
+	SELF_COMMIT,
+	SELF_PUNCH,
+	SELF_GO_ON,
+	SELF_BRING,
+	SELF_FLATTEN, /* [offset, offset + length) of the device; length 0: the header */
+};
 
 #define THIN_HOLD_SELF (UINT64_C(1) << 62) /* where self ops hold their kind: beyond any device */
 #define THIN_HOLD_LANE (THIN_HOLD_SELF + 64) /* … and SELF_BRING its lane: it may wait for no other */
@@ -80,6 +89,8 @@ enum thin_step {
 	STEP_AWAITED, /* RESERVE: time has passed; what was being punched may be there */
 };
 
+enum thin_flatten_step { FLATTEN_NONE, FLATTEN_LOOK, FLATTEN_READ, FLATTEN_WRITE, FLATTEN_FLUSH, FLATTEN_HEADER };
+
 /* A request that allocates or unmaps, or a self op. */
 struct thin_io {
 	enum thin_step step;
@@ -101,6 +112,19 @@ struct thin_io {
 	unsigned round, page_count;
 	uint64_t pages[THIN_RESERVE_PAGES]; /* RESERVE: by index of all refcount pages */
 	bool tail; /* compressed: the tail's turn */
+	enum thin_flatten_step flatten; /* FLATTEN: beside `step`, which its write has */
+};
+
+enum thin_flatten_state { FLATTEN_NEVER, FLATTEN_RUNNING, FLATTEN_STOPPED, FLATTEN_FAILED, FLATTEN_DONE };
+
+/* thin_flatten.c */
+struct thin_flatten {
+	enum thin_flatten_state state;
+	bool is_busy; /* a request of it is under way */
+	uint64_t cursor, end; /* of the device: what is before the cursor is in the image */
+	uint64_t copied; /* bytes: what isn't zeroes */
+	uint64_t rate, next; /* bytes a second at most, 0: no bound; when the next may begin */
+	int error; /* FAILED */
 };
 
 struct thin_bits {
@@ -196,6 +220,7 @@ struct thin {
 	bool has_given_up; /* the timeout has passed, and nobody has found room since */
 	uint64_t window_at, window_room; /* since when the rate is measured, and from what; 0: not yet */
 	uint64_t rate; /* bytes a second by which the room has shrunk, in the last window */
+	struct thin_flatten flatten;
 	uint32_t pages_max, tables_max, rounds_max; /* one request's */
 	uint32_t unmap_pages, commit_extra; /* as THIN_UNMAP_PAGES and THIN_COMMIT_EXTRA, or fewer */
 	uint64_t first_commits, no_space;
@@ -204,6 +229,12 @@ struct thin {
 static inline struct thin *thin_of(const struct node *node)
 {
 	return node->state;
+}
+
+/* What the image has no bytes for is backing's. */
+static inline bool thin_has_backing(const struct node *node)
+{
+	return node->child_count > THIN_BACKING && !thin_of(node)->header.is_flattened;
 }
 
 static inline uint64_t thin_cluster(const struct thin *thin)
@@ -350,6 +381,17 @@ void thin_room_go_on(struct thin *thin, struct plan *plan);
 bool thin_work(struct node *node, uint64_t now, struct request *request, uint64_t *again);
 void thin_punch_map(struct node *node, const struct request *request, struct plan *plan);
 void thin_punch_resume(struct node *node, struct plan *plan);
+
+/* thin_flatten.c */
+bool thin_may_flatten(const struct node *node); /* there is something to be flattened */
+void thin_flatten_needs(struct node *node); /* adds to what it needs otherwise */
+bool thin_flatten_next(struct node *node, uint64_t now, struct request *request, uint64_t *again);
+void thin_flatten_hold(const struct thin *thin, const struct request *request, struct range *range);
+void thin_flatten_map(struct node *node, const struct request *request, struct plan *plan);
+void thin_flatten_resume(struct node *node, const struct request *request, struct plan *plan);
+void thin_flatten_status(const struct node *node, struct json_object *out);
+int thin_flatten_begin(struct node *node, const struct json *arguments, struct err *err);
+void thin_flatten_stop(struct node *node);
 
 /* thin_report.c */
 void thin_status(const struct node *node, struct json_object *out);

@@ -281,7 +281,7 @@ static void write_entries(struct node *node, struct plan *plan, struct thin_io *
 	thin->is_writing = true;
 	for (io = thin->batch; io; io = io->next)
 		if (io->unmaps)
-			apply_unmap(thin, io, node->child_count > THIN_BACKING);
+			apply_unmap(thin, io, thin_has_backing(node));
 		else
 			apply_write(thin, io);
 	each_page(thin, plan, write_page);

@@ -36,7 +36,7 @@ static void bring_grain(struct node *node, struct plan *plan, uint64_t offset, u
 		plan_scratch(plan, IO_READ, 0, THIN_DATA, entry.host + within, skip, (uint32_t)length);
 		return;
 	case QCOW2_HOLE:
-		if (node->child_count > THIN_BACKING) {
+		if (thin_has_backing(node)) {
 			uint64_t size = node->children[THIN_BACKING]->limits.size;
 
 			there = offset < size ? smaller(length, size - offset) : 0;

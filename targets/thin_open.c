@@ -84,6 +84,8 @@ static int check_backing(struct node *node, struct err *err)
 	bool has_child = node->child_count > THIN_BACKING;
 	const char *path = has_child ? backing_path(node) : NULL;
 
+	if (header->is_flattened)
+		return 0;
 	if (*header->backing && !has_child)
 		return json_err(node->json, err,
 			"thin %s: its image stands on the backing file \"%.*s\"; name it as \"backing\"",

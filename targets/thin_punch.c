@@ -38,6 +38,8 @@ bool thin_work(struct node *node, uint64_t now, struct request *request, uint64_
 		thin->cache.wanted = 0;
 		return true;
 	}
+	if (thin_flatten_next(node, now, request, again))
+		return true;
 	if (!thin->freed.count || thin->punching.count || thin->failed)
 		return false;
 	first = thin_bits_first(&thin->freed);

@@ -84,7 +84,7 @@ static void read_hole(struct node *node, const struct request *request, struct p
 {
 	uint64_t offset = request->offset + skip, there = 0;
 
-	if (node->child_count > THIN_BACKING) {
+	if (thin_has_backing(node)) {
 		uint64_t size = node->children[THIN_BACKING]->limits.size;
 
 		there = offset < size ? smaller(length, size - offset) : 0;

@@ -92,6 +92,7 @@ void thin_status(const struct node *node, struct json_object *out)
 	add_number(out, "no_space", read_number(&thin->no_space));
 	add_cache(thin, out);
 	add_flag(out, "metadata_failed", thin->failed);
+	thin_flatten_status(node, out);
 }
 
 /* A page of the map is wanted. -EAGAIN: it will be there soon. Where nothing is served it is read at once. */
@@ -156,7 +157,7 @@ static int look_through(const struct node *node, uint64_t end, struct extent *ex
 		if (result < 0)
 			return result;
 		end = extent->start + extent->length;
-		if (extent->kind != QCOW2_HOLE || node->child_count <= THIN_BACKING)
+		if (extent->kind != QCOW2_HOLE || !thin_has_backing(node))
 			break;
 		backing = node->children[THIN_BACKING];
 		if (extent->start >= backing->limits.size)
@@ -243,6 +244,12 @@ int thin_command(struct node *node, const char *verb, const struct json *argumen
 {
 	uint64_t offset = json_get_unsigned(arguments, "offset", 0);
 
+	if (!strcmp(verb, "flatten"))
+		return thin_flatten_begin(node, arguments, err);
+	if (!strcmp(verb, "stop-flatten")) {
+		thin_flatten_stop(node);
+		return 0;
+	}
 	if (strcmp(verb, "map") != 0)
 		return err_add(err, "thin %s: there is no verb \"%s\"", node->id, verb);
 	if (offset > node->limits.size)

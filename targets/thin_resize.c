@@ -27,7 +27,7 @@ static int refuse(struct node *node, uint64_t wanted, struct err *err)
 	uint64_t room = (header->l1_size * UINT64_C(8) + cluster - 1) / cluster * cluster / 8;
 	uint64_t most = room * qcow2_l2_entries(header) * cluster;
 
-	if (node->child_count > THIN_BACKING &&
+	if (thin_has_backing(node) &&
 		node->children[THIN_BACKING]->limits.size > header->size)
 		return json_err(place, err,
 			"thin %s: it can't become larger than %" PRIu64 " bytes: its backing has %" PRIu64

@@ -94,7 +94,7 @@ static bool write_piece(struct thin *thin, struct plan *plan, struct thin_io *io
 static bool is_left_out(const struct node *node, const struct thin_io *parent, uint64_t index)
 {
 	return parent->unmaps && !thin_of(node)->table_hosts[index] &&
-		node->child_count <= THIN_BACKING;
+		!thin_has_backing(node);
 }
 
 /* When the hold is granted others may have made the tables: then there is nothing to do. */

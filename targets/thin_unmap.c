@@ -14,7 +14,7 @@
 /* A hole reads as zeroes where there is no backing; else an entry must say it: not in version 2. */
 static bool can_say_zero(const struct node *node)
 {
-	return node->child_count <= THIN_BACKING || thin_of(node)->header.version >= 3;
+	return !thin_has_backing(node) || thin_of(node)->header.version >= 3;
 }
 
 /* The whole clusters of the range; the device's last one may be cut short. */
@@ -44,7 +44,7 @@ static bool needs_tables(const struct node *node, struct thin_io *io)
 	io->wants = 0;
 	for (; table <= last; table++)
 		if (!thin_table_is_ready(thin, table) &&
-			(thin->table_hosts[table] || node->child_count > THIN_BACKING))
+			(thin->table_hosts[table] || thin_has_backing(node)))
 			io->wants++;
 	return io->wants > 0;
 }

@@ -148,6 +148,22 @@ static void print_root(struct document *document, FILE *out, unsigned root)
 	}
 }
 
+/* A file that is there already (flatten.c), in whole blocks; of the device's sectors some, or more. */
+static void print_backing(struct document *document, FILE *out, unsigned sectors)
+{
+	unsigned place = document->leaf_count, blocks = 1 + (sectors * 7 + place) % (sectors / 6);
+
+	if (place >= sim_caps.leaves)
+		return;
+	document->backing_place = place;
+	document->backing_sectors = blocks * 8;
+	document->is_raw[place] = true;
+	document->can_grow[place] = false;
+	document->sizes[place] = document->backing_sectors * SECTOR;
+	document->leaf_count++;
+	fprintf(out, ",\"backing\":{\"type\":\"file\",\"path\":\"" PATH_WORD "%02u\",\"direct\":false}", place);
+}
+
 /* An image, at the top: below a mirror or a stripe its map would hide sectors from the judges. */
 static void print_thin(struct document *document, FILE *out, unsigned depth)
 {
@@ -167,6 +183,8 @@ static void print_thin(struct document *document, FILE *out, unsigned depth)
 		sectors % 8 ? "unmap" : "ignore", sectors * SECTOR, cluster);
 	fprintf(out, "\"metadata_cache\":%u,\"data\":", document->has_tight_cache ? 512 : 1u << 20);
 	print_node(document, out, depth, (struct ground){ false, 0, false });
+	if (backing == 1)
+		print_backing(document, out, sectors);
 	if (!backing)
 		fprintf(out, ",\"backing\":{\"type\":\"zero\",\"size\":%u}",
 			(1 + random_below(64)) * SECTOR);

@@ -177,22 +177,22 @@ void judge_settled(void)
 /* Where the leaf's bytes are those of the image, and something was made there. */
 void judge_keep_image(void)
 {
+	static const char no_backing[8];
 	static unsigned count;
 	char from[300], to[600], memory[4096];
 	FILE *in, *out;
 	size_t got;
 
-	if (!sim_images || life.lies == LIES_ANY || !life.document.has_thin || life.document.leaf_count != 1 ||
-		!strstr(life.document.text, "\"data\":{\"type\":\"file\"") ||
-		strstr(life.document.text, "\"backing\""))
+	if (!sim_images || life.lies == LIES_ANY || !life.document.has_thin ||
+		!strstr(life.document.text, "\"data\":{\"type\":\"file\""))
 		return;
 	meddle_path(0, "", from);
 	(void)snprintf(to, sizeof(to), "%s/%06u", sim_images, count);
 	in = fopen(from, "r");
 	if (!in)
 		return; /* the first start is still to come */
-	if (fseek(in, LABEL_FRONT, SEEK_SET) != 0 || fread(memory, 1, 4, in) != 4 ||
-		memcmp(memory, "QFI\xfb", 4) != 0) { /* not made yet */
+	if (fseek(in, LABEL_FRONT, SEEK_SET) != 0 || fread(memory, 1, 16, in) != 16 ||
+		memcmp(memory, "QFI\xfb", 4) != 0 || memcmp(memory + 8, no_backing, 8) != 0) { /* not made yet */
 		fclose(in);
 		return;
 	}

@@ -236,8 +236,10 @@ static bool begin_life(void)
 		for (i = 0; i < life.sectors; i++)
 			if (judge_is_void(life.tree->root, (uint64_t)i * SECTOR))
 				model_set_void(i);
+		flatten_tell_model();
 		meddle_choose_guards();
 	}
+	flatten_watch();
 	judge_labels();
 	choose_faults();
 	engine_begin(backend.engine);
@@ -348,6 +350,7 @@ static void live(void)
 			request_start_random();
 			if (life.scrubs && done % SCRUB_EVERY == 0)
 				judge_scrub();
+			flatten_ask(done);
 			done++;
 		} else {
 			backend_end_one();
@@ -369,6 +372,7 @@ static void choose_lies(uint64_t seed)
 			    strstr(life.document.text, "\"mirror\"");
 	totals.liars += life.lies != LIES_NONE;
 	life.scrubs = (seed * UINT64_C(0xd1342543de82ef95) >> 40) % 4 == 0;
+	life.flattens = (seed * UINT64_C(0xd1342543de82ef95) >> 44) % 4 != 0;
 	if (life.lies)
 		sim_note("leaves lie about %s", life.lies == LIES_DATA ? "data" : "anything");
 }
@@ -400,6 +404,7 @@ void seed_run(uint64_t seed)
 	life.adds = false;
 	memset(life.is_blank, 0, sizeof(life.is_blank));
 	grow_prepare();
+	flatten_prepare();
 	lives = 1 + random_below(sim_caps.lives);
 	for (i = 0; i < lives && begin_life(); i++) {
 		live();

@@ -172,7 +172,8 @@ static void print_totals(double seconds)
 		(unsigned long long)t->misdirected, (unsigned long long)t->flipped,
 		(unsigned long long)t->rotted, (unsigned long long)t->lied_flushes,
 		(unsigned long long)t->lied_reads, (unsigned long long)t->refused);
-	printf("sim: %llu pages of thin's maps were brought\n", (unsigned long long)t->brought);
+	printf("sim: %llu pages of thin's maps were brought; %llu thins took in their backing\n",
+		(unsigned long long)t->brought, (unsigned long long)t->flattened);
 	printf("sim: leaves failed %llu times during starts and stops; %llu starts were refused; %llu leaves were "
 	       "lost for good, and blank ones took their place\n",
 		(unsigned long long)t->start_faults, (unsigned long long)t->failed_starts,

@@ -133,6 +133,11 @@ void model_set_void(unsigned sector)
 	sectors[sector].is_void = true;
 }
 
+void model_set_first(unsigned sector, uint64_t value)
+{
+	sectors[sector].entries[0].value = value;
+}
+
 /* What can neither be read nor come back. */
 static void forget_dropped(struct sector *sector)
 {

@@ -10,6 +10,7 @@
  * model.c    which values each sector may hold, by what was asked and answered
  * backend.c  sub-I/Os under way: any order, short, failing, hung, linked, handed down
  * clock.c    the engine's time
+ * flatten.c  a thin's backing, which it takes in
  * grow.c     devices that become larger between two lives
  * request.c  the kernel's side: requests and their bytes
  * judge.c    what must be true of legs and labels
@@ -43,6 +44,7 @@ struct totals {
 	uint64_t lost, misdirected, flipped, rotted, lied_flushes, lied_reads, refused, liars;
 	uint64_t start_faults, failed_starts, growths, grown, replaced, slow;
 	uint64_t brought; /* pages of a thin's map, read again */
+	uint64_t flattened; /* thins that took in all of their backing */
 };
 extern struct totals totals;
 
@@ -108,6 +110,7 @@ struct document {
 	bool has_shadow;
 	bool has_slow; /* mirrors read legs last that are slow */
 	bool is_bare; /* while it is made: the next leaf stands right below a thin */
+	unsigned backing_place, backing_sectors; /* a thin's backing that is a file; 0: there is none */
 	uint32_t room; /* further bytes of each leaf */
 };
 /* `room`: further bytes of each leaf, if there is a thin. */
@@ -133,6 +136,7 @@ void model_read_ends(
 	unsigned first, unsigned count, const char *data, uint64_t begun, uint64_t begun_upheavals);
 void model_crash(bool is_cut);
 void model_set_void(unsigned sector); /* a zero target stands there */
+void model_set_first(unsigned sector, uint64_t value); /* what it holds before anybody writes */
 void model_set_oldest(uint64_t begun); /* of the requests in flight */
 void model_agree(void); /* all legs hold the same: a fault changes no answer any more */
 void model_fault(void); /* a leaf has failed something */
@@ -260,6 +264,12 @@ bool grow_is_refused(const struct err *err); /* as it may be; the next try is wi
 void grow_started(unsigned sectors);
 void grow_finish(void);
 
+/* flatten.c */
+void flatten_prepare(void); /* before the first life: the backing's file */
+void flatten_tell_model(void); /* what it holds; the device has been started for the first time */
+void flatten_watch(void); /* perhaps it is done */
+void flatten_ask(unsigned requests); /* now and then, in seeds that do; after so many requests */
+
 /* life.c */
 struct life {
 	struct tree *tree;
@@ -277,6 +287,7 @@ struct life {
 	bool is_guarded; /* of each mirror a leg never fails: neither does any request */
 	bool was_stopped; /* cleanly */
 	bool may_pass; /* requests may be handed down */
+	bool flattens; /* a thin with a backing is told to take that in */
 	bool scrubs; /* mirrors are told to compare their legs now and then */
 	bool is_hidden[IMAGES_MAX]; /* leaves that are away */
 };

@@ -76,6 +76,30 @@ ubd-compose delete v0 || fail 'delete'
 qemu-img check -q volume.qcow2 || fail "check: $(qemu-img check volume.qcow2 2>&1)"
 ok 'and the next stop leaves no cluster lost'
 
+device=$(ubd-compose create tree.json) || fail 'create once more'
+mount "$device" /mnt
+ubd-compose flatten v0 || fail 'flatten'
+dd if=/dev/urandom of=/mnt/e bs=64k count=100 2>/dev/null
+i=0
+until ubd-compose status v0 --json | grep -q '"flatten": *"done"'; do
+	i=$((i + 1))
+	[ $i -lt 900 ] || fail "flatten doesn't end: $(ubd-compose status v0)"
+	sleep 0.1
+done
+ubd-compose events v0 | grep -q flattened || fail "events: $(ubd-compose events v0)"
+md5sum -c sums 2>/dev/null | grep -q '/mnt/d: OK' || fail 'flattened, a file has changed'
+umount /mnt
+dd if="$device" of=all bs=1M iflag=direct 2>/dev/null
+ubd-compose delete v0 || fail 'delete'
+mv base.img away.img
+qemu-img check -q volume.qcow2 || fail "check: $(qemu-img check volume.qcow2 2>&1)"
+qemu-img compare -q -f qcow2 -F raw volume.qcow2 all || fail 'qemu-img reads something else without the backing'
+sed 's/, "backing".*/ } }/' tree.json >alone.json
+ubd-compose check alone.json >/dev/null || fail 'a document without the backing'
+mv away.img base.img
+rm all
+ok 'a flattened image stands by itself'
+
 # A file system that is full below: what needs room waits, all else goes on, and nobody has to tell us when there is some.
 until_so() { # WHAT COMMAND...: it succeeds, in the end
 	what=$1 tries=0

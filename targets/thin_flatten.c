@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: MIT
+/*
+ * thin's flatten: what the device reads from backing is copied into the image, in the background and
+ * piece by piece, until the image needs no backing any more and its header names none.
+ *
+ *   look     the next grains without bytes of their own, from the cursor on; their range is held alone
+ *   read     what backing has there, into scratch. Clusters of zeroes are left out: without backing
+ *            they read so by themselves
+ *   write    as any other write that allocates (thin_write.c): bytes, flush, entries
+ *   header   when all of the device has been gone through: a flush, then the header's one sector that
+ *            names the backing, then a flush
+ *
+ * Crash story: until the header's sector is written the image is one over its backing, of which more and
+ * more grains have bytes of their own, the same ones. When it is written all of them are durable, with
+ * their entries. Old or new, it reads the same. What broke off goes on when it is asked for again: what is
+ * there by then is passed over.
+ *
+ * Nothing behind the cursor becomes a hole again: with backing, what is discarded gets an entry that says
+ * zeroes. Snapshots have holes of their own, which would lose their backing: there must be none.
+ *
+ * Scratch: [0, 2 * fill) is thin_fill.c's; then the piece.
+ */
+#include "thin.h"
+
+#include "notice.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <json-c/json_object.h>
+
+#define PIECE_MAX (256u << 10)
+#define SECOND UINT64_C(1000000000)
+#define SCRATCH_ALIGN 4096u
+
+static const char *const state_names[] = {
+	[FLATTEN_NEVER] = "never",
+	[FLATTEN_RUNNING] = "running",
+	[FLATTEN_STOPPED] = "stopped",
+	[FLATTEN_FAILED] = "failed",
+	[FLATTEN_DONE] = "done",
+};
+
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+bool thin_may_flatten(const struct node *node)
+{
+	return thin_of(node)->can_write && thin_has_backing(node);
+}
+
+/* Whole clusters, or a power of two of one: no piece is longer than a request may be. */
+static uint32_t piece_max(const struct node *node)
+{
+	uint32_t most = (uint32_t)smaller(PIECE_MAX, limits_max_io(node));
+
+	return UINT32_C(1) << (31 - __builtin_clz(most));
+}
+
+static uint32_t piece_at(const struct thin *thin)
+{
+	return (2 * thin->fill + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN;
+}
+
+void thin_flatten_needs(struct node *node)
+{
+	struct thin *thin = thin_of(node);
+	struct needs *needs = &node->needs;
+
+	needs->work_max++;
+	needs->self_fixed += thin->cache.evicts; /* the map, to look at it */
+	needs->work_ops = needs->ops_fixed + 2 + (piece_max(node) >> thin->cluster_bits);
+	needs->work_scratch = piece_at(thin) + (piece_max(node) + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN;
+}
+
+static void fail(struct node *node, int error)
+{
+	struct thin_flatten *flatten = &thin_of(node)->flatten;
+
+	flatten->state = FLATTEN_FAILED;
+	flatten->error = error;
+	notice_raise(node, "flatten_failed", "done", flatten->cursor);
+}
+
+bool thin_flatten_next(struct node *node, uint64_t now, struct request *request, uint64_t *again)
+{
+	struct thin_flatten *flatten = &thin_of(node)->flatten;
+
+	if (flatten->state != FLATTEN_RUNNING || flatten->is_busy)
+		return false;
+	if (now < flatten->next) {
+		*again = smaller(*again, flatten->next);
+		return false;
+	}
+	flatten->is_busy = true;
+	request->flags = SELF_FLATTEN;
+	request->offset = flatten->cursor;
+	request->length = smaller(flatten->end - flatten->cursor, piece_max(node));
+	return true;
+}
+
+/* The header is changed by nobody who doesn't have the device's beginning alone. */
+void thin_flatten_hold(const struct thin *thin, const struct request *request, struct range *range)
+{
+	*range = (struct range){ 0, 1 };
+	if (request->length == 0)
+		return;
+	range->offset = thin_down(thin, request->offset);
+	range->length = thin_up(thin, request->offset + request->length) - range->offset;
+}
+
+/* The piece's request has ended: what is before `cursor` is done, or that has failed. */
+static void end(struct node *node, struct plan *plan, uint64_t cursor, int result)
+{
+	struct thin_flatten *flatten = &thin_of(node)->flatten;
+
+	flatten->is_busy = false;
+	if (result < 0 && flatten->state == FLATTEN_RUNNING)
+		fail(node, result);
+	else if (result == 0)
+		__atomic_store_n(&flatten->cursor, cursor, __ATOMIC_RELAXED);
+	if (plan->result == PLAN_RUNNING)
+		plan_end(plan, 0); /* nobody waits for it */
+}
+
+/* The first grains in a row without bytes of their own. False: there are none. */
+static bool find_hole(const struct thin *thin, uint64_t offset, uint64_t limit, uint64_t *from, uint64_t *to)
+{
+	bool is_found = false;
+
+	*from = *to = offset;
+	while (offset < limit) {
+		struct qcow2_entry entry = thin_lookup(thin, offset >> thin->cluster_bits);
+		uint64_t base = thin_down(thin, offset), within = offset - base, next;
+
+		next = base + thin_run_end(thin, &entry, within, smaller(limit - base, thin_cluster(thin)));
+		if (qcow2_entry_kind(&entry, (unsigned)(within >> thin->grain_bits)) == QCOW2_HOLE) {
+			*from = is_found ? *from : offset;
+			*to = next;
+			is_found = true;
+		} else if (is_found) {
+			break;
+		}
+		offset = next;
+	}
+	return is_found;
+}
+
+static void look(struct node *node, const struct request *request, struct plan *plan)
+{
+	struct thin *thin = thin_of(node);
+	struct thin_io *io = plan->io_state;
+	uint64_t limit = request->offset + request->length, from, to;
+
+	if (!thin_is_there(thin, request->offset, request->length)) {
+		thin_bring(thin, plan, request->offset, request->length);
+		io->flatten = FLATTEN_LOOK;
+		return;
+	}
+	if (!find_hole(thin, request->offset, limit, &from, &to)) {
+		end(node, plan, limit, 0);
+		return;
+	}
+	io->flatten = FLATTEN_READ;
+	io->at = from;
+	io->length = to - from;
+	plan_scratch(plan, IO_READ, 0, THIN_BACKING, from, piece_at(thin), (uint32_t)io->length);
+	plan_ask(plan);
+}
+
+static bool is_zero(const uint8_t *bytes, uint64_t length)
+{
+	return bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0;
+}
+
+/*
+ * Of what was read, [at, at + length), the first clusters in a row that aren't zeroes: what is to be
+ * written. False: there are none.
+ */
+static bool find_bytes(const struct thin *thin, const struct plan *plan, struct thin_io *io)
+{
+	const uint8_t *bytes = (uint8_t *)plan->scratch + piece_at(thin);
+	uint64_t limit = io->at + io->length, offset, next;
+	bool is_found = false;
+
+	for (offset = io->at; offset < limit; offset = next) {
+		next = smaller(thin_down(thin, offset) + thin_cluster(thin), limit);
+		if (!is_zero(bytes + (offset - io->at), next - offset)) {
+			io->offset = is_found ? io->offset : offset;
+			is_found = true;
+		} else if (is_found) {
+			break;
+		}
+	}
+	io->length = offset - io->offset;
+	return is_found;
+}
+
+/* The write as thin_write.c is to see it. */
+static struct request write_of(const struct thin *thin, const struct plan *plan)
+{
+	const struct thin_io *io = plan->io_state;
+	uint32_t skip = piece_at(thin) + (uint32_t)(io->offset - io->at);
+
+	return (struct request){
+		.kind = IO_WRITE,
+		.offset = io->offset,
+		.length = io->length,
+		.data = { DATA_SCRATCH, plan->scratch_offset + skip },
+	};
+}
+
+static void has_read(struct node *node, struct plan *plan, int result)
+{
+	struct thin *thin = thin_of(node);
+	struct thin_flatten *flatten = &thin->flatten;
+	struct thin_io *io = plan->io_state;
+	uint64_t limit = io->at + io->length;
+	struct request write;
+
+	if (flatten->rate)
+		flatten->next = plan->now + io->length * SECOND / flatten->rate;
+	if (result < 0 || !find_bytes(thin, plan, io)) {
+		end(node, plan, limit, result);
+		return;
+	}
+	io->flatten = FLATTEN_WRITE;
+	write = write_of(thin, plan);
+	plan_then(plan);
+	thin_write(node, &write, plan);
+}
+
+/* Perhaps it has ended with this step. */
+static void go_on(struct node *node, struct plan *plan)
+{
+	struct thin_flatten *flatten = &thin_of(node)->flatten;
+	struct thin_io *io = plan->io_state;
+	struct request write = write_of(thin_of(node), plan);
+
+	thin_write_resume(node, &write, plan);
+	if (plan->result == PLAN_RUNNING)
+		return;
+	if (plan->result == 0)
+		__atomic_store_n(&flatten->copied, flatten->copied + io->length, __ATOMIC_RELAXED);
+	end(node, plan, io->offset + io->length, plan->result);
+}
+
+/* Of a copy in scratch: the header in memory says what the disk says for sure. */
+static void write_header(struct node *node, struct plan *plan)
+{
+	struct thin *thin = thin_of(node);
+	struct thin_io *io = plan->io_state;
+	struct qcow2_header header = thin->header;
+
+	memcpy(plan->scratch, thin->header_page, thin->page);
+	if (header.snapshot_count || qcow2_header_flatten(plan->scratch, &header) < 0) {
+		end(node, plan, 0, -EBUSY); /* something has changed it meanwhile */
+		return;
+	}
+	plan_then(plan);
+	plan_scratch(plan, IO_WRITE, 0, THIN_DATA, 0, 0, thin->page);
+	plan_then(plan);
+	plan_add(plan, THIN_DATA, (struct request){ .kind = IO_FLUSH });
+	plan_ask(plan);
+	io->flatten = FLATTEN_HEADER;
+}
+
+static void flattened(struct node *node, struct plan *plan)
+{
+	struct thin *thin = thin_of(node);
+	int result = qcow2_header_flatten(thin->header_page, &thin->header);
+
+	assert(result == 0); /* as it was with the copy */
+	(void)result;
+	thin->flatten.state = FLATTEN_DONE;
+	notice_raise(node, "flattened", "copied", thin->flatten.copied);
+	end(node, plan, thin->flatten.end, 0);
+}
+
+void thin_flatten_map(struct node *node, const struct request *request, struct plan *plan)
+{
+	struct thin *thin = thin_of(node);
+	struct thin_io *io = plan->io_state;
+
+	if (thin->failed) {
+		end(node, plan, 0, -EIO);
+	} else if (request->length) {
+		look(node, request, plan);
+	} else {
+		thin_flush(thin, plan, io);
+		plan_ask(plan);
+		io->flatten = FLATTEN_FLUSH;
+	}
+}
+
+void thin_flatten_resume(struct node *node, const struct request *request, struct plan *plan)
+{
+	struct thin_io *io = plan->io_state;
+	int result = thin_failure(plan);
+
+	if (io->flatten == FLATTEN_WRITE) {
+		go_on(node, plan);
+		return;
+	}
+	if (io->flatten == FLATTEN_FLUSH)
+		thin_flushed(thin_of(node), plan, io, result);
+	if (io->flatten == FLATTEN_READ)
+		has_read(node, plan, result);
+	else if (result < 0)
+		end(node, plan, 0, result);
+	else if (io->flatten == FLATTEN_LOOK)
+		look(node, request, plan);
+	else if (io->flatten == FLATTEN_FLUSH)
+		write_header(node, plan);
+	else
+		flattened(node, plan);
+}
+
+/* Of images a last part of a block isn't served, so that it could not be copied; others would see it. */
+static bool has_remnant(const struct node *node)
+{
+	const struct node *backing = node->children[THIN_BACKING];
+	uint64_t size = backing->limits.size;
+	uint64_t there = backing->type == node->type ? thin_of(backing)->header.size : size;
+
+	return smaller(thin_of(node)->header.size, there) > smaller(node->limits.size, size);
+}
+
+int thin_flatten_begin(struct node *node, const struct json *arguments, struct err *err)
+{
+	struct thin *thin = thin_of(node);
+	struct qcow2_header header = thin->header;
+	struct thin_flatten *flatten = &thin->flatten;
+	uint8_t page[THIN_PAGE_MAX];
+
+	memcpy(page, thin->header_page, sizeof(page));
+	if (!thin_may_flatten(node))
+		return err_add(err, "thin %s: %s", node->id,
+			thin->can_write ? "its image stands on no backing file" : "its image is served read-only");
+	if (header.snapshot_count)
+		return err_add(err,
+			"thin %s: its %" PRIu32 " snapshots are based on the backing too; delete them first",
+			node->id, header.snapshot_count);
+	if (qcow2_header_flatten(page, &header) < 0)
+		return err_add(err,
+			"thin %s: its header doesn't say the backing's format in its first sector; see qemu-img "
+			"rebase -u -F",
+			node->id);
+	if (has_remnant(node))
+		return err_add(err,
+			"thin %s: its image and its backing end within a block of %" PRIu32
+			" bytes, which can't be copied; see qemu-img rebase",
+			node->id, node->limits.logical_block_size);
+	flatten->rate = json_get_size(arguments, "rate", 0);
+	flatten->next = 0;
+	if (flatten->state == FLATTEN_RUNNING)
+		return 0;
+	flatten->state = FLATTEN_RUNNING; /* from where it was */
+	flatten->end = smaller(node->limits.size, node->children[THIN_BACKING]->limits.size);
+	return 0;
+}
+
+void thin_flatten_stop(struct node *node)
+{
+	struct thin_flatten *flatten = &thin_of(node)->flatten;
+
+	if (flatten->state == FLATTEN_RUNNING)
+		flatten->state = FLATTEN_STOPPED;
+}
+
+static void add_number(struct json_object *out, const char *key, uint64_t number)
+{
+	json_object_object_add(out, key, json_object_new_uint64(number));
+}
+
+/* Any thread, so that a number may be of a moment ago. */
+void thin_flatten_status(const struct node *node, struct json_object *out)
+{
+	const struct thin_flatten *flatten = &thin_of(node)->flatten;
+	enum thin_flatten_state state = __atomic_load_n(&flatten->state, __ATOMIC_RELAXED);
+	struct json_object *progress;
+
+	if (!thin_of(node)->can_write || node->child_count <= THIN_BACKING)
+		return;
+	if (thin_of(node)->header.is_flattened) /* by this daemon, or an earlier one */
+		state = FLATTEN_DONE;
+	json_object_object_add(out, "flatten", json_object_new_string(state_names[state]));
+	if (state != FLATTEN_NEVER)
+		add_number(out, "flatten_copied", __atomic_load_n(&flatten->copied, __ATOMIC_RELAXED));
+	if (state == FLATTEN_FAILED)
+		add_number(out, "flatten_error", (uint64_t)-flatten->error);
+	if (state != FLATTEN_RUNNING)
+		return;
+	progress = json_object_new_object();
+	json_object_object_add(progress, "what", json_object_new_string("flatten"));
+	add_number(progress, "done", __atomic_load_n(&flatten->cursor, __ATOMIC_RELAXED));
+	add_number(progress, "total", flatten->end);
+	json_object_object_add(out, "progress", progress);
+}
