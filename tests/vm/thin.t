@@ -1,5 +1,5 @@
 # shellcheck shell=sh source-path=SCRIPTDIR source=guest.sh
-# vm: -k 6.12 -d 2500M -m 1024 -t 240
+# vm: -k 6.12 -d 2500M -m 1024 -t 480
 # A device on an image that qemu-img made, over another: a file system on it, killed and served again, and judged by qemu-img.
 . ./guest.sh
 
