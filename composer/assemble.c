@@ -88,6 +88,8 @@ int assemble_label_make(
 		if (assembly->tree->leaves[i]->labelled) {
 			label->peers[i].generation = FIRST_GENERATION;
 			label->lengths[i] = assembly->tree->leaves[i]->node->limits.size;
+			/* The first round changes no peer: only copy 0 can be torn before it is served (label_format()). */
+			label->peers[i].state = leaf_peer_state(assembly->tree->leaves[i]);
 		}
 	return 0;
 }
@@ -103,6 +105,7 @@ static int decide_format(struct assembly *assembly)
 		refuse_format(assembly, tree->leaves[i]);
 	if (assembly->err->count != before)
 		return -1;
+	assemble_first_spares(assembly->tree);
 	uuid_generate(tree_uuid);
 	for (i = 0; i < tree->leaf_count; i++) {
 		struct leaf *leaf = tree->leaves[i];
@@ -284,8 +287,9 @@ static int decide_ours(struct assembly *assembly)
 	err_finish(&misfits);
 	if (result < 0)
 		return assembly->options->force ? decide_format(assembly) : -1;
+	complete |= assembly->ours + assemble_missing_spares(assembly) == assembly->labelled;
 	if (assembly->options->add)
-		complete = assembly->ours + assemble_find_added(assembly) == assembly->labelled;
+		complete |= assembly->ours + assemble_find_added(assembly) == assembly->labelled;
 	if (complete || assembly->options->degraded)
 		return decide_recognise(assembly);
 	assemble_place(assembly);
@@ -309,7 +313,7 @@ static int decide(struct assembly *assembly)
 
 static void node_reset(struct node *node)
 {
-	node->failed = node->rebuilding = node->rebuild_all = false;
+	node->failed = node->rebuilding = node->rebuild_all = node->spare = false;
 	node->fresh = node->zeroed = node->unclean = node->grows = false;
 	node->birth = 0;
 }

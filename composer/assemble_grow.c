@@ -97,7 +97,8 @@ int assemble_grow(struct assembly *assembly)
 
 		if (!leaf->labelled)
 			continue;
-		if (assembly->members[i].kind != MEMBER_OURS || leaf_is_stale(leaf))
+		if (assembly->members[i].kind != MEMBER_OURS ||
+			(leaf_is_stale(leaf) && leaf_peer_state(leaf) != LABEL_PEER_SPARE))
 			leaf_err(leaf, assembly->err,
 				"nothing grows while %s is missing or not up to date", leaf->path);
 		else

@@ -4,6 +4,7 @@
  * assemble_fit.c compares labels with the document, assemble_grow.c makes leaves longer,
  * assemble_legs.c tells who missed what,
  * assemble_judge.c what becomes of them,
+ * assemble_spares.c which of them stand by,
  * assemble_add.c gives blank leaves a place, assemble_prefer.c takes the user's word where labels can't tell, assemble_say.c says it all,
  * assemble_write.c carries it out when the device goes live.
  */
@@ -117,6 +118,15 @@ void assemble_judge(const struct assembly *assembly, const struct node *node);
 /* Notes that a leg of the node is not in sync, and what is done with it. */
 void assemble_note_leg(const struct assembly *assembly, const struct node *node,
 	const struct node *leg, unsigned in_sync);
+
+/* By its own label the leaf is a spare's: it holds nothing, and what it says of others doesn't count. */
+bool leaf_stands_by(const struct leaf *leaf);
+/* Once it is known which legs of the redundant node are in sync: which stand by, which are taken in. */
+void assemble_spares(const struct assembly *assembly, const struct node *node);
+/* The same for a tree that is made. */
+void assemble_first_spares(struct tree *tree);
+/* How many places have no leaf that can be used, and are a spare's by all labels. Only after assemble_compare(). */
+unsigned assemble_missing_spares(struct assembly *assembly);
 
 bool tree_is_redundant(const struct tree *tree);
 /* Carries a label, is open, and neither its node nor one above has failed. */

@@ -44,7 +44,7 @@ static bool is_of_one_time(const struct assembly *assembly, const struct node *n
 static bool is_below_rebuilding(const struct node *node)
 {
 	for (; node; node = node->parent)
-		if (node->rebuilding)
+		if (node->rebuilding || node->spare)
 			return true;
 	return false;
 }
@@ -84,7 +84,8 @@ static void note_unsure(const struct assembly *assembly, const struct node *node
 		"%s %s: leg %s is %s, as nobody is left to say whether it missed writes; %u of %u "
 		"legs in sync",
 		node->type->name, node->id, leg->id,
-		leg->rebuilding ? "brought up to date" : "not used", in_sync, node->child_count);
+		leg->rebuilding ? "brought up to date" : "not used", in_sync,
+		node->child_count - node->spare_count);
 }
 
 static unsigned count_sure(const struct assembly *assembly, const struct node *node,
@@ -121,6 +122,7 @@ void assemble_judge(const struct assembly *assembly, const struct node *node)
 		return;
 	if (is_below_rebuilding(node)) {
 		choose_first(assembly, node);
+		assemble_spares(assembly, node);
 		return;
 	}
 	for (i = 0; i < node->child_count; i++)
@@ -128,8 +130,10 @@ void assemble_judge(const struct assembly *assembly, const struct node *node)
 			set_stale(assembly, node->children[i]);
 	if (assemble_was_open(assembly))
 		doubt_others(assembly, node);
+	assemble_spares(assembly, node);
 	for (i = 0; i < node->child_count; i++)
-		in_sync += !node->children[i]->failed && !node->children[i]->rebuilding;
+		in_sync += !node->children[i]->failed && !node->children[i]->rebuilding &&
+			   !node->children[i]->spare;
 	for (i = 0; i < node->child_count; i++) {
 		const struct node *leg = node->children[i];
 

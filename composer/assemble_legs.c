@@ -138,6 +138,7 @@ void assemble_accuse(struct assembly *assembly)
 		for (j = 0; j < tree->leaf_count; j++)
 			if (member->kind == MEMBER_OURS && !leaf_is_given_up(assembly, i) &&
 				!leaf_is_given_up(assembly, j) &&
+				(i == j || !leaf_stands_by(tree->leaves[j])) &&
 				assembly->members[j].kind == MEMBER_OURS)
 				accuse(assembly, i, j);
 	}

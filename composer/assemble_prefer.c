@@ -50,6 +50,9 @@ static int find_preferred(struct assembly *assembly, struct err *err)
 			err_add(err,
 				"--prefer=%s: it carries no label of this tree, or is not there",
 				word);
+		else if (leaf_stands_by(tree->leaves[place - 1]))
+			err_add(err, "--prefer=%s: by its label it stands by as a spare, and holds nothing",
+				word);
 		else
 			member->preferred = true;
 	}
@@ -73,7 +76,8 @@ static void set_below(struct assembly *assembly, const struct node *node, unsign
 {
 	unsigned i;
 
-	if (node->leaf && assembly->members[node->leaf->place].kind == MEMBER_OURS) {
+	if (node->leaf && assembly->members[node->leaf->place].kind == MEMBER_OURS &&
+		!leaf_stands_by(node->leaf)) {
 		assembly->members[node->leaf->place].given_up = !vouched;
 		assembly->members[node->leaf->place].vouched = vouched;
 	}

@@ -131,17 +131,19 @@ void assemble_note_leg(const struct assembly *assembly, const struct node *node,
 {
 	const struct leaf *leaf = cause(assembly, leg);
 	const char *what = leg->rebuilding ? "brought up to date" : "not used";
+	const char *role = leg->spare ? "spare" : "leg";
+	unsigned legs = node->child_count - node->spare_count;
 	char text[TEXT_MAX];
 
 	if (leg->leaf)
-		err_add(assembly->notes, "%s %s: leg %s (%s) %s and is %s; %u of %u legs in sync",
-			node->type->name, node->id, leg->id, leaf->path,
-			reason(assembly, leaf, text), what, in_sync, node->child_count);
+		err_add(assembly->notes, "%s %s: %s %s (%s) %s and is %s; %u of %u legs in sync",
+			node->type->name, node->id, role, leg->id, leaf->path,
+			reason(assembly, leaf, text), what, in_sync, legs);
 	else
 		err_add(assembly->notes,
-			"%s %s: leg %s is %s, as its %s (%s) %s; %u of %u legs in sync",
-			node->type->name, node->id, leg->id, what, leaf->node->id, leaf->path,
-			reason(assembly, leaf, text), in_sync, node->child_count);
+			"%s %s: %s %s is %s, as its %s (%s) %s; %u of %u legs in sync",
+			node->type->name, node->id, role, leg->id, what, leaf->node->id, leaf->path,
+			reason(assembly, leaf, text), in_sync, legs);
 }
 
 /* The first leaf below the node that is there and used, and the first that is silent. */

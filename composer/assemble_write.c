@@ -48,13 +48,13 @@ static bool has_fellow_in_sync(const struct node *leg)
 
 	for (i = 0; i < above->child_count; i++)
 		if (above->children[i] != leg && !above->children[i]->failed &&
-			!above->children[i]->rebuilding)
+			!above->children[i]->rebuilding && !above->children[i]->spare)
 			return true;
 	return false;
 }
 
 /* The nearest leg above that its mirror can do without; NULL: there is none. */
-static struct node *spare_leg(const struct leaf *leaf)
+static struct node *leg_to_spare(const struct leaf *leaf)
 {
 	struct node *node;
 
@@ -66,7 +66,7 @@ static struct node *spare_leg(const struct leaf *leaf)
 
 static void write_failed(struct writing *writing, const struct leaf *leaf, int error)
 {
-	struct node *leg = writing->notes && leaf_is_used(leaf) ? spare_leg(leaf) : NULL;
+	struct node *leg = writing->notes && leaf_is_used(leaf) ? leg_to_spare(leaf) : NULL;
 
 	if (!leg) {
 		leaf_err(leaf, writing->err, "writing the label of %s: %s", leaf->path,

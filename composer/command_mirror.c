@@ -101,7 +101,8 @@ const struct command add_command = {
 	.summary = "take a leg of a live mirror in again",
 	.details = "A leg that has failed since the device was started is written again at once, and brought "
 		   "up to\n"
-		   "date in the background: what has changed meanwhile is copied. `status` shows how far it is.\n",
+		   "date in the background: what has changed meanwhile is copied. `status` shows how far it is.\n"
+		   "If a spare has taken its place, it stands by as a spare instead.\n",
 	.operands_min = 2,
 	.operands_max = 2,
 	.run = add,

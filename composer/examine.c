@@ -42,7 +42,7 @@ static const char *found_word(const struct label_copy *copy)
 
 static const char *state_word(uint32_t state)
 {
-	static const char *const words[] = { "in_sync", "stale", "old_copy" };
+	static const char *const words[] = { "in_sync", "stale", "old_copy", "spare" };
 
 	return state < sizeof(words) / sizeof(*words) ? words[state] : "?";
 }

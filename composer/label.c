@@ -42,7 +42,8 @@
  *	32768	…	document: JSON text, at most 1 MiB, then zeroes to a multiple of 4096
  *	…	…	geometry: text, at most 256 KiB, then zeroes to a multiple of 4096
  *
- * A peer: generation (8), state (4), joins (4).
+ * A peer: generation (8), state (4), joins (4). States are in label.h; one that a program doesn't know is
+ * stale to it. (A tree with spares says so in its geometry, so that who knows of none refuses it.)
  *
  * The crash story. An update writes head and peers of one copy, the one that the new generation
  * falls to, in one write, and is durable before anybody relies on it. Whatever a power cut leaves

@@ -48,6 +48,8 @@ enum label_peer_state {
 	LABEL_PEER_STALE = 1, /* missed a write that was acknowledged */
 	LABEL_PEER_OLD_COPY = 2, /* stale, and put back from a copy since it was called so, or before:
 				    nobody knows what it misses */
+	LABEL_PEER_SPARE = 3, /* stale, and stands by to take a failed one's place: it holds nothing, and
+				 what its own label says of the others, if that calls it so too, is old */
 };
 
 /* What a leaf knows of another leaf of its tree, by that one's place. */

@@ -22,7 +22,8 @@ static const char *const copy_names[LABEL_COPIES] = { "first", "second" };
 
 /*
  * Zeroes for the heads, texts and peers, heads, with a flush after each step. Two generations in a
- * row fall to different copies, so each copy is the older or the newer one of the label.
+ * row fall to different copies, so each copy is the older or the newer one of the label. Where a start broke off
+ * before, copy 0 may be torn, and the other one is what says that it did: so copy 0 goes first.
  */
 int label_format(int fd, const struct label *label)
 {
@@ -38,9 +39,8 @@ int label_format(int fd, const struct label *label)
 	each.updated = (uint64_t)time(NULL);
 	memset(memory, 0, LABEL_BLOCK);
 	for (i = 0; i < LABEL_COPIES && result == 0; i++)
-		result = leaf_io_write(fd, memory, LABEL_BLOCK, i * LABEL_COPY_STRIDE);
-	if (result == 0)
-		result = leaf_io_flush(fd);
+		if ((result = leaf_io_write(fd, memory, LABEL_BLOCK, i * LABEL_COPY_STRIDE)) == 0)
+			result = leaf_io_flush(fd);
 	length = label_encode_copy(&each, memory);
 	for (i = 0; i < LABEL_COPIES && result == 0; i++)
 		result = leaf_io_write(fd, memory + LABEL_BLOCK, length - LABEL_BLOCK,

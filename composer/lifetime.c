@@ -6,12 +6,34 @@
 #include <string.h>
 #include <unistd.h>
 
+static bool has_spares(const struct tree *tree)
+{
+	unsigned i;
+
+	for (i = 0; i < tree->node_count; i++)
+		if (tree->nodes[i]->spare_count)
+			return true;
+	return false;
+}
+
+/* What isn't there may be a spare, which assemble() can do without: only it can tell. */
+static int open_leaves(struct tree *tree, enum leaf_access access, enum leaf_access degraded,
+	const struct assemble_options *options, struct err *err)
+{
+	struct err first = { 0 };
+	int result;
+
+	if (options->degraded || !has_spares(tree))
+		return leaves_open(tree, options->degraded ? degraded : access, err);
+	result = leaves_open(tree, access, &first);
+	err_finish(&first);
+	return result == 0 ? 0 : leaves_open(tree, degraded, err);
+}
+
 int lifetime_probe(struct tree *tree, const struct assemble_options *options, struct err *err,
 	struct err *notes)
 {
-	enum leaf_access access = options->degraded ? LEAF_PROBE_DEGRADED : LEAF_PROBE;
-
-	if (leaves_open(tree, access, err) < 0 || leaves_check_free(tree, err) < 0 ||
+	if (open_leaves(tree, LEAF_PROBE, LEAF_PROBE_DEGRADED, options, err) < 0 || leaves_check_free(tree, err) < 0 ||
 		assemble(tree, options, err, notes) < 0 || tree_open(tree, err) < 0)
 		return -1;
 	tree->child_io = CHILD_IO_PROBE; /* what is asked next may have to be read first */
@@ -21,9 +43,7 @@ int lifetime_probe(struct tree *tree, const struct assemble_options *options, st
 int lifetime_prepare(struct tree *tree, const struct assemble_options *options, struct err *err,
 	struct err *notes)
 {
-	enum leaf_access access = options->degraded ? LEAF_SERVE_DEGRADED : LEAF_SERVE;
-
-	if (leaves_open(tree, access, err) == 0 && assemble(tree, options, err, notes) == 0 &&
+	if (open_leaves(tree, LEAF_SERVE, LEAF_SERVE_DEGRADED, options, err) == 0 && assemble(tree, options, err, notes) == 0 &&
 		tree_open(tree, err) == 0)
 		return 0;
 	leaves_close(tree, true);

@@ -98,7 +98,7 @@ struct op *plan_from_scratch(struct plan *plan, const struct request *request, u
 /* A request of kind IO_SELF on the same node; `word` becomes its flags. */
 struct op *plan_self(struct plan *plan, uint64_t offset, uint64_t length, uint32_t word);
 
-/* The node's work() is to be asked soon: its state gives it something to do. */
+/* work() of the node, and of those below, is to be asked soon: its state gives it something to do. */
 void plan_wake(struct plan *plan);
 
 /* What follows waits for all that was planned before. */

@@ -78,6 +78,8 @@ static struct json_object *node_make(const struct node *node, bool is_live)
 	add_text(out, "type", node->type->name);
 	add_number(out, "size", node->limits.size);
 	add_boolean(out, "failed", __atomic_load_n(&node->failed, __ATOMIC_RELAXED));
+	if (__atomic_load_n(&node->spare, __ATOMIC_RELAXED))
+		add_boolean(out, "spare", true);
 	add_boolean(out, "unclean", node->unclean);
 	add_number(out, "unused", node->unused);
 	if (node->leaf)
@@ -147,7 +149,8 @@ static bool is_degraded(const struct tree *tree)
 	unsigned i;
 
 	for (i = 0; i < tree->node_count; i++)
-		if (__atomic_load_n(&tree->nodes[i]->failed, __ATOMIC_RELAXED))
+		if (__atomic_load_n(&tree->nodes[i]->failed, __ATOMIC_RELAXED) &&
+			!__atomic_load_n(&tree->nodes[i]->spare, __ATOMIC_RELAXED))
 			return true;
 	return false;
 }

@@ -118,7 +118,7 @@ static void print_counters(const struct json *counters, FILE *out)
 /* Members that a node's line has in its own words; all others follow as KEY=VALUE. */
 static bool is_known(const char *key)
 {
-	static const char *const known[] = { "id", "type", "size", "failed", "unclean", "unused",
+	static const char *const known[] = { "id", "type", "size", "failed", "spare", "unclean", "unused",
 		"path", "label", "generation", "data_offset", "sub_ios", "errors", "children",
 		"action", "progress" };
 	unsigned i;
@@ -182,6 +182,8 @@ static void print_node_line(const struct json *node, FILE *out)
 		size_text(json_get_unsigned(node, "size", 0), size));
 	if (json_get_boolean(node, "failed", false))
 		fprintf(out, "  FAILED");
+	if (json_get_boolean(node, "spare", false))
+		fprintf(out, "  spare");
 	if (json_get_boolean(node, "unclean", false))
 		fprintf(out, "  unclean");
 	if (unused)

@@ -102,6 +102,13 @@ struct node {
 	 */
 	bool rebuilding;
 	bool rebuild_all; /* … and what it missed can't be known: all of it is to be copied */
+	/*
+	 * This node is a redundant parent's spare: stale, and not written either. Of the children just
+	 * spare_count are: when the parent takes one in for a leg that has failed, that leg becomes the
+	 * spare in its place, though one that can't be used. Set before open(), or by the parent.
+	 */
+	bool spare;
+	unsigned spare_count; /* the document's "spares" among the children, which stand at their end */
 	bool fresh; /* all leaves below are formatted by this start. Set before open() */
 	bool zeroed; /* … and read as zeroes, as this run has made them */
 	uint64_t birth; /* a number for the making of the tree: what names another is a past life's */
@@ -206,7 +213,7 @@ struct target_type {
 	 * What the node wants done in the background: true, and the request that is to be started on
 	 * this node now; false, and the time (as `now`) to ask again in *again: UINT64_MAX, which it
 	 * is beforehand: not before a wake. Asked at the start, whenever one of its requests has
-	 * ended, after plan_wake() and command() (also one of a node above), and at that time; again and again until it says
+	 * ended, after plan_wake() and command() (also of a node above), and at that time; again and again until it says
 	 * false or needs.work_max are under way. The request is IO_SELF with words of the target's
 	 * own, or of any kind that map() knows, with data { DATA_SCRATCH, 0 … }, which is
 	 * plan->scratch. How it ends is seen by resume() alone. Not asked any more once the device

@@ -119,14 +119,18 @@ static const char *node_id(const struct node *node)
 	return id;
 }
 
-/* The document's object for a child, by its place among the "children" or by its role. */
+/* The document's object for a child, by its place among the "children" and "spares" or by its role. */
 static const struct json *child_json(const struct node *node, unsigned place)
 {
 	const struct json *children = json_get(node->json, "children");
+	const struct json *spares = json_get(node->json, "spares");
+	size_t count = json_count(children);
 	unsigned i;
 
+	if (!node->type->roles && place < count)
+		return json_at(children, place);
 	if (!node->type->roles)
-		return place < json_count(children) ? json_at(children, place) : NULL;
+		return place - count < json_count(spares) ? json_at(spares, place - count) : NULL;
 	for (i = 0; i < place; i++)
 		if (!node->type->roles[i])
 			return NULL;
@@ -153,6 +157,7 @@ static struct node *node_make(struct tree *tree, const struct json *json, struct
 	node->state = calloc(1, node->type->state_size + 1);
 	while (child_json(node, node->child_count))
 		node->child_count++;
+	node->spare_count = (unsigned)json_count(json_get(json, "spares"));
 	node->children = calloc(node->child_count + 1, sizeof(*node->children));
 	if (!node->id || !node->state || !node->children)
 		return NULL;

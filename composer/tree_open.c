@@ -45,15 +45,20 @@ bool node_has_failed(const struct node *node)
 bool node_is_stale(const struct node *node)
 {
 	for (; node; node = node->parent)
-		if (node->failed || node->rebuilding)
+		if (node->failed || node->rebuilding || node->spare)
 			return true;
 	return false;
 }
 
 enum label_peer_state leaf_peer_state(const struct leaf *leaf)
 {
+	const struct node *node;
+
 	if (!node_is_stale(leaf->node))
 		return LABEL_PEER_IN_SYNC;
+	for (node = leaf->node; node; node = node->parent)
+		if (node->spare)
+			return LABEL_PEER_SPARE;
 	return leaf->is_old_copy ? LABEL_PEER_OLD_COPY : LABEL_PEER_STALE;
 }
 

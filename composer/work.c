@@ -96,15 +96,6 @@ void work_ended(struct io *io)
 	worker_wake(engine, io->worker);
 }
 
-void work_wake(struct engine *engine, const struct node *node)
-{
-	unsigned i;
-
-	for (i = 0; i < engine->worker_count; i++)
-		if (engine->workers[i].node == node)
-			worker_wake(engine, &engine->workers[i]);
-}
-
 static bool is_at_or_below(const struct node *node, const struct node *top)
 {
 	while (node && node != top)
@@ -112,14 +103,19 @@ static bool is_at_or_below(const struct node *node, const struct node *top)
 	return node;
 }
 
-void engine_wake(struct engine *engine, const struct node *node)
+void work_wake(struct engine *engine, const struct node *node)
 {
 	unsigned i;
 
-	engine_enter(engine);
 	for (i = 0; i < engine->worker_count; i++)
 		if (is_at_or_below(engine->workers[i].node, node))
 			worker_wake(engine, &engine->workers[i]);
+}
+
+void engine_wake(struct engine *engine, const struct node *node)
+{
+	engine_enter(engine);
+	work_wake(engine, node);
 	engine_leave(engine);
 }
 

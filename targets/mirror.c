@@ -46,6 +46,10 @@ static int mirror_parse(struct node *node, struct err *err)
 	if (mirror->work.rate_max < mirror->work.rate_min)
 		json_err(rate, err, "mirror: recovery_rate's max %" PRIu64 " is below its min %" PRIu64,
 			mirror->work.rate_max, mirror->work.rate_min);
+	if (node->child_count > LEGS_MAX)
+		return json_err(json_get(node->json, "spares"), err,
+			"mirror: %u children and %u spares are more than %u",
+			node->child_count - node->spare_count, node->spare_count, LEGS_MAX);
 	mirror->slow.limit = json_get_unsigned(node->json, "slow_after_ms", 0) * MS;
 	if (!place)
 		return 0;
@@ -131,6 +135,7 @@ static int mirror_open(struct node *node, struct err *err)
 		leg->has_mirror = has_mirror(child);
 		leg->write_mostly = json_get_boolean(child->json, "write_mostly", false);
 		leg->state = child->failed	 ? LEG_FAILED
+			     : child->spare	 ? LEG_SPARE
 			     : child->rebuilding ? LEG_REBUILDING
 						 : LEG_IN_SYNC;
 		leg->was_used = leg->state != LEG_FAILED;
@@ -173,8 +178,10 @@ static void mirror_status(const struct node *node, struct json_object *out)
 	}
 	json_object_object_add(out, "read_policy",
 		json_object_new_string(policy_names[mirror->policy]));
-	json_object_object_add(out, "legs", json_object_new_uint64(node->child_count));
+	json_object_object_add(out, "legs",
+		json_object_new_uint64(node->child_count - node->spare_count));
 	json_object_object_add(out, "legs_in_sync", json_object_new_uint64(in_sync));
+	mirror_spare_status(node, out);
 	json_object_object_add(out, "read_errors", errors);
 	mirror_work_status(node, out);
 }
@@ -187,6 +194,8 @@ static void mirror_geometry(const struct node *node, FILE *out)
 		fprintf(out, "region_size=%" PRIu64, mirror->region_size);
 	else
 		fprintf(out, "region_size=auto");
+	if (node->spare_count)
+		fprintf(out, ",spares=%u", node->spare_count);
 }
 
 /* How much we would rather not read from a leg: the smallest wins, the first among equals. */
@@ -294,7 +303,7 @@ static void write_map(struct node *node, const struct request *request, struct p
 	for (i = 0; i < node->child_count; i++) {
 		enum leg_state state = mirror->legs[i].state;
 
-		if (state == LEG_FAILED || (request->kind == IO_FLUSH && state == LEG_REBUILDING))
+		if (!mirror_leg_is_used(mirror, i) || (request->kind == IO_FLUSH && state == LEG_REBUILDING))
 			continue;
 		plan_pass(plan, request, i, request->length ? MIRROR_FRONT + request->offset : 0);
 	}

@@ -4,7 +4,8 @@
  * the record when one no longer is), mirror_regions.c (what is known of each region, and pages that
  * say it durably), mirror_bitmap.c (the bytes of all that), mirror_load.c (from the legs into memory
  * and back), mirror_work.c (what is done in the background), mirror_copy.c (resync), mirror_scrub.c (legs
- * compared), mirror_slow.c (how long legs take), mirror_command.c (verbs).
+ * compared), mirror_slow.c (how long legs take), mirror_spare.c (which legs stand by),
+ * mirror_command.c (verbs).
  *
  * Words: a leg is a child. A region is region_size bytes of the mirror's own range, with bits that
  * say what is known of it. A page is 4096 bytes of bitmap, written as one. The primary is the one
@@ -69,6 +70,7 @@ enum leg_state {
 	LEG_JOINING, /* up to date, its last flush and the record of it are under way: written and
 			flushed as if in sync, but not read and not relied upon */
 	LEG_REBUILDING, /* written, and copied to; stale by the labels */
+	LEG_SPARE, /* stands by: not used either */
 	LEG_FAILED, /* not used */
 };
 
@@ -104,6 +106,8 @@ struct copy_slot {
 struct work {
 	bool is_clearing, is_joining, is_recording, is_repairing; /* a request is under way */
 	bool wants_super; /* a leg was taken in: before its copying the legs must know */
+	unsigned super_pass; /* pass when that was begun: who is taken in later wants it once more */
+	bool wants_pages; /* … and before that what it misses: it was a spare */
 	bool wants_record, wants_clear;
 	uint64_t next_clear; /* time */
 	struct copy_slot slots[COPY_SLOTS];
@@ -210,7 +214,7 @@ struct mirror_io {
 /* mirror_legs.c */
 bool mirror_leg_is_used(const struct mirror *mirror, unsigned place); /* written at all */
 unsigned mirror_legs_used(const struct node *node);
-bool mirror_has_away(const struct node *node); /* a leg misses what is written */
+bool mirror_has_away(const struct node *node); /* marks are kept of what some leg misses */
 /* Marks the leg failed, unless it is the last in sync. True: it was, and that is to be recorded. */
 bool mirror_fail(struct node *node, unsigned place);
 /* Plans, on every leg in use, the record of which legs have failed. */
@@ -223,6 +227,16 @@ bool mirror_fail_ops(struct node *node, struct plan *plan, int *result);
  * the legs that are left have answered.
  */
 bool mirror_judge(struct node *node, struct plan *plan, int *result);
+
+/* mirror_spare.c */
+/* The leg is brought up to date from now on, and written as the others. */
+void mirror_take_in(struct node *node, unsigned place);
+/* A spare is taken in for each leg that has failed. For work(): before it looks at anything else. */
+void mirror_take_spares(struct node *node);
+/* WORD_SUPER, for legs that were taken in. */
+void mirror_super_map(struct node *node, struct plan *plan);
+void mirror_super_resume(struct node *node, struct plan *plan);
+void mirror_spare_status(const struct node *node, struct json_object *out);
 
 /* mirror_regions.c */
 /* For open(), once the size is known: the regions, of which nothing is known. 0, or -1 with messages. */
@@ -241,13 +255,17 @@ void mirror_find_todo(struct node *node);
 void mirror_tell_resync(const struct node *node, unsigned place);
 /* There is nobody left to copy to: what was to be copied is what legs that are away miss. */
 void mirror_drop_todo(struct mirror *mirror);
+/* Some leg may miss anything: all that was ever written is to be copied; the rest is another's leavings. */
+void mirror_mark_all_changed(struct mirror *mirror);
 /* Counts anew what the regions' bits say, after they were set past mirror_set_bits(). */
 void mirror_count(struct mirror *mirror);
 void mirror_set_bits(struct mirror *mirror, unsigned region, uint8_t set, uint8_t clear);
 void mirror_plan_pages(struct plan *plan, unsigned first, unsigned last);
 void mirror_page_map(struct node *node, const struct request *request, struct plan *plan);
 void mirror_page_resume(struct node *node, const struct request *request, struct plan *plan);
-void mirror_super_map(struct node *node, struct plan *plan);
+/* The same bytes, from scratch, durably on each leg in use. */
+void mirror_write_everywhere(
+	struct node *node, struct plan *plan, uint64_t offset, uint32_t length);
 /* What is known to be on all legs in use is taken into the bits that the next page says. */
 void mirror_settle(const struct node *node, struct region *region);
 

@@ -3,7 +3,8 @@
  * Verbs on a live mirror. They change states; what follows from that is the background's work.
  *
  *	fail {"leg": ID}	the leg is given up, as if a write to it had failed
- *	add {"leg": ID}		a leg that failed since the start is taken in again, and brought up to date
+ *	add {"leg": ID}		a leg that failed since the start is taken in again, and brought up to date;
+ *				or stands by, if a spare has taken its place
  *	scrub {"repair": BOOL, "believe": ID, "rate": SIZE}
  *				all legs are compared; where it is decided who is right, the others are
  *				written if that is asked for
@@ -18,6 +19,7 @@ static const char *const state_words[] = {
 	[LEG_IN_SYNC] = "in sync",
 	[LEG_JOINING] = "being brought up to date",
 	[LEG_REBUILDING] = "being brought up to date",
+	[LEG_SPARE] = "standing by",
 	[LEG_FAILED] = "failed",
 };
 
@@ -65,15 +67,12 @@ static int add_leg(struct node *node, unsigned place, struct err *err)
 			"mirror %s: leg %s was not used when the device was started; stop and create it "
 			"with all its legs",
 			node->id, child->id);
-	leg->state = LEG_REBUILDING;
-	leg->read_errors = leg->repaired = 0;
-	leg->is_slow = false;
-	__atomic_store_n(&child->rebuilding, true, __ATOMIC_RELAXED);
+	if (!child->spare) {
+		mirror_take_in(node, place);
+		return 0;
+	}
+	leg->state = LEG_SPARE; /* its place was taken: it stands by */
 	__atomic_store_n(&child->failed, false, __ATOMIC_RELAXED);
-	mirror->work.wants_super = true;
-	mirror->work.pass++;
-	mirror_find_todo(node);
-	mirror_tell_resync(node, place);
 	return 0;
 }
 

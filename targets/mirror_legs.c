@@ -16,7 +16,7 @@
 
 bool mirror_leg_is_used(const struct mirror *mirror, unsigned place)
 {
-	return mirror->legs[place].state != LEG_FAILED;
+	return mirror->legs[place].state < LEG_SPARE;
 }
 
 unsigned mirror_legs_used(const struct node *node)
@@ -28,9 +28,20 @@ unsigned mirror_legs_used(const struct node *node)
 	return used;
 }
 
+/*
+ * A leg whose place was taken is missed no more. But as long as the superblock says that what it misses is
+ * marked, it has to be.
+ */
 bool mirror_has_away(const struct node *node)
 {
-	return mirror_legs_used(node) < node->child_count;
+	const struct mirror *mirror = node->state;
+	unsigned i;
+
+	for (i = 0; i < node->child_count; i++)
+		if (!mirror_leg_is_used(mirror, i) &&
+			(!node->children[i]->spare || mirror->super.tracked[i]))
+			return true;
+	return mirror->work.wants_super;
 }
 
 bool mirror_fail(struct node *node, unsigned place)
@@ -51,7 +62,7 @@ bool mirror_fail(struct node *node, unsigned place)
 		mirror->primary = i;
 	if (mirror_legs_used(node) < 2)
 		mirror_drop_todo(mirror);
-	if (state == LEG_REBUILDING)
+	if (state == LEG_REBUILDING || state == LEG_SPARE)
 		return false;
 	mirror->unrecorded |= 1u << place;
 	return true;
@@ -89,8 +100,10 @@ bool mirror_fail_ops(struct node *node, struct plan *plan, int *result)
 	for (i = io->seen > io->from ? io->seen : io->from; i < plan->count; i++) {
 		const struct op *op = &plan->ops[i];
 
-		if (op->request.kind != IO_SELF && op->result < 0 && is_missed(op))
+		if (op->request.kind != IO_SELF && op->result < 0 && is_missed(op)) {
 			failed |= mirror_fail(node, op->child);
+			plan_wake(plan); /* a spare may be taken in */
+		}
 	}
 	for (i = io->from; i < plan->count; i++) {
 		const struct op *op = &plan->ops[i];

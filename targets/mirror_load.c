@@ -18,7 +18,7 @@
 
 static bool is_in_sync(const struct node *child)
 {
-	return !child->failed && !child->rebuilding;
+	return !child->failed && !child->rebuilding && !child->spare;
 }
 
 /* The superblock of a leg. False: it can't be read, or is none of this tree's. */
@@ -151,17 +151,6 @@ static bool is_in_step(struct node *node, unsigned place)
 		super.size == mirror->super.size && super.region_size == mirror->super.region_size;
 }
 
-/* All that was ever written is to be copied to some leg; the rest of it is another's leavings. */
-static void mark_all_changed(struct mirror *mirror)
-{
-	unsigned i;
-
-	for (i = 0; i < mirror->region_count; i++)
-		mirror_set_bits(mirror, i,
-			mirror->regions[i].bits & REGION_WRITTEN ? REGION_CHANGED : REGION_UNEVEN,
-			0);
-}
-
 static int find_marks(struct node *node, struct err *err)
 {
 	struct mirror *mirror = node->state;
@@ -180,7 +169,7 @@ static int find_marks(struct node *node, struct err *err)
 			continue;
 		is_rebuilding = true;
 		if (!is_in_step(node, i))
-			mark_all_changed(mirror);
+			mirror_mark_all_changed(mirror);
 	}
 	if (!is_rebuilding && !mirror_has_away(node))
 		set_all(mirror, 0, REGION_CHANGED); /* what it was kept for is done */
@@ -194,7 +183,7 @@ static void drop_left_out(struct node *node)
 	unsigned i;
 
 	for (i = 0; i < node->child_count; i++)
-		if (node->children[i]->failed && mirror_leg_is_used(mirror, i)) {
+		if (node->children[i]->failed && mirror->legs[i].state != LEG_FAILED) {
 			mirror->legs[i].state = LEG_FAILED;
 			mirror->legs[i].was_used = false;
 		}
@@ -304,8 +293,9 @@ static void next_super(struct node *node)
 	super->primary = mirror->primary;
 	super->sequence++;
 	for (i = 0; i < node->child_count; i++)
-		if (mirror_leg_is_used(mirror, i))
-			super->tracked[i] = super->sequence;
+		super->tracked[i] = mirror_leg_is_used(mirror, i)    ? super->sequence
+				    : node->children[i]->spare ? 0
+							       : super->tracked[i];
 }
 
 /* Of legs that are brought up to date; or of the mirror, whose legs may differ since an unclean stop. */

@@ -20,6 +20,16 @@ static void count(unsigned *counter, int more)
 	__atomic_store_n(counter, *counter + (unsigned)more, __ATOMIC_RELAXED);
 }
 
+void mirror_mark_all_changed(struct mirror *mirror)
+{
+	unsigned i;
+
+	for (i = 0; i < mirror->region_count; i++)
+		mirror_set_bits(mirror, i,
+			mirror->regions[i].bits & REGION_WRITTEN ? REGION_CHANGED : REGION_UNEVEN,
+			0);
+}
+
 void mirror_set_bits(struct mirror *mirror, unsigned region, uint8_t set, uint8_t clear)
 {
 	uint8_t *bits = &mirror->regions[region].bits, before = *bits;
@@ -299,6 +309,8 @@ static bool is_wanted(const struct mirror *mirror, struct span span)
 {
 	unsigned i;
 
+	if (mirror->work.wants_pages)
+		return true;
 	for (i = 0; i < LEGS_MAX; i++)
 		if (mirror->legs[i].state == LEG_JOINING)
 			return true; /* it has none of those that were written while it was away */
@@ -312,7 +324,8 @@ static bool is_wanted(const struct mirror *mirror, struct span span)
 	return false;
 }
 
-static void write_everywhere(struct node *node, struct plan *plan, uint64_t offset, uint32_t length)
+void mirror_write_everywhere(
+	struct node *node, struct plan *plan, uint64_t offset, uint32_t length)
 {
 	unsigned i;
 
@@ -340,7 +353,7 @@ void mirror_page_map(struct node *node, const struct request *request, struct pl
 	for (i = first; i <= span.last / PAGE_REGIONS; i++)
 		mirror_page_encode((char *)plan->scratch + (size_t)(i - first) * PAGE_BYTES, i,
 			mirror->super.birth, mirror->regions, mirror->region_count);
-	write_everywhere(node, plan, mirror_page_offset(first), (uint32_t)request->length);
+	mirror_write_everywhere(node, plan, mirror_page_offset(first), (uint32_t)request->length);
 }
 
 void mirror_page_resume(struct node *node, const struct request *request, struct plan *plan)
@@ -360,12 +373,4 @@ void mirror_page_resume(struct node *node, const struct request *request, struct
 			mirror->regions[i].is_durable = true;
 	}
 	plan_end(plan, result);
-}
-
-void mirror_super_map(struct node *node, struct plan *plan)
-{
-	struct mirror *mirror = node->state;
-
-	mirror_super_encode(&mirror->super, plan->scratch);
-	write_everywhere(node, plan, 0, PAGE_BYTES);
 }

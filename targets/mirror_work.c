@@ -16,7 +16,7 @@
 static bool stands_alone(const struct node *node)
 {
 	for (; node; node = node->parent)
-		if (node->failed)
+		if (node->failed || node->spare)
 			return true;
 	return false;
 }
@@ -69,6 +69,7 @@ bool mirror_work(struct node *node, uint64_t now, struct request *request, uint6
 	*request = (struct request){ .kind = IO_SELF };
 	if (stands_alone(node))
 		return false;
+	mirror_take_spares(node);
 	may_join = mirror->todo_count == 0 && !work->wants_super && mirror_copy_is_idle(mirror) &&
 		has_joining(node);
 	if (begin(&work->is_recording, work->wants_record)) {
@@ -234,31 +235,6 @@ static void join_resume(struct node *node, struct plan *plan)
 	plan_end(plan, result);
 }
 
-static void super_map(struct node *node, struct plan *plan)
-{
-	struct mirror *mirror = node->state;
-	unsigned i;
-
-	mirror->super.sequence++;
-	mirror->super.primary = mirror->primary;
-	for (i = 0; i < node->child_count; i++)
-		if (mirror_leg_is_used(mirror, i))
-			mirror->super.tracked[i] = mirror->super.sequence;
-	mirror_super_map(node, plan);
-}
-
-static void super_resume(struct node *node, struct plan *plan)
-{
-	struct mirror *mirror = node->state;
-	int result;
-
-	if (mirror_judge(node, plan, &result))
-		return;
-	mirror->work.is_joining = false;
-	mirror->work.wants_super = result < 0;
-	plan_end(plan, result);
-}
-
 static void record_resume(struct node *node, struct plan *plan)
 {
 	struct mirror *mirror = node->state;
@@ -277,7 +253,7 @@ void mirror_work_map(struct node *node, const struct request *request, struct pl
 		mirror_page_map(node, request, plan);
 		break;
 	case WORD_SUPER:
-		super_map(node, plan);
+		mirror_super_map(node, plan);
 		break;
 	case WORD_CLEAR:
 		clear_map(node, plan);
@@ -310,7 +286,7 @@ void mirror_work_resume(struct node *node, const struct request *request, struct
 		mirror_page_resume(node, request, plan);
 		break;
 	case WORD_SUPER:
-		super_resume(node, plan);
+		mirror_super_resume(node, plan);
 		break;
 	case WORD_CLEAR:
 		clear_resume(node, plan);
@@ -340,6 +316,7 @@ static const char *const state_names[] = {
 	[LEG_IN_SYNC] = "in_sync",
 	[LEG_JOINING] = "rebuilding",
 	[LEG_REBUILDING] = "rebuilding",
+	[LEG_SPARE] = "spare",
 	[LEG_FAILED] = "failed",
 };
 

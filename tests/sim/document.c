@@ -65,16 +65,41 @@ static void print_children(struct document *document, FILE *out, unsigned count,
 	fprintf(out, "]}");
 }
 
+static void print_spares(
+	struct document *document, FILE *out, unsigned count, unsigned depth, struct ground leg)
+{
+	unsigned i;
+
+	fprintf(out, ",\"spares\":[");
+	for (i = 0; i < count; i++) {
+		fputs(i ? "," : "", out);
+		print_node(document, out, random_one_in(4) ? depth : 0, leg);
+	}
+	fprintf(out, "]");
+}
+
 static void print_mirror(
 	struct document *document, FILE *out, unsigned depth, struct ground ground)
 {
 	struct ground leg = { true, ground.front + MIRROR_FRONT, ground.is_hemmed_in };
+	unsigned count, spares = 0;
 
 	fprintf(out, "{\"type\":\"mirror\",\"read_policy\":\"%s\"", policies[random_below(3)]);
 	if (document->has_slow)
 		fprintf(out, ",\"slow_after_ms\":1");
 	fprintf(out, ",\"region_size\":%u", region_sizes[random_below(3)]);
-	print_children(document, out, 1 + random_below(3), depth - 1, leg, leg, false);
+	if (document->has_spares) { /* no more children than ever: their plans have to fit */
+		count = 2 + random_below(2);
+		spares = 1 + random_below(count - 1);
+	} else {
+		count = 1 + random_below(3);
+	}
+	print_children(document, out, count - spares, depth - 1, leg, leg, false);
+	if (spares) {
+		fseek(out, -1, SEEK_CUR); /* over its closing brace */
+		print_spares(document, out, spares, depth - 1, leg);
+		fprintf(out, "}");
+	}
 }
 
 static void print_stripe(
@@ -193,7 +218,7 @@ static void print_thin(struct document *document, FILE *out, unsigned depth)
 }
 
 void document_make(
-	struct document *document, uint32_t room, bool is_tight, bool has_slow)
+	struct document *document, uint32_t room, bool is_tight, bool has_slow, bool has_spares)
 {
 	unsigned root = random_below(ROOTS);
 	unsigned blocks = sizeof(block_sizes) / sizeof(*block_sizes);
@@ -202,7 +227,8 @@ void document_make(
 
 	if (root <= ROOT_SHADOWS)
 		blocks--; /* the largest may be more than it has */
-	*document = (struct document){ .room = room, .is_tight = is_tight, .has_slow = has_slow };
+	*document = (struct document){ .room = room, .is_tight = is_tight, .has_slow = has_slow,
+		.has_spares = has_spares };
 	out = open_memstream(&document->text, &length);
 	if (!out)
 		sim_fail("out of memory");

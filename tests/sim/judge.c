@@ -75,9 +75,32 @@ void judge_watch(void)
 static bool is_stale(const struct node *node)
 {
 	for (; node; node = node->parent)
-		if (node->failed || node->rebuilding)
+		if (node->failed || node->rebuilding || node->spare)
 			return true;
 	return false;
+}
+
+/* Just so many stand by as the document says, and nobody does while a leg has failed. */
+static void judge_spares(const struct node *node, bool is_settled)
+{
+	const struct mirror *mirror = node->state;
+	bool is_missed = false, can_help = false;
+	unsigned i, spares = 0;
+
+	for (i = 0; i < node->child_count; i++) {
+		const struct node *child = node->children[i];
+
+		spares += child->spare;
+		totals.taken += is_settled && !child->spare && i >= node->child_count - node->spare_count;
+		is_missed |= !child->spare && mirror->legs[i].state == LEG_FAILED;
+		can_help |= mirror->legs[i].state == LEG_SPARE;
+		if (child->spare != (mirror->legs[i].state == LEG_SPARE) && !child->failed)
+			sim_fail("%s: leg %u is a spare and is not", node->id, i);
+	}
+	if (spares != node->spare_count)
+		sim_fail("%s: %u legs stand by, not %u", node->id, spares, node->spare_count);
+	if (is_settled && is_missed && can_help)
+		sim_fail("%s: a leg has failed, and a spare stands by", node->id);
 }
 
 static void judge_leg(struct node *node, unsigned place)
@@ -143,6 +166,7 @@ void judge_legs(void)
 		if (!node->type->redundant || is_stale(node))
 			continue;
 		judge_scrubbed(node);
+		judge_spares(node, false);
 		for (j = 0; j < node->child_count; j++)
 			if (mirror->legs[j].state == LEG_IN_SYNC)
 				judge_leg(node, j);
@@ -165,6 +189,7 @@ void judge_settled(void)
 			if (mirror->legs[j].state == LEG_REBUILDING ||
 				mirror->legs[j].state == LEG_JOINING)
 				sim_fail("%s: leg %u is never up to date", node->id, j);
+		judge_spares(node, true);
 		if (mirror->scrub.state == SCRUB_RUNNING)
 			sim_fail("%s: its scrub never ends", node->id);
 		if (mirror->todo_count || mirror->dirty_count)

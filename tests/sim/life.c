@@ -5,6 +5,7 @@
 #include "lifetime.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <json-c/json_object.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,6 +64,25 @@ static int start_once(const char *text, const struct assemble_options *options, 
 	return result;
 }
 
+/* By its label: it is refused to be believed. */
+static bool stands_by(unsigned place)
+{
+	struct label label = { 0 };
+	char path[300], why[300];
+	bool result = false;
+	int fd;
+
+	meddle_path(place, "", path);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0 && label_read(fd, (uint64_t)lseek(fd, 0, SEEK_END), &label, why, sizeof(why)) ==
+			LABEL_FOUND)
+		result = label.peers[label.place].state == LABEL_PEER_SPARE;
+	label_finish(&label);
+	if (fd >= 0)
+		close(fd);
+	return result;
+}
+
 /*
  * Where nobody is left to say what a leg missed, a user would be asked. He knows: no leg is taken
  * away that is the last to have everything.
@@ -79,7 +99,7 @@ static int start_with_a_word(const char *text, struct assemble_options options, 
 	options.prefer = prefer;
 	for (place = 0; place < life.document.leaf_count; place++)
 		if (!life.is_hidden[place] && !life.is_blank[place] &&
-			!life.document.is_raw[place]) {
+			!life.document.is_raw[place] && !stands_by(place)) {
 			meddle_path(place, "", names[options.prefer_count]);
 			prefer[options.prefer_count] = names[options.prefer_count];
 			options.prefer_count++;
@@ -88,10 +108,11 @@ static int start_with_a_word(const char *text, struct assemble_options options, 
 }
 
 /* `without_it`: the user knows of a leaf that fails, and that it may. */
-static bool try_start(bool permute, bool without_it)
+static bool try_start(bool permute, bool without_it, bool is_first_try)
 {
-	struct assemble_options options = { .degraded = meddle_is_degraded() || without_it,
-		.add = life.adds };
+	bool is_demanded = is_first_try && meddle_misses_only_spares() && !life.adds && random_below(2);
+	struct assemble_options options = {
+		.degraded = (meddle_is_degraded() && !is_demanded) || without_it, .add = life.adds };
 	char *text = grow_document(&options, permute);
 	struct err err = { 0 };
 	int result = start_once(text, &options, &err);
@@ -102,8 +123,9 @@ static bool try_start(bool permute, bool without_it)
 		sim_note("doesn't grow: %s", err.text);
 		err_finish(&err);
 		free(text);
-		return try_start(permute, without_it);
+		return try_start(permute, without_it, false);
 	}
+	totals.without += is_demanded && result == 0;
 	if (result < 0 && !err.text)
 		sim_fail("start fails and says nothing");
 	if (result < 0 && images_budget != 0 && (life.lies == LIES_ANY || fault_hits()))
@@ -178,7 +200,7 @@ static bool start(bool permute)
 
 	images_budget = random_one_in(4) ? 1 + random_below(100) : FOREVER;
 	fault_choose(true);
-	while (!try_start(permute, without_it)) {
+	while (!try_start(permute, without_it, is_first_try)) {
 		without_it = false;
 		if (images_budget == 0)
 			start_was_cut();
@@ -396,7 +418,8 @@ void seed_run(uint64_t seed)
 	backend.has_lost = false;
 	grow_choose_seed(seed);
 	document_make(&life.document, life.grows ? GROW_ROOM : 0, is_tight_seed(seed),
-		(seed * UINT64_C(0xc2b2ae3d27d4eb4f) >> 35) % 4 == 0);
+		(seed * UINT64_C(0xc2b2ae3d27d4eb4f) >> 35) % 4 == 0,
+		(seed * UINT64_C(0x94d049bb133111eb) >> 33) % 3 == 0);
 	sim_note("%s", life.document.text);
 	choose_lies(seed);
 	life.has_faulty_starts = fault_is_seed(seed);

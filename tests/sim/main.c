@@ -172,6 +172,8 @@ static void print_totals(double seconds)
 		(unsigned long long)t->misdirected, (unsigned long long)t->flipped,
 		(unsigned long long)t->rotted, (unsigned long long)t->lied_flushes,
 		(unsigned long long)t->lied_reads, (unsigned long long)t->refused);
+	printf("sim: %llu spares were in use when all was settled; %llu starts did without one that was away\n",
+		(unsigned long long)t->taken, (unsigned long long)t->without);
 	printf("sim: %llu pages of thin's maps were brought; %llu thins took in their backing\n",
 		(unsigned long long)t->brought, (unsigned long long)t->flattened);
 	printf("sim: leaves failed %llu times during starts and stops; %llu starts were refused; %llu leaves were "

@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 static bool is_spare[IMAGES_MAX];
+static bool stood_by[IMAGES_MAX]; /* as a spare, when the last life ended */
+static bool has_restored; /* an older copy, since then */
 static bool has_meddled; /* since that was found */
 static uint64_t saved_life[IMAGES_MAX];
 static bool is_outgrown[IMAGES_MAX]; /* the copy is from before the device grew */
@@ -22,7 +24,7 @@ static void guard(const struct node *node)
 		backend.guarded[node->leaf->place] = true;
 	} else if (node->type->redundant) {
 		i = random_below(node->child_count);
-		while (node->children[i]->failed) /* in the first start */
+		while (node->children[i]->failed || node->children[i]->spare) /* in the first start */
 			i = (i + 1) % node->child_count;
 		guard(node->children[i]);
 	} else {
@@ -90,13 +92,13 @@ static bool is_whole(const struct node *node)
 {
 	unsigned i, whole = 0;
 
-	if (node->failed || node->rebuilding)
+	if (node->failed || node->rebuilding || node->spare)
 		return false;
 	if (node->leaf)
 		return node->leaf->fd >= 0 && !backend.dead[node->leaf->place];
 	for (i = 0; i < node->child_count; i++)
 		whole += is_whole(node->children[i]);
-	return whole == node->child_count;
+	return whole == node->child_count - node->spare_count;
 }
 
 static bool has_guarded(const struct node *node)
@@ -142,9 +144,21 @@ void meddle_find_spares(void)
 {
 	unsigned place;
 
-	has_meddled = false;
-	for (place = 0; place < life.tree->leaf_count; place++)
+	has_meddled = has_restored = false;
+	for (place = 0; place < life.tree->leaf_count; place++) {
 		is_spare[place] = find_spare(life.tree->leaves[place]);
+		stood_by[place] = leaf_peer_state(life.tree->leaves[place]) == LABEL_PEER_SPARE;
+	}
+}
+
+bool meddle_misses_only_spares(void)
+{
+	unsigned place;
+
+	for (place = 0; place < life.document.leaf_count; place++)
+		if (life.is_hidden[place] && !stood_by[place])
+			return false;
+	return life.was_stopped && !has_restored && meddle_is_degraded();
 }
 
 void meddle_note_stop(void)
@@ -213,7 +227,7 @@ void meddle(void)
 		sim_note("leaf %u is put back", place);
 		totals.restored++;
 		model_upheavals++;
-		has_meddled = true;
+		has_meddled = has_restored = true;
 		image_restore(image);
 		break;
 	default:

@@ -42,7 +42,8 @@ struct totals {
 		records, held, merged, put_off, full, works, ticks, settled, scrubbed,
 		looked_again;
 	uint64_t lost, misdirected, flipped, rotted, lied_flushes, lied_reads, refused, liars;
-	uint64_t start_faults, failed_starts, growths, grown, replaced, slow;
+	uint64_t start_faults, failed_starts, growths, grown, replaced, slow, taken,
+		without;
 	uint64_t brought; /* pages of a thin's map, read again */
 	uint64_t flattened; /* thins that took in all of their backing */
 };
@@ -109,12 +110,14 @@ struct document {
 	bool is_tight; /* the thin has less room than it could use, and "when_full": "queue" */
 	bool has_shadow;
 	bool has_slow; /* mirrors read legs last that are slow */
+	bool has_spares; /* mirrors have them */
 	bool is_bare; /* while it is made: the next leaf stands right below a thin */
 	unsigned backing_place, backing_sectors; /* a thin's backing that is a file; 0: there is none */
 	uint32_t room; /* further bytes of each leaf */
 };
 /* `room`: further bytes of each leaf, if there is a thin. */
-void document_make(struct document *document, uint32_t room, bool is_tight, bool has_slow);
+void document_make(
+	struct document *document, uint32_t room, bool is_tight, bool has_slow, bool has_spares);
 /* The document with the paths of labelled leaves of one size exchanged. The caller frees it. */
 char *document_permuted(const struct document *document, bool permute);
 void document_finish(struct document *document);
@@ -250,6 +253,8 @@ void meddle_note_stop(void);
 void meddle(void);
 void meddle_outgrow(void); /* the device has grown: older copies aren't put back any more */
 bool meddle_is_degraded(void);
+/* Leaves are missing, and all labels know that none of them is needed: a start goes on without being told. */
+bool meddle_misses_only_spares(void);
 void meddle_path(unsigned place, const char *suffix, char path[300]);
 
 /* grow.c */

@@ -161,7 +161,7 @@ static void a_format_leaves_no_label_or_one_that_says_so(void **state)
 	catch_begin();
 	assert_int_equal(label_format(fd, &label), 0);
 	catch_end();
-	assert_int_equal(epoch, 3);
+	assert_int_equal(epoch, 4);
 	for (last = 0; last <= epoch; last++)
 		for (i = 0; i < CUTS; i++) {
 			enum label_found found;
@@ -176,6 +176,36 @@ static void a_format_leaves_no_label_or_one_that_says_so(void **state)
 			label_finish(&read);
 		}
 	assert_true(labels > CUTS);
+	forget();
+	label_finish(&label);
+	free(image);
+	close(fd);
+}
+
+/* A start that broke off has torn copy 0: it is gone before the other one, which says so. */
+static void a_format_over_a_torn_copy_leaves_none_that_is_damaged(void **state)
+{
+	struct label label = sample(), read;
+	int fd = leaf_make();
+	char wrong = 'x', *image;
+	unsigned i, last;
+
+	assert_int_equal(label_format(fd, &label), 0);
+	assert_int_equal(pwrite(fd, &wrong, 1, LABEL_BLOCK), 1); /* a peer */
+	image = snapshot(fd);
+	catch_begin();
+	assert_int_equal(label_format(fd, &label), 0);
+	catch_end();
+	for (last = 0; last <= epoch; last++)
+		for (i = 0; i < CUTS; i++) {
+			enum label_found found;
+
+			restore(fd, image);
+			cut(fd, last);
+			found = read_back(fd, &read);
+			assert_true(found == LABEL_NONE || found == LABEL_FOUND);
+			label_finish(&read);
+		}
 	forget();
 	label_finish(&label);
 	free(image);
@@ -248,6 +278,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_format_leaves_no_label_or_one_that_says_so),
+		cmocka_unit_test(a_format_over_a_torn_copy_leaves_none_that_is_damaged),
 		cmocka_unit_test(an_update_is_there_or_not),
 		cmocka_unit_test(texts_are_replaced_or_not),
 	};

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# vm: -k all -d 32M -d 32M -t 300
+# vm: -k all -d 32M -d 32M -t 600
 # drivers: ubd ublk
 # A leg is given up and taken in again while the device is in use; one that was away at a crash comes back
 # and gets what it missed; afterwards both hold the same.
@@ -70,4 +70,29 @@ within 'it is brought up to date in full' 60 in_sync
 ubd-compose delete m
 legs_differ && fail 'the legs differ after a disk was added'
 ok 'both legs hold the same, the new one too'
+
+# A spare stands by, takes a failed leg's place by itself, and keeps it; the failed one is missed no more.
+cat >spare.json <<'EOT'
+{ "format": 1, "name": "m",
+  "root": { "id": "m0", "type": "mirror", "region_size": "64KiB", "children": [
+    { "id": "d0", "type": "block", "path": "/dev/vda" },
+    { "id": "d1", "type": "block", "path": "/dev/vdb" } ], "spares": [
+    { "id": "s0", "type": "file", "path": "s.img", "size": "27MiB", "direct": false } ] } }
+EOT
+leg_states() { ubd-compose status --json m | tr -d ' \n' | grep -o '"leg_states":\[[^]]*\]'; }
+legs_are() { test "$(leg_states)" = "\"leg_states\":$1"; }
+device=$(ubd-compose create --force spare.json 2>/dev/null) || fail 'create with a spare'
+legs_are '["in_sync","in_sync","spare"]' || fail "new legs are $(leg_states)"
+dd if=/dev/urandom of="$device" bs=64k count=8 oflag=direct 2>/dev/null
+sum=$(dd if="$device" bs=64k count=8 iflag=direct 2>/dev/null | md5sum)
+ubd-compose fail m d1 || fail 'fail'
+within 'the spare is brought up to date' 60 legs_are '["in_sync","failed","in_sync"]' || ubd-compose status --json m
+ubd-compose events m | awk '{ print $3, $4 }' | grep -qx 'spare_taken s0' || fail "what is told: $(ubd-compose events m)"
+ubd-compose delete m
+sed 's|/dev/vdb|/dev/vdz|' spare.json >without.json
+device=$(ubd-compose create without.json 2>notes) || fail "create without the failed one: $(cat notes)"
+grep -qF 'spare d1 (/dev/vdz) is not there and is not used; 2 of 2 legs in sync' notes || fail "no note: $(cat notes)"
+expect 'nothing is lost' "$sum" "$(dd if="$device" bs=64k count=8 iflag=direct 2>/dev/null | md5sum)"
+ubd-compose delete m
+expect 'the spare has it too' "$sum" "$(dd if=s.img bs=64k skip=80 count=8 2>/dev/null | md5sum)"
 no_hung_tasks 'nothing hangs'
