@@ -101,10 +101,13 @@ bool thin_flatten_next(struct node *node, uint64_t now, struct request *request,
 	return true;
 }
 
-/* The header is changed by nobody who doesn't have the device's beginning alone. */
+/*
+ * The header is changed by nobody who doesn't have the device's beginning alone; here by who has all of it,
+ * as a read that was planned before may still be under way on the backing, and nobody needs that from then on.
+ */
 void thin_flatten_hold(const struct thin *thin, const struct request *request, struct range *range)
 {
-	*range = (struct range){ 0, 1 };
+	*range = (struct range){ 0, thin_up(thin, thin->header.size) };
 	if (request->length == 0)
 		return;
 	range->offset = thin_down(thin, request->offset);

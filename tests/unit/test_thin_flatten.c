@@ -206,6 +206,29 @@ static void a_write_meanwhile_is_kept(void **unused)
 	check_alone();
 }
 
+/* "done" says that backing may be overwritten: nobody reads there any more. */
+static void done_is_said_when_nobody_reads_backing(void **unused)
+{
+	unsigned i;
+
+	make("");
+	ask("flatten", "{}", NULL);
+	while (json_object_get_uint64(json_object_object_get(json_object_object_get(status(), "progress"), "done")) < backed)
+		live_end_one(0, 0); /* up to the header */
+	live_ask(0, IO_READ, 2 * LIVE_BYTES, 'z'); /* is in the image as little as before */
+	for (i = 0; i < live_pending_count;)
+		if (live_pending[i]->kind == IO_READ)
+			i++;
+		else
+			live_end_one(i, 0), i = 0;
+	if (live_pending_count)
+		assert_string_equal(state(), "running");
+	live_end_all();
+	assert_string_equal(state(), "done");
+	assert_int_equal(live_buffers[0][0], 0);
+	live_stop();
+}
+
 /* What the power leaves: all; what was flushed; that and the last write. */
 enum remains { REMAINS_ALL, REMAINS_FLUSHED, REMAINS_LAST, REMAINS };
 
@@ -399,6 +422,7 @@ int main(void)
 		TEST(with_large_clusters_too),
 		TEST(clusters_of_zeroes_take_no_room),
 		TEST(a_write_meanwhile_is_kept),
+		TEST(done_is_said_when_nobody_reads_backing),
 		TEST(the_power_may_go_at_any_moment),
 		TEST(what_could_not_be_read_or_written_is_told_and_may_be_tried_again),
 		TEST(it_keeps_to_its_rate),
