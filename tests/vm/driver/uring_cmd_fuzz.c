@@ -18,6 +18,7 @@
 
 #include "fuzz_server.h"
 
+enum { MAX_DEVICES = 4096 }; /* the driver's limit */
 enum { SERVERS = 3, USERS = 3, REPLACED = 50, DYING_S = 60 };
 enum { AT_ONCE = 32, MOST = 32768 }; /* a user's requests; bytes of each */
 enum { PACE = 4000, PACE_S = 4 }; /* commands, seconds at most, between two signals */
@@ -223,7 +224,7 @@ static void delete_devices(void)
 
 	if (server.control_fd < 0 || ring_open(ring, 4, IORING_SETUP_SQE128))
 		err(1, "/dev/ubd-control");
-	for (; server.device < DEVICES; server.device++)
+	for (; server.device < MAX_DEVICES; server.device++) /* they were added by odd numbers too */
 		(void)control_wait(&server, ring, UBD_CMD_DEL_DEV, NULL, 0, 20000);
 	ring_close(ring);
 	close(server.control_fd);
@@ -242,8 +243,14 @@ static void reload(void)
 			printf("# unloads only when its devices are deleted\n");
 			delete_devices();
 		}
-		if (tries == 200)
-			errx(1, "FAILED: rmmod ubd");
+		if (tries == 200) {
+			printf("FAILED: rmmod ubd is refused after 20 s\n");
+			fflush(stdout);
+			(void)!system("grep ubd /proc/modules; ls /sys/block /dev/ubd*; ls -l /proc/[0-9]*/fd | grep ubd; "
+				"for p in /proc/[0-9]*/task/*; do echo $p $(grep -E '^(Name|State)' $p/status); "
+				"cat $p/stack; done");
+			exit(1);
+		}
 		usleep(100000);
 	}
 	if (system("modprobe ubd"))
