@@ -189,6 +189,8 @@ struct mirror {
 struct mirror_io {
 	uint32_t tried; /* READ: legs asked so far */
 	uint32_t reading; /* READ: 1 + the leg that this read is counted on, 0: none */
+	uint32_t left_out; /* legs that failed this request: what they did of it counts no more, even if they
+				are taken in again meanwhile */
 	uint32_t recording; /* the unrecorded legs that our running record covers */
 	uint16_t seen; /* ops judged by an earlier resume() */
 	uint16_t from; /* ops before this one are nothing to judge legs by */

@@ -100,16 +100,19 @@ bool mirror_fail_ops(struct node *node, struct plan *plan, int *result)
 	for (i = io->seen > io->from ? io->seen : io->from; i < plan->count; i++) {
 		const struct op *op = &plan->ops[i];
 
-		if (op->request.kind != IO_SELF && op->result < 0 && is_missed(op)) {
-			failed |= mirror_fail(node, op->child);
-			plan_wake(plan); /* a spare may be taken in */
-		}
+		if (op->request.kind == IO_SELF || op->result >= 0 || !is_missed(op))
+			continue;
+		failed |= mirror_fail(node, op->child);
+		if (!mirror_leg_is_used(mirror, op->child))
+			io->left_out |= 1u << op->child;
+		plan_wake(plan); /* a spare may be taken in */
 	}
 	for (i = io->from; i < plan->count; i++) {
 		const struct op *op = &plan->ops[i];
 
-		if (op->result < 0 &&
-			(op->request.kind == IO_SELF || mirror_leg_is_used(mirror, op->child)))
+		if (op->result < 0 && (op->request.kind == IO_SELF ||
+					      (mirror_leg_is_used(mirror, op->child) &&
+						      !(io->left_out & 1u << op->child))))
 			*result = op->result;
 	}
 	io->seen = plan->count;

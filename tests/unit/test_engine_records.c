@@ -3,6 +3,9 @@
 #include "memory.h"
 
 #include <errno.h>
+#include <json-c/json_object.h>
+#include <stdio.h>
+#include <string.h>
 
 #define PAIR "{'type':'mirror','read_policy':'first','children':[@+65536,@+65536]}"
 
@@ -71,6 +74,33 @@ static void a_record_names_no_generation_that_is_still_being_written(void **stat
 	assert_int_equal(label.peers[1].generation, 2);
 	label_finish(&label);
 	memory_end_all(&memory);
+	memory_close(&memory);
+}
+
+static void a_leg_that_is_added_while_its_failure_is_recorded_fails_no_write(void **state)
+{
+	struct memory memory;
+	struct json_object *answer = json_object_new_object();
+	struct node *root;
+	struct err err = { 0 };
+	struct json *arguments;
+	char text[100];
+
+	memory_open(&memory, "", PAIR);
+	memory_start(&memory, 0, asks(IO_WRITE, 0, 512), data);
+	memory_end(&memory, 0, -EIO);
+	memory_end(&memory, 0, MEMORY_FULL);
+	assert_int_equal(memory.commits[0], 0); /* the record is under way */
+	root = memory.tree->root;
+	(void)snprintf(text, sizeof(text), "{\"leg\":\"%s\"}", root->children[0]->id);
+	arguments = json_parse("", text, strlen(text), &err);
+	assert_non_null(arguments);
+	assert_int_equal(root->type->command(root, "add", arguments, answer, &err), 0);
+	memory_end_all(&memory);
+	assert_int_equal(memory.results[0], 512);
+	json_destroy(arguments);
+	json_object_put(answer);
+	err_finish(&err);
 	memory_close(&memory);
 }
 
@@ -233,6 +263,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_record_says_which_leaves_are_stale),
 		cmocka_unit_test(a_record_names_no_generation_that_is_still_being_written),
+		cmocka_unit_test(a_leg_that_is_added_while_its_failure_is_recorded_fails_no_write),
 		cmocka_unit_test(a_mirror_goes_on_without_a_leg_that_fails_everything),
 		cmocka_unit_test(records_of_one_leaf_are_shared),
 		cmocka_unit_test(a_record_is_in_both_copies_before_it_counts),
