@@ -303,8 +303,12 @@ static void try_all(int from, int to)
 	for (fault = from; fault <= to; fault++)
 		if (fault != STUCK && (protocol == V2 || !is_fault_of_v2(fault)))
 			try_fault(fault);
-	if (protocol != PLANS)
+	if (protocol != PLANS) {
+		/* On a new device: a tag keeps the address that its last answer gave, and where that was wrong a WRITE fails. */
+		device_end();
+		device_begin(0);
 		try_writes();
+	}
 	close(disk);
 	server_dies();
 	server_start(UBD_CMD_START_DEV);
