@@ -132,8 +132,7 @@ void assemble_judge(const struct assembly *assembly, const struct node *node)
 		doubt_others(assembly, node);
 	assemble_spares(assembly, node);
 	for (i = 0; i < node->child_count; i++)
-		in_sync += !node->children[i]->failed && !node->children[i]->rebuilding &&
-			   !node->children[i]->spare;
+		in_sync += node_is_in_sync(node->children[i]);
 	for (i = 0; i < node->child_count; i++) {
 		const struct node *leg = node->children[i];
 

@@ -47,8 +47,7 @@ static bool has_fellow_in_sync(const struct node *leg)
 	unsigned i;
 
 	for (i = 0; i < above->child_count; i++)
-		if (above->children[i] != leg && !above->children[i]->failed &&
-			!above->children[i]->rebuilding && !above->children[i]->spare)
+		if (above->children[i] != leg && node_is_in_sync(above->children[i]))
 			return true;
 	return false;
 }

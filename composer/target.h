@@ -123,6 +123,12 @@ struct node {
 		unused; /* bytes that the children have and this node doesn't use; open() sets it */
 };
 
+/* As a redundant node's leg: it has all that was acknowledged. */
+static inline bool node_is_in_sync(const struct node *node)
+{
+	return !node->failed && !node->rebuilding && !node->spare;
+}
+
 enum hold {
 	HOLD_NONE,
 	HOLD_SHARED, /* kept back only by an exclusive hold that overlaps */

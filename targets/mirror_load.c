@@ -16,11 +16,6 @@
 
 #define ALL_WHOLE ((1u << PAGE_SECTORS) - 1)
 
-static bool is_in_sync(const struct node *child)
-{
-	return !child->failed && !child->rebuilding && !child->spare;
-}
-
 /* The superblock of a leg. False: it can't be read, or is none of this tree's. */
 static bool read_super(struct node *node, unsigned place, struct superblock *super)
 {
@@ -43,7 +38,7 @@ int mirror_probe(struct node *node, struct err *err)
 	(void)err;
 	mirror->is_found = mirror->is_loaded = false;
 	for (i = 0; i < node->child_count && !node->fresh; i++) {
-		if (!is_in_sync(node->children[i]) || !read_super(node, i, &super))
+		if (!node_is_in_sync(node->children[i]) || !read_super(node, i, &super))
 			continue;
 		if (!mirror->is_found || super.sequence > mirror->super.sequence)
 			mirror->super = super;
@@ -86,7 +81,7 @@ static void read_pages(struct node *node, struct bitmap *bitmap)
 	struct superblock super;
 
 	for (i = 0; i < node->child_count; i++) {
-		if (!is_in_sync(node->children[i]) || !read_super(node, i, &super) ||
+		if (!node_is_in_sync(node->children[i]) || !read_super(node, i, &super) ||
 			super.size != bitmap->size || super.region_size != bitmap->region_size)
 			continue;
 		for (page = 0; page < pages; page++)
