@@ -113,10 +113,12 @@ void leaves_await(const struct tree *tree, unsigned timeout_ms)
 
 int leaves_check_free(const struct tree *tree, struct err *err)
 {
+	const struct leaf_mode mode = { .read_only = tree->device.read_only };
 	unsigned before = err->count, i;
 
 	for (i = 0; i < tree->leaf_count; i++) {
 		const struct leaf *leaf = tree->leaves[i];
+		int lock = leaf_is_read_only(leaf, &mode) ? LOCK_SH : LOCK_EX;
 
 		if (leaf->fd < 0)
 			continue;
@@ -127,7 +129,7 @@ int leaves_check_free(const struct tree *tree, struct err *err)
 				close(fd);
 			else if (errno == EBUSY)
 				(void)leaf_busy(leaf, err); /* counted in err */
-		} else if (flock(leaf->fd, LOCK_EX | LOCK_NB) == 0) {
+		} else if (flock(leaf->fd, lock | LOCK_NB) == 0) {
 			(void)flock(leaf->fd, LOCK_UN); /* closing does the same */
 			if (leaf_is_imaged(leaf))
 				(void)leaf_imaged(leaf, err); /* counted in err */

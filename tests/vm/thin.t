@@ -76,7 +76,18 @@ ubd-compose delete v0 || fail 'delete'
 qemu-img check -q volume.qcow2 || fail "check: $(qemu-img check volume.qcow2 2>&1)"
 ok 'and the next stop leaves no cluster lost'
 
+sed 's/"root"/"device": { "read_only": true }, &/' tree.json >seen.json
+device=$(ubd-compose create seen.json) || fail 'create of what is only read'
+ubd-compose clone seen.json clone.qcow2 >clone.json || fail 'clone of what is only read'
+other=$(ubd-compose create clone.json) || fail 'create of a clone'
+dd if=/dev/urandom of="$other" bs=64k count=16 seek=100 oflag=direct 2>/dev/null
+cmp -n $((100 << 16)) "$device" "$other" || fail 'a clone reads something else'
+ubd-compose delete v0 && ubd-compose delete clone || fail 'delete of both'
+qemu-img check -q clone.qcow2 || fail "check of a clone: $(qemu-img check clone.qcow2 2>&1)"
 device=$(ubd-compose create tree.json) || fail 'create once more'
+ubd-compose clone tree.json other.qcow2 >clone.out 2>&1 && fail 'what is written to is cloned'
+grep -q 'v0 is being served and can be written to' clone.out || fail "clone of what is written to: $(cat clone.out)"
+ok 'what can only be read is cloned while it is served'
 mount "$device" /mnt
 ubd-compose flatten v0 || fail 'flatten'
 dd if=/dev/urandom of=/mnt/e bs=64k count=100 2>/dev/null
