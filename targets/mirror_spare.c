@@ -37,6 +37,7 @@ void mirror_take_in(struct node *node, unsigned place)
 		work->wants_pages = true;
 	}
 	work->wants_super = true;
+	work->wants_record = true; /* its own label too calls it stale before others say that it no longer is */
 	work->pass++;
 	mirror_find_todo(node);
 	mirror_tell_resync(node, place);
@@ -69,7 +70,6 @@ void mirror_take_spares(struct node *node)
 		mirror->super.tracked[spare] = 0; /* it is, by now; but that is for sure */
 		notice_raise(node->children[spare], "spare_taken", NULL, 0);
 		mirror_take_in(node, spare);
-		mirror->work.wants_record = true;
 	}
 }
 

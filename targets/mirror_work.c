@@ -70,10 +70,11 @@ bool mirror_work(struct node *node, uint64_t now, struct request *request, uint6
 	if (stands_alone(node))
 		return false;
 	mirror_take_spares(node);
-	may_join = mirror->todo_count == 0 && !work->wants_super && mirror_copy_is_idle(mirror) &&
-		has_joining(node);
+	may_join = mirror->todo_count == 0 && !work->wants_super && !work->wants_record &&
+		!work->is_recording && mirror_copy_is_idle(mirror) && has_joining(node);
 	if (begin(&work->is_recording, work->wants_record)) {
 		request->flags = WORD_RECORD;
+		work->wants_record = false; /* what comes later wants it once more */
 	} else if (begin(&work->is_joining, work->wants_super)) {
 		request->flags = WORD_SUPER;
 		request->offset = SELF_RANGES + PAGES_MAX * PAGE_BYTES;
@@ -242,7 +243,7 @@ static void record_resume(struct node *node, struct plan *plan)
 
 	if (mirror_judge(node, plan, &result))
 		return;
-	mirror->work.is_recording = mirror->work.wants_record = false;
+	mirror->work.is_recording = false;
 	plan_end(plan, result);
 }
 

@@ -3,9 +3,14 @@
 #include "live.h"
 
 #include "child_io.h"
+#include "mirror.h"
 
+#include <errno.h>
+#include <json-c/json.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+#define STEPS_MAX 20000 /* of all that a test may do until something is so */
 
 struct engine *live_engine;
 struct sub_io *live_pending[LIVE_PENDING_MAX];
@@ -165,6 +170,50 @@ void live_tick(void)
 		live_now = live_timer;
 	live_timer = UINT64_MAX;
 	engine_tick(live_engine);
+}
+
+const char *live_states(void)
+{
+	const struct node *root = scene_assembled()->root;
+	const struct mirror *mirror = root->state;
+	static char text[LEGS_MAX + 1];
+	unsigned i;
+
+	for (i = 0; i < root->child_count; i++)
+		text[i] = "ijrsf"[mirror->legs[i].state];
+	text[i] = '\0';
+	return text;
+}
+
+void live_until(const char *states, int bad)
+{
+	unsigned steps;
+
+	for (steps = 0; strcmp(live_states(), states); steps++) {
+		if (steps == STEPS_MAX)
+			fail_msg("legs are %s, never %s", live_states(), states);
+		if (live_pending_count == 0)
+			live_tick();
+		else
+			live_end_one(0, (int)live_pending[0]->leaf->place == bad ? -EIO : 0);
+	}
+}
+
+void live_command(const char *verb, const char *leg)
+{
+	struct node *root = scene_assembled()->root;
+	struct json_object *answer = json_object_new_object();
+	struct err err = { 0 };
+	struct json *arguments;
+	char text[100];
+
+	(void)snprintf(text, sizeof(text), "{\"leg\":\"%s\"}", leg);
+	arguments = json_parse("arguments", text, strlen(text), &err);
+	if (root->type->command(root, verb, arguments, answer, &err) < 0)
+		fail_msg("%s", err.text);
+	engine_wake(live_engine, root);
+	json_destroy(arguments);
+	json_object_put(answer);
 }
 
 int live_write(uint64_t offset, char byte)

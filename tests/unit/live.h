@@ -38,6 +38,13 @@ void live_end_all(void);
 /* The time of the timer has come. */
 void live_tick(void);
 
+/* Where the root is a mirror: its legs' states, a letter for each: in sync, joining, rebuilding, spare, failed. */
+const char *live_states(void);
+/* Ends what is under way, and lets time pass, until the legs are so; what goes to the leaf `bad` fails. */
+void live_until(const char *states, int bad);
+/* A verb on a leg of the root, which agrees. */
+void live_command(const char *verb, const char *leg);
+
 /* By child_io.h, while it isn't live: LIVE_BYTES of one byte. 0 or -errno; and the byte of which all consists. */
 int live_write(uint64_t offset, char byte);
 char live_byte_at(uint64_t offset);

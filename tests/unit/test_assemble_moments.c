@@ -135,10 +135,54 @@ static void fail_leg(unsigned failed)
 	}
 }
 
+/* As record.c does: the labels of that mirror's legs in use say what the tree knows, one after the other. */
+static void record(unsigned mirror)
+{
+	const struct tree *tree = scene_assembled();
+	unsigned leaf, peer, copy;
+
+	for (leaf = 0; leaf < shape.leaves; leaf++) {
+		struct label *label = &tree->leaves[leaf]->label;
+
+		if (mirror_of(leaf) != mirror || node_has_failed(tree->leaves[leaf]->node))
+			continue;
+		for (peer = 0; peer < shape.leaves; peer++) {
+			const struct leaf *of = tree->leaves[peer];
+			const struct label_peer *own = &of->label.peers[peer];
+
+			label->peers[peer].joins = own->joins +
+				(own->state != LABEL_PEER_IN_SYNC && !node_is_stale(of->node));
+			label->peers[peer].state = leaf_peer_state(of);
+			if (!node_is_stale(of->node))
+				label->peers[peer].generation = of->label.generation;
+		}
+		for (copy = 0; copy < LABEL_COPIES; copy++)
+			assert_int_equal(label_update(tree->leaves[leaf]->fd, label), 0);
+		keep();
+	}
+}
+
+/* What the mirror does with a leg that has failed and is added while the device is live. */
+static void add_leg(unsigned added)
+{
+	const struct tree *tree = scene_assembled();
+	struct node *node = tree->leaves[added]->node;
+	unsigned from = 0;
+
+	node->failed = false;
+	node->rebuilding = true;
+	record(mirror_of(added));
+	while (mirror_of(from) != mirror_of(added) || node_is_stale(tree->leaves[from]->node))
+		from++;
+	scene_write(live_name(added), SCENE_DATA, scene_read(live_name(from), SCENE_DATA));
+	node->rebuilding = false;
+	record(mirror_of(added));
+}
+
 /*
  * Runs a script of words: "+abc" a life of these leaves begins (others are away), with --degraded
  * and, if need be, --prefer all of them; "-ax" leg a fails, and the others of its mirror get the
- * write that it missed; "." the life ends with a clean stop, "!" with a crash.
+ * write that it missed; "*a" it is brought up to date; "." the life ends with a clean stop, "!" with a crash.
  */
 static void run(const char *script)
 {
@@ -181,6 +225,9 @@ static void run(const char *script)
 			leaf = (unsigned)(*++script - 'a');
 			fail_leg(leaf);
 			mirror = (int)mirror_of(leaf);
+			break;
+		case '*':
+			add_leg((unsigned)(*++script - 'a'));
 			break;
 		case 'x':
 			write_letter(mirror, letter++);
@@ -318,6 +365,17 @@ static void try_all(bool every_order)
 	}
 }
 
+/* Of what a machine that crashed at the end has: no word is needed. */
+static bool latest_is_served(void)
+{
+	unsigned chosen[LEAVES_MAX], order[LEAVES_MAX] = { 0, 1, 2, 3 }, leaf, served = count.served;
+
+	for (leaf = 0; leaf < shape.leaves; leaf++)
+		chosen[leaf] = moments[leaf] - 1;
+	try_one(chosen, order);
+	return count.served > served;
+}
+
 static void try_history(const char *script, bool every_order)
 {
 	memset(moments, 0, sizeof(moments));
@@ -363,6 +421,14 @@ static void three_legs_from_any_moments_around_crashes(void **state)
 	try_history("+abc . +abc -ax ! +bc . +bc -cx ! +b ! +a .", true);
 }
 
+/* The last one accuses all, and each is accused, by one that has been away itself. */
+static void three_legs_from_any_moments_around_joins(void **state)
+{
+	shape = three_legs;
+	try_history("+abc . +abc -ax -bx *a -cx !", true);
+	assert_true(latest_is_served());
+}
+
 static void a_stripe_of_mirrors_from_any_moments(void **state)
 {
 	shape = two_mirrors;
@@ -384,6 +450,7 @@ int main(void)
 		TEST(two_legs_from_any_moments_around_crashes),
 		TEST(three_legs_from_any_moments),
 		TEST(three_legs_from_any_moments_around_crashes),
+		TEST(three_legs_from_any_moments_around_joins),
 		TEST(a_stripe_of_mirrors_from_any_moments),
 		TEST(a_stripe_of_mirrors_that_went_on_in_halves),
 	};

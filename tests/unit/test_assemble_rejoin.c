@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Assembly: what labels say of legs that come back, and of those that have been brought up to date. */
-#include "scene.h"
+#include "live.h"
 
 /* A mirror of a stripe over a and b, and of c. */
 static void stripe_and_leaf(void)
@@ -85,6 +85,84 @@ static void who_was_not_told_of_a_rejoin_vouches_for_no_fellow(void **state)
 	scene_stop();
 }
 
+static void begin_three(void)
+{
+	live_load("{'id':'r','type':'mirror','region_size':4096,'children':["
+		  "{'id':'d0','type':'file','path':'a','size':'2MiB','direct':false},"
+		  "{'id':'d1','type':'file','path':'b','size':'2MiB','direct':false},"
+		  "{'id':'d2','type':'file','path':'c','size':'2MiB','direct':false}]}");
+	live_begin();
+}
+
+static void lose(const char *leg)
+{
+	live_command("fail", leg);
+	live_end_all();
+}
+
+/*
+ * b calls a stale, and fails; a is brought up to date from c while the device is live; c fails, which a alone is
+ * told, and the machine crashes. All accuse each other, but what b says of a is from before a came back.
+ */
+static void what_a_failed_leg_says_of_one_that_was_added_live_is_old(void **state)
+{
+	begin_three();
+	lose("d0");
+	lose("d1");
+	live_command("add", "d0");
+	live_until("ifi", -1);
+	lose("d2");
+	live_killed();
+	if (!scene_start(scene_plain))
+		scene_said("");
+	assert_false(scene_assembled()->root->children[0]->rebuilding);
+	assert_true(scene_assembled()->root->children[1]->rebuilding);
+	assert_true(scene_assembled()->root->children[2]->rebuilding);
+	scene_stop();
+}
+
+/* Else its fellows would know of a join that its own label doesn't: a crash, and it is an older copy. */
+static void a_leg_joins_once_its_own_label_calls_it_stale(void **state)
+{
+	unsigned n, ticks = 0;
+
+	begin_three();
+	lose("d0");
+	live_command("add", "d0");
+	while (ticks < 100 && (live_timer != UINT64_MAX || live_pending_count > 1)) {
+		for (n = 0; n < live_pending_count; n++)
+			if (live_pending[n]->leaf->place != 0 || live_pending[n]->offset >= LABEL_FRONT)
+				break;
+		if (n < live_pending_count) {
+			live_end_one(n, 0);
+		} else {
+			live_tick();
+			ticks++;
+		}
+		assert_string_equal(live_states(), "rii");
+	}
+	assert_int_equal(live_pending_count, 1);
+	live_until("iii", -1);
+	live_stop();
+}
+
+static void legs_that_are_added_at_once_are_both_told_of(void **state)
+{
+	struct label label;
+
+	begin_three();
+	lose("d0");
+	lose("d1");
+	live_command("add", "d1");
+	live_command("add", "d0"); /* the record of the first is under way */
+	live_until("iii", -1);
+	live_stop();
+	scene_label("c", &label);
+	assert_int_equal(label.peers[0].joins, 1);
+	assert_int_equal(label.peers[1].joins, 1);
+	label_finish(&label);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, scene_setup, scene_teardown)
 
 int main(void)
@@ -93,6 +171,9 @@ int main(void)
 		TEST(an_older_copy_is_remembered_until_it_is_up_to_date),
 		TEST(a_stale_leg_that_is_as_it_was_is_no_older_copy),
 		TEST(who_was_not_told_of_a_rejoin_vouches_for_no_fellow),
+		TEST(what_a_failed_leg_says_of_one_that_was_added_live_is_old),
+		TEST(a_leg_joins_once_its_own_label_calls_it_stale),
+		TEST(legs_that_are_added_at_once_are_both_told_of),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

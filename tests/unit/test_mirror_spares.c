@@ -27,38 +27,12 @@ static void begin(void)
 	live_begin();
 }
 
-static const char *states(void)
-{
-	static char text[LEGS_MAX + 1];
-	unsigned i;
-
-	for (i = 0; i < scene_assembled()->root->child_count; i++)
-		text[i] = "ijrsf"[mirror_of()->legs[i].state];
-	text[i] = '\0';
-	return text;
-}
-
 static void step(void)
 {
 	if (live_pending_count == 0)
 		live_tick();
 	else
 		live_end_one(0, 0);
-}
-
-/* Ends what is under way until the legs are so; what goes to the bad leaf fails. */
-static void until(const char *wanted, int bad)
-{
-	unsigned steps;
-
-	for (steps = 0; strcmp(states(), wanted); steps++) {
-		if (steps == STEPS_MAX)
-			fail_msg("legs are %s, never %s", states(), wanted);
-		if (live_pending_count == 0)
-			live_tick();
-		else
-			live_end_one(0, (int)live_pending[0]->leaf->place == bad ? -EIO : 0);
-	}
 }
 
 static void write_all(char byte)
@@ -88,23 +62,6 @@ static char byte_of(const char *name, uint64_t offset)
 	return *text;
 }
 
-static void verb(const char *verb, const char *leg)
-{
-	struct node *root = scene_assembled()->root;
-	struct json_object *answer = json_object_new_object();
-	struct err err = { 0 };
-	struct json *arguments;
-	char text[100];
-
-	(void)snprintf(text, sizeof(text), "{\"leg\":\"%s\"}", leg);
-	arguments = json_parse("arguments", text, strlen(text), &err);
-	if (root->type->command(root, verb, arguments, answer, &err) < 0)
-		fail_msg("%s", err.text);
-	engine_wake(live_engine, root);
-	json_destroy(arguments);
-	json_object_put(answer);
-}
-
 static uint32_t says(const char *name, unsigned of)
 {
 	struct label label;
@@ -130,7 +87,7 @@ static void a_spare_is_neither_written_nor_flushed_nor_read(void **state)
 			live_end_one(0, 0);
 		}
 	}
-	assert_string_equal(states(), "iiss");
+	assert_string_equal(live_states(), "iiss");
 	live_stop();
 	assert_int_equal(byte_of("s", 0), 0);
 }
@@ -140,10 +97,10 @@ static void a_spare_is_brought_up_to_date_in_a_failed_legs_place(void **state)
 	begin();
 	write_all('x');
 	write_failing(1, 0, 'y');
-	until("ifrs", -1);
+	live_until("ifrs", -1);
 	assert_true(scene_assembled()->root->children[1]->spare);
 	assert_false(scene_assembled()->root->children[2]->spare);
-	until("ifis", -1);
+	live_until("ifis", -1);
 	live_stop();
 	assert_int_equal(byte_of("s", 0), 'y');
 	assert_int_equal(byte_of("s", 15 * LIVE_BYTES), 'x');
@@ -159,11 +116,11 @@ static void a_spare_that_fails_is_followed_by_the_next(void **state)
 	begin();
 	write_all('x');
 	write_failing(1, 0, 'y');
-	until("iffr", 2);
-	until("iffi", -1);
+	live_until("iffr", 2);
+	live_until("iffi", -1);
 	write_failing(3, LIVE_BYTES, 'z'); /* and now there is none left */
 	live_end_all();
-	assert_string_equal(states(), "ifff");
+	assert_string_equal(live_states(), "ifff");
 	live_stop();
 	assert_int_equal(byte_of("a", LIVE_BYTES), 'z');
 }
@@ -177,18 +134,18 @@ static void a_spare_goes_on_after_a_crash(void **state)
 	live_begin();
 	write_all('x');
 	write_failing(1, 0, 'y');
-	until("ifrs", -1);
+	live_until("ifrs", -1);
 	before = mirror_of()->todo_count;
 	while (mirror_of()->todo_count > before - 8)
 		step();
 	live_killed();
 	live_load(SLOW_ROOT);
-	assert_string_equal(states(), "isrs"); /* the file b is there */
+	assert_string_equal(live_states(), "isrs"); /* the file b is there */
 	after = mirror_of()->todo_count;
 	assert_int_equal(before, 16);
 	assert_true(after >= 8 && after < 14);
 	live_begin();
-	until("isis", -1);
+	live_until("isis", -1);
 	live_stop();
 	assert_int_equal(byte_of("s", 0), 'y');
 	assert_int_equal(byte_of("s", 9 * LIVE_BYTES), 'x');
@@ -202,13 +159,13 @@ static void what_was_clean_is_copied_too(void **state)
 	while (mirror_of()->dirty_count)
 		step();
 	write_failing(1, 0, 'y');
-	until("ifrs", -1);
+	live_until("ifrs", -1);
 	while (mirror_of()->work.wants_super)
 		step();
 	live_killed();
 	live_load(ROOT);
 	live_begin();
-	until("isis", -1);
+	live_until("isis", -1);
 	live_stop();
 	assert_int_equal(byte_of("s", 0), 'y');
 	assert_int_equal(byte_of("s", 9 * LIVE_BYTES), 'x');
@@ -220,13 +177,13 @@ static void a_leg_whose_place_was_taken_begins_anew(void **state)
 	begin();
 	write_all('x');
 	write_failing(1, 0, 'y');
-	until("ifis", -1);
+	live_until("ifis", -1);
 	write_all('z');
-	verb("add", "d1");
-	assert_string_equal(states(), "isis");
-	verb("fail", "s0");
-	until("irfs", -1); /* the first one that stands by */
-	until("iifs", -1);
+	live_command("add", "d1");
+	assert_string_equal(live_states(), "isis");
+	live_command("fail", "s0");
+	live_until("irfs", -1); /* the first one that stands by */
+	live_until("iifs", -1);
 	live_stop();
 	assert_int_equal(byte_of("b", 0), 'z');
 	assert_int_equal(byte_of("b", 15 * LIVE_BYTES), 'z');
@@ -248,14 +205,14 @@ static void a_crash_at_any_moment_loses_nothing(void **state)
 		write_failing(1, 0, 'y');
 		for (steps = 0; steps < moment && !has_ended; steps++) {
 			step();
-			has_ended = !strcmp(states(), "ifis");
+			has_ended = !strcmp(live_states(), "ifis");
 		}
 		live_killed();
 		live_load(ROOT);
 		assert_int_equal(live_byte_at(0), 'y');
 		assert_int_equal(live_byte_at(15 * LIVE_BYTES), 'x');
 		live_begin();
-		for (steps = 0; strchr(states(), 'r') || strchr(states(), 'j'); steps++) {
+		for (steps = 0; strchr(live_states(), 'r') || strchr(live_states(), 'j'); steps++) {
 			assert_true(steps < STEPS_MAX);
 			step();
 		}
