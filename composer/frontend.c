@@ -163,9 +163,10 @@ static int device_make(struct frontend *frontend, struct err *err)
 		return -1;
 	if (type->control_open(&frontend->control, err) < 0)
 		return -1;
-	if (frontend->is_taken)
-		return type->adopt(frontend, err);
-	return type->add(frontend, err) < 0 ? -1 : char_open(frontend, err);
+	if (frontend->is_taken ? type->adopt(frontend, err) < 0
+			       : type->add(frontend, err) < 0 || char_open(frontend, err) < 0)
+		return -1;
+	return type->attach ? type->attach(frontend, err) : 0;
 }
 
 int frontend_open(struct frontend **inout, struct tree *tree, bool trace, struct err *err)

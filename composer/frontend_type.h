@@ -2,9 +2,9 @@
 /*
  * What a kernel's driver has to give to be a front-end, and what all of them have in common.
  *
- * frontend.c does what is the same for all, in this order: control_open, add, the char device, the
- * queues (driver_queue.h), start; back: stop, the queues' end, the char device, remove. Of a device
- * that was taken over: the char device, control_open, adopt, the queues, resume; back, without
+ * frontend.c does what is the same for all, in this order: control_open, add, the char device, attach,
+ * the queues (driver_queue.h), start; back: stop, the queues' end, the char device, remove. Of a device
+ * that was taken over: the char device, control_open, adopt, attach, the queues, resume; back, without
  * removing it: hand_over, the queues' end, the char device. Main thread only.
  */
 #ifndef COMPOSER_FRONTEND_TYPE_H
@@ -50,6 +50,8 @@ struct frontend_type {
 	 * one. 0, or -1 with a message.
 	 */
 	int (*add)(struct frontend *frontend, struct err *err);
+	/* Tells the driver what lasts as long as the open char device. 0, or -1 with a message. Optional. */
+	int (*attach)(struct frontend *frontend, struct err *err);
 	/*
 	 * The control commands: 0 or more, or -errno. start() returns when there is a disk; it is
 	 * called in another process (frontend_start.h) than `server`.

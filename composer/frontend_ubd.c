@@ -88,7 +88,7 @@ static int device_parameters(struct frontend *frontend, struct err *err)
 }
 
 /* The leaves as the driver's legs, so that plans can name them. */
-static int device_legs(struct frontend *frontend, struct err *err)
+static int ubd_attach(struct frontend *frontend, struct err *err)
 {
 	const struct tree *tree = frontend->tree;
 	int32_t fds[UBD_MAX_LEGS];
@@ -147,7 +147,7 @@ static int ubd_add(struct frontend *frontend, struct err *err)
 			strerror(-result));
 	frontend_added(frontend, info.dev_id);
 	device_is(frontend, &info);
-	return device_parameters(frontend, err) < 0 ? -1 : device_legs(frontend, err);
+	return device_parameters(frontend, err);
 }
 
 /* What its users rely on has to be as it was. */
@@ -179,7 +179,7 @@ static int ubd_adopt(struct frontend *frontend, struct err *err)
 			"stays", frontend->path, (unsigned long long)info.dev_blocks,
 			(unsigned long long)wanted.dev_blocks);
 	device_is(frontend, &info);
-	return device_legs(frontend, err);
+	return 0;
 }
 
 static int ubd_resize(struct frontend *frontend)
@@ -254,6 +254,7 @@ const struct frontend_type frontend_ubd = {
 	.check = ubd_check,
 	.control_open = ubd_control_open,
 	.add = ubd_add,
+	.attach = ubd_attach,
 	.start = ubd_start,
 	.stop = ubd_stop,
 	.remove = ubd_remove,

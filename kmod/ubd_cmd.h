@@ -147,7 +147,8 @@
  * empty. Open for reading and writing: block devices, and regular files with O_DIRECT on a file
  * system that has that (else EINVAL). EBUSY once START_DEV has begun, until the disk waits for its
  * next server and the last one is gone. ENOTBLK: neither of the two; ELOOP: the device's own disk, or
- * a file on it. Held until the disk is taken away or the server's session has ended.
+ * a file on it. ENOTCONN: no server has the device open. Held until the disk is taken away or that
+ * server's session has ended.
  */
 #define UBD_CMD_SET_LEGS 0x13
 #define UBD_MAX_LEGS 256

@@ -181,6 +181,9 @@ static int ubd_control_set_legs(struct ubd_device *device, const struct ubd_ctrl
 		return -EINTR;
 	if (ubd_control_has_plans(device))
 		error = -EBUSY;
+	else if (!ubd_device_is(device, UBD_DEVICE_OPEN) ||
+		 ubd_device_is(device, UBD_DEVICE_ENDING))
+		error = -ENOTCONN; /* whose end would give them up? */
 	else
 		error = ubd_legs_set(device, fds, payload->len / sizeof(*fds));
 	mutex_unlock(&device->lock);

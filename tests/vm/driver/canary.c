@@ -37,6 +37,8 @@ static void server_start(uint32_t code)
 		server_run(&device, protocol);
 	while (!atomic_load(&shared->is_open) && !waitpid(server, NULL, WNOHANG))
 		usleep(1000); /* the last session ends with the open() of this one */
+	if (protocol == PLANS && control(&device, UBD_CMD_SET_LEGS, legs, sizeof(legs), 0))
+		errx(1, "SET_LEGS");
 	result = control(&device, code, NULL, 0, server);
 	if (result)
 		errx(1, "START or RESUME: %s", strerror(-result));
@@ -65,8 +67,6 @@ static void device_begin(uint32_t recovery_ms)
 		errx(1, "ADD_DEV");
 	if (recovery_ms && control(&device, UBD_CMD_SET_PARAMS, &params, sizeof(params), 0))
 		errx(1, "SET_PARAMS");
-	if (protocol == PLANS && control(&device, UBD_CMD_SET_LEGS, legs, sizeof(legs), 0))
-		errx(1, "SET_LEGS");
 	atomic_store(&shared->fault, NOTHING);
 	server_start(UBD_CMD_START_DEV);
 	disk_open();

@@ -6,6 +6,7 @@
  */
 #define _GNU_SOURCE
 #include <linux/fs.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 
 #include "batch_server.h"
@@ -245,6 +246,31 @@ static void the_flush_that_failed(void)
 	by_ourselves(tag);
 }
 
+/* Legs are a session's: there are none without one, and one that never starts a disk lets them go too. */
+static void legs_need_a_session(const char *path)
+{
+	int leg = open(path, O_RDWR | O_DIRECT), other = open(path, O_RDWR | O_DIRECT), tries;
+
+	if (leg < 0 || other < 0 || flock(leg, LOCK_EX))
+		err(1, "%s", path);
+	device_init(&device, 1, DEPTH);
+	device.info.flags[0] = UBD_F_PLANS;
+	expect("ADD_DEV", 0, device_add(&device));
+	expect("legs without a session", -ENOTCONN,
+		control(&device, UBD_CMD_SET_LEGS, &leg, sizeof(leg), 0));
+	expect("open", 0, device_open(&device));
+	expect("legs of a session that never starts", 0,
+		control(&device, UBD_CMD_SET_LEGS, &leg, sizeof(leg), 0));
+	close(leg); /* the lock stays as long as the driver has the file */
+	expect("the driver has the leg", 1, flock(other, LOCK_EX | LOCK_NB) != 0);
+	close(device.fd);
+	for (tries = 0; flock(other, LOCK_EX | LOCK_NB) && tries < 30000; tries++)
+		usleep(1000);
+	expect("it goes with the session", 1, tries < 30000);
+	close(other);
+	expect("DEL_DEV", 0, control(&device, UBD_CMD_DEL_DEV, NULL, 0, 0));
+}
+
 int main(int argc, char **argv)
 {
 	int i;
@@ -256,6 +282,7 @@ int main(int argc, char **argv)
 		if (legs[i] < 0)
 			err(1, "%s", argv[1 + i]);
 	}
+	legs_need_a_session(argv[1 + PLAIN]);
 	begin(UBD_F_BATCHES | UBD_F_PLANS);
 	expect("SET_LEGS", 0, control(&device, UBD_CMD_SET_LEGS, legs, sizeof(legs), 0));
 	start();

@@ -18,7 +18,6 @@
 
 #include "fuzz_server.h"
 
-enum { MAX_DEVICES = 4096 }; /* the driver's limit */
 enum { SERVERS = 3, USERS = 3, REPLACED = 50, DYING_S = 60 };
 enum { AT_ONCE = 32, MOST = 32768 }; /* a user's requests; bytes of each */
 enum { PACE = 4000, PACE_S = 4 }; /* commands, seconds at most, between two signals */
@@ -217,32 +216,12 @@ static void round_run(struct chance chance)
 	must_end(children, count);
 }
 
-static void delete_devices(void)
-{
-	struct ring *ring = &rings[0];
-	struct server server = { .control_fd = open("/dev/ubd-control", O_RDWR) };
-
-	if (server.control_fd < 0 || ring_open(ring, 4, IORING_SETUP_SQE128))
-		err(1, "/dev/ubd-control");
-	for (; server.device < MAX_DEVICES; server.device++) /* they were added by odd numbers too */
-		(void)control_wait(&server, ring, UBD_CMD_DEL_DEV, NULL, 0, 20000);
-	ring_close(ring);
-	close(server.control_fd);
-}
-
-/*
- * The driver can be unloaded, with whatever devices are left; but one that was given legs and never
- * opened has them until it is deleted, and another's disk may be among them.
- */
+/* All servers are gone, and with them the legs: the driver can be unloaded, with whatever devices are left. */
 static void reload(void)
 {
 	int tries;
 
 	for (tries = 0; system("rmmod ubd 2>/dev/null"); tries++) {
-		if (tries == 20) {
-			printf("# unloads only when its devices are deleted\n");
-			delete_devices();
-		}
 		if (tries == 200) {
 			printf("FAILED: rmmod ubd is refused after 20 s\n");
 			fflush(stdout);
