@@ -16,7 +16,7 @@
  * thin_commit.c   making new mappings durable-safe: the one place that writes L2 entries
  * thin_unmap.c    WRITE_ZEROES and DISCARD
  * thin_punch.c    giving back to the child what they free
- * thin_flatten.c  all that is in backing into the image
+ * thin_flatten.c  all that is in backing into the image; thin_flatten_command.c: its verbs
  * thin_open.c     probe(): reading an image; thin_count.c believes nothing of it
  * thin_grow.c     a longer refcount table, where an image's counts too little
  * thin_resize.c   a larger device of an image
@@ -389,6 +389,8 @@ bool thin_flatten_next(struct node *node, uint64_t now, struct request *request,
 void thin_flatten_hold(const struct thin *thin, const struct request *request, struct range *range);
 void thin_flatten_map(struct node *node, const struct request *request, struct plan *plan);
 void thin_flatten_resume(struct node *node, const struct request *request, struct plan *plan);
+
+/* thin_flatten_command.c */
 void thin_flatten_status(const struct node *node, struct json_object *out);
 int thin_flatten_begin(struct node *node, const struct json *arguments, struct err *err);
 void thin_flatten_stop(struct node *node);
