@@ -248,14 +248,14 @@ static void make_block(struct thin *thin, struct plan *plan, struct thin_io *io)
 	io->step = STEP_BLOCK;
 }
 
-/* It is durable: the table may name it. */
+/* It is durable: the table may name it. In memory it does when the disk's does, as others take room there then. */
 static void list_block(struct thin *thin, struct plan *plan, struct thin_io *io)
 {
 	uint64_t index = io->at / qcow2_block_entries(&thin->header);
 	uint64_t at = index * 8 / thin->page * thin->page;
 
-	qcow2_write64(thin->refcount_table + index * 8, io->at << thin->cluster_bits);
 	memcpy(plan->scratch, thin->refcount_table + at, thin->page);
+	qcow2_write64((uint8_t *)plan->scratch + index * 8 - at, io->at << thin->cluster_bits);
 	plan_scratch(plan, IO_WRITE, 0, THIN_DATA, thin->header.refcount_table_offset + at, 0,
 		thin->page);
 	plan_then(plan);
@@ -337,12 +337,8 @@ void thin_reserve_resume(
 	thin_flushed(thin, plan, io, result);
 	if (result < 0) {
 		unpick(thin);
-		if (io->step == STEP_BLOCK || io->step == STEP_LISTED) {
+		if (io->step == STEP_BLOCK || io->step == STEP_LISTED)
 			thin_count_set(thin, io->at, 0);
-			qcow2_write64(thin->refcount_table +
-					io->at / qcow2_block_entries(&thin->header) * 8,
-				0);
-		}
 		plan_end(plan, result);
 		return;
 	}
@@ -350,6 +346,9 @@ void thin_reserve_resume(
 		list_block(thin, plan, io);
 		return;
 	}
+	if (io->step == STEP_LISTED)
+		qcow2_write64(thin->refcount_table + io->at / qcow2_block_entries(&thin->header) * 8,
+			io->at << thin->cluster_bits);
 	if (io->step == STEP_PAGES) {
 		for (i = 0; i < io->page_count; i++)
 			thin_bit_set(thin->stale, io->pages[i], false);
