@@ -91,6 +91,7 @@ const struct command replay_command = {
 		   "  zeroes OFFSET LENGTH\n"
 		   "  discard OFFSET LENGTH\n"
 		   "  flush\n"
+		   "  ask NODE VERB [JSON]    a verb of the node's, until all that it begins has ended\n"
 		   "  depth N    so many requests in flight at a time, 1 at first\n"
 		   "  wait       until all have ended\n",
 	.options = options,

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <json-c/json_object.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -259,6 +260,36 @@ static int save_run(struct replay *replay, char *const *words, uint64_t line, st
 	return result;
 }
 
+/* ask NODE VERB [ARGUMENTS]: then all waits until the nodes have done what that has given them to do. */
+static int ask_run(struct replay *replay, char *const *words, unsigned count, uint64_t line, struct err *err)
+{
+	struct json_object *answer = json_object_new_object();
+	const char *text = count > 3 ? words[3] : "{}";
+	struct json *arguments = json_parse(replay->name, text, strlen(text), err);
+	struct node *node = NULL;
+	unsigned i;
+	int result = 0;
+
+	for (i = 0; i < replay->tree->node_count; i++)
+		if (!strcmp(replay->tree->nodes[i]->id, words[1]))
+			node = replay->tree->nodes[i];
+	if (arguments && (!node || !node->type->command))
+		result = line_err(replay, line, "no node of that id has verbs", words[1], err);
+	if (!arguments || result < 0 || node->type->command(node, words[2], arguments, answer, err) < 0)
+		result = -1;
+	if (result == 0)
+		engine_wake(replay->queue.engine, node);
+	while (result == 0 && engine_is_working(replay->queue.engine))
+		result = uring_run(&replay->queue.uring);
+	print_reports(replay);
+	if (result == 0)
+		fprintf(replay->out, "%" PRIu64 ": ask %s %s: %s\n", line, words[1], words[2],
+			json_object_to_json_string(answer));
+	json_object_put(answer);
+	json_destroy(arguments);
+	return result < -1 ? err_add(err, "io_uring: %s", strerror(-result)) : result;
+}
+
 static int line_run(struct replay *replay, char *text, uint64_t line, struct err *err)
 {
 	char *words[WORDS_MAX + 1], *rest = NULL, *word;
@@ -281,6 +312,8 @@ static int line_run(struct replay *replay, char *text, uint64_t line, struct err
 	}
 	if (!strcmp(words[0], "save") && count == 4)
 		return save_run(replay, words, line, err);
+	if (!strcmp(words[0], "ask") && (count == 3 || count == 4))
+		return ask_run(replay, words, count, line, err);
 	for (i = 0; i < sizeof(verbs) / sizeof(*verbs); i++)
 		if (!strcmp(words[0], verbs[i].name))
 			return verb_run(replay, &verbs[i], words, count, line, err);

@@ -141,6 +141,8 @@ void qcow2_header_set_refcounts(uint8_t *bytes, const struct qcow2_header *heade
  * first sector alone. -1: its bytes don't name the format there, and nothing has been changed.
  */
 int qcow2_header_flatten(uint8_t *bytes, struct qcow2_header *header);
+/* The same, and where the L1 table and the snapshot table are, and the snapshots' number. */
+void qcow2_header_set_tables(uint8_t *bytes, const struct qcow2_header *header);
 /* The same for the device's size, and how many entries the L1 table has for it. */
 void qcow2_header_set_size(uint8_t *bytes, const struct qcow2_header *header);
 /* The L1 entries that a device of this size needs. */
@@ -202,6 +204,8 @@ struct qcow2_snapshot {
 /* Returns the entry's length with its padding, 0 with `why` if it is bad or goes past length. */
 size_t qcow2_snapshot_read(const struct qcow2_header *header, const uint8_t *bytes, size_t length,
 	struct qcow2_snapshot *snapshot, char *why);
+/* The entry of a snapshot without VM state; returns its length. `bytes` may be NULL: only that. */
+size_t qcow2_snapshot_write(const struct qcow2_snapshot *snapshot, uint8_t *bytes);
 
 /* qcow2_unpack.c: a compressed cluster, whose end may be followed by other bytes. 0 or -EIO. */
 size_t qcow2_unpack_memory(enum qcow2_compression compression);

@@ -14,7 +14,7 @@
  * backing file's name, before the first cluster's end.
  *
  * Crash story: a header is written once, as the last of a new image's parts. Its feature bits, and
- * where the refcount table is, are changed in place: fields within one sector, which is old or new
+ * where its tables are, are changed in place: fields within one sector, which is old or new
  * after a power cut. So is an image flattened: its backing name's offset and length become 0, and the
  * extension that has said the backing's format becomes, in place, one of ours (EXTENSION_FLATTENED): a
  * document that still names the backing is right about it.
@@ -306,6 +306,14 @@ void qcow2_header_set_refcounts(uint8_t *bytes, const struct qcow2_header *heade
 	qcow2_write32(bytes + 56, header->refcount_table_clusters);
 }
 
+void qcow2_header_set_tables(uint8_t *bytes, const struct qcow2_header *header)
+{
+	qcow2_header_set_refcounts(bytes, header);
+	qcow2_write64(bytes + 40, header->l1_offset);
+	qcow2_write32(bytes + 60, header->snapshot_count);
+	qcow2_write64(bytes + 64, header->snapshots_offset);
+}
+
 void qcow2_header_set_size(uint8_t *bytes, const struct qcow2_header *header)
 {
 	qcow2_write64(bytes + 24, header->size);
@@ -321,10 +329,7 @@ int qcow2_header_write(const struct qcow2_header *header, uint8_t *bytes)
 	qcow2_write32(bytes + 4, 3);
 	qcow2_write32(bytes + 20, header->cluster_bits);
 	qcow2_header_set_size(bytes, header);
-	qcow2_write64(bytes + 40, header->l1_offset);
-	qcow2_header_set_refcounts(bytes, header);
-	qcow2_write32(bytes + 60, header->snapshot_count);
-	qcow2_write64(bytes + 64, header->snapshots_offset);
+	qcow2_header_set_tables(bytes, header);
 	qcow2_header_set_features(bytes, header);
 	qcow2_write32(bytes + 96, header->refcount_order);
 	qcow2_write32(bytes + 100, OUR_LENGTH);

@@ -4,6 +4,7 @@
  * room as it is written. How its parts stand to each other, and the crash story: thin.h.
  */
 #include "thin.h"
+#include "thin_next.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -59,7 +60,7 @@ static void find_needs(struct node *node)
 		return;
 	}
 	node->needs.self_fixed += 2 * evicts; /* a write's map, when it comes and when it has its clusters */
-	node->needs.work_max = thin->punches + thin->queues + evicts;
+	node->needs.work_max = larger(1, thin->punches + thin->queues + evicts); /* SELF_NEXT takes its turn */
 	node->needs.self_ops = larger((2 + evicts) * pages + 1,
 		(1 + evicts) * thin->tables_max * pieces + l1_pages + 1);
 	node->needs.self_ops = larger(node->needs.self_ops,
@@ -117,6 +118,12 @@ static void thin_close(struct node *node)
 
 static enum hold hold_self(const struct thin *thin, const struct request *request, struct range *range)
 {
+	if (request->flags == SELF_NEXT)
+		return HOLD_NONE; /* there is one, and it may wait for others */
+	if (request->flags == SELF_SWITCH) {
+		*range = (struct range){ 0, THIN_HOLD_SELF };
+		return HOLD_EXCLUSIVE;
+	}
 	/* One of each kind at a time: pages that two wrote at once could land in the wrong order. */
 	*range = (struct range){ THIN_HOLD_SELF + request->flags, 1 };
 	if (request->flags == SELF_BRING)
@@ -200,6 +207,12 @@ static void map_self(struct node *node, const struct request *request, struct pl
 	case SELF_FLATTEN:
 		thin_flatten_map(node, request, plan);
 		break;
+	case SELF_NEXT:
+		thin_next_map(node, plan, io);
+		break;
+	case SELF_SWITCH:
+		thin_switch_map(node, plan, io);
+		break;
 	default:
 		thin_commit_map(node, plan, io, parent);
 	}
@@ -253,6 +266,12 @@ static void resume_self(struct node *node, const struct request *request, struct
 		break;
 	case SELF_FLATTEN:
 		thin_flatten_resume(node, request, plan);
+		break;
+	case SELF_NEXT:
+		thin_next_resume(node, plan, io);
+		break;
+	case SELF_SWITCH:
+		thin_switch_resume(node, plan, io);
 		break;
 	default:
 		thin_commit_resume(node, plan, io, parent);

@@ -23,6 +23,7 @@
  * thin_make.c     a new image, in memory
  * thin_create.c   load() and unload(): writing it, and what a clean stop leaves
  * thin_report.c   status, and the map as others may read it
+ * thin_snapshot.c snapshots while the device is live; thin_next.h: what that takes
  *
  * The crash story, for all of them. On disk these hold at every moment, whatever part of the
  * writes since the last flush a power cut leaves:
@@ -66,6 +67,8 @@ enum thin_self {
 	SELF_GO_ON,
 	SELF_BRING,
 	SELF_FLATTEN, /* [offset, offset + length) of the device; length 0: the header */
+	SELF_NEXT, /* a step of the next generation of metadata */
+	SELF_SWITCH, /* to that */
 };
 
 #define THIN_HOLD_SELF (UINT64_C(1) << 62) /* where self ops hold their kind: beyond any device */
@@ -147,6 +150,7 @@ struct thin_cache {
 	bool evicts; /* there are more pages than slots */
 	uint8_t *pins, *recent; /* by page: who needs it to stay; it was looked at of late */
 	uint64_t *sums; /* by page that is not in memory: of what it must read as */
+	uint8_t *is_outdated; /* by page: its entries' flags are of the generation before */
 	uint64_t wanted, unread; /* page + 1: for who tells the map; and what could not be had for that */
 	uint64_t hits, misses, evicted; /* requests; pages */
 };
@@ -158,6 +162,7 @@ struct thin {
 	bool can_write, is_dirty;
 	bool has_compressed;
 	bool failed; /* what the map is on disk isn't known: every request fails */
+	bool has_lost; /* a flush has failed: of what was written before none proves anything */
 	unsigned cluster_bits, entry_bits, table_bits; /* log2: cluster, entry, entries of a table */
 	unsigned grain_bits;
 	uint32_t page, fill; /* bytes: of tables, written at once; of scratch for filling */
@@ -224,6 +229,16 @@ struct thin {
 	uint32_t pages_max, tables_max, rounds_max; /* one request's */
 	uint32_t unmap_pages, commit_extra; /* as THIN_UNMAP_PAGES and THIN_COMMIT_EXTRA, or fewer */
 	uint64_t first_commits, no_space;
+
+	struct {
+		uint8_t *bytes; /* the snapshot table, as on disk */
+		size_t length;
+	} snapshots;
+	struct thin_next *next; /* the next generation of metadata, while it is being made (thin_next.h) */
+	struct {
+		int result; /* of the last one */
+		uint64_t pause; /* ns for which requests waited for it */
+	} made;
 };
 
 static inline struct thin *thin_of(const struct node *node)

@@ -16,6 +16,7 @@
  * find in the same step, or have it brought.
  */
 #include "thin.h"
+#include "thin_next.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -32,7 +33,7 @@ static uint32_t smaller(uint64_t a, uint64_t b)
 }
 
 /* Each word's change changes it. It is kept in memory alone. */
-static uint64_t sum_of(const uint8_t *bytes, uint32_t length)
+uint64_t thin_cache_sum(const uint8_t *bytes, uint32_t length)
 {
 	uint64_t sum = length, word;
 	uint32_t at;
@@ -98,9 +99,10 @@ int thin_cache_make(struct node *node, uint64_t bytes)
 	cache->pins = calloc(thin->page_count + 1, 1);
 	cache->recent = calloc(thin->page_count + 1, 1);
 	cache->sums = calloc(thin->page_count + 1, sizeof(*cache->sums));
+	cache->is_outdated = calloc(thin->page_count + 1, 1);
 	thin->pages = calloc(thin->page_count + 1, sizeof(*thin->pages));
 	if (!cache->memory || !cache->slots || !cache->pins || !cache->recent || !cache->sums ||
-		!thin->pages)
+		!cache->is_outdated || !thin->pages)
 		return -1;
 	for (page = 0; page < thin->page_count; page++)
 		thin->pages[page] = cache->memory;
@@ -114,6 +116,7 @@ void thin_cache_free(struct thin *thin)
 	free(thin->cache.pins);
 	free(thin->cache.recent);
 	free(thin->cache.sums);
+	free(thin->cache.is_outdated);
 	free(thin->pages);
 }
 
@@ -131,6 +134,13 @@ bool thin_cache_is_pressed(const struct thin *thin)
 static bool may_go(const struct thin *thin, const struct thin_slot *slot)
 {
 	return !thin->cache.pins[slot->page] && slot->written <= thin->flushed;
+}
+
+void thin_cache_update(struct thin *thin, uint64_t page)
+{
+	if (thin->cache.is_outdated[page] && !is_zeroes(thin, thin->pages[page]))
+		thin_set_flags(thin, thin->blocks, thin->pages[page]);
+	thin->cache.is_outdated[page] = false;
 }
 
 /* A place, taken from whoever was not looked at since the hand came by. */
@@ -152,7 +162,8 @@ static uint32_t take_slot(struct thin *thin)
 			cache->recent[slot->page] = 0;
 			continue;
 		}
-		cache->sums[slot->page] = sum_of(slot_bytes(thin, index), thin->page);
+		thin_cache_update(thin, slot->page);
+		cache->sums[slot->page] = thin_cache_sum(slot_bytes(thin, index), thin->page);
 		thin->pages[slot->page] = NULL;
 		cache->evicted++;
 		return index;
@@ -178,7 +189,7 @@ void thin_cache_seen(struct thin *thin, uint64_t page, const uint8_t *bytes)
 	} else if (thin->cache.used < thin->cache.count) {
 		place(thin, page, bytes);
 	} else {
-		thin->cache.sums[page] = sum_of(bytes, thin->page);
+		thin->cache.sums[page] = thin_cache_sum(bytes, thin->page);
 		thin->pages[page] = NULL;
 	}
 }
@@ -188,7 +199,7 @@ void thin_cache_mended(struct thin *thin, uint64_t page, const uint8_t *bytes)
 	uint8_t *there = thin->pages[page];
 
 	if (!there)
-		thin->cache.sums[page] = sum_of(bytes, thin->page);
+		thin->cache.sums[page] = thin_cache_sum(bytes, thin->page);
 	else if (!is_zeroes(thin, there))
 		memcpy(there, bytes, thin->page);
 }
@@ -197,7 +208,7 @@ int thin_cache_put(struct thin *thin, uint64_t page, const uint8_t *bytes)
 {
 	if (thin->pages[page])
 		return 0; /* somebody else has brought it */
-	if (sum_of(bytes, thin->page) != thin->cache.sums[page])
+	if (thin_cache_sum(bytes, thin->page) != thin->cache.sums[page])
 		return -EIO;
 	place(thin, page, bytes);
 	return 0;
@@ -227,7 +238,7 @@ int thin_cache_copy(const struct thin *thin, uint64_t first, uint8_t *bytes, uin
 	for (page = first; length; page++, bytes += thin->page, length -= thin->page)
 		if (thin->pages[page])
 			memcpy(bytes, thin->pages[page], thin->page);
-		else if (sum_of(bytes, thin->page) != thin->cache.sums[page])
+		else if (thin_cache_sum(bytes, thin->page) != thin->cache.sums[page])
 			return -EIO;
 	return 0;
 }

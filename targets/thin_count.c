@@ -5,9 +5,8 @@
  * metadata and data share, entries that break the format's rules, counts below what is named
  * (unless the dirty bit says that they may be).
  *
- * Each cluster is read once however often it is named, so that what was judged is what is used. Memory:
- * three bytes for each cluster of the child while counting, and what thin_allocate() takes, whatever the
- * image says.
+ * Each cluster is read once however often it is named: what was judged is what is used. Memory:
+ * three bytes for each cluster of the child while counting, and what thin_allocate() takes.
  */
 #include "thin.h"
 
@@ -41,7 +40,7 @@ static int read_failed(const struct count *count, const char *what, uint64_t off
 		-error);
 }
 
-/* That many more names for each cluster that [offset, offset + length) touches. */
+/* More names for each cluster that [offset, offset + length) touches. */
 static int name_times(struct count *count, const char *what, uint64_t offset, uint64_t length,
 	enum kind kind, uint32_t times)
 {
@@ -209,7 +208,12 @@ static int count_snapshots(struct count *count)
 	}
 	if (result == 0)
 		result = name(count, "snapshot table", offset, at, KIND_OTHER);
-	free(table);
+	if (result == 0) {
+		thin->snapshots.bytes = realloc(table, at);
+		thin->snapshots.length = at;
+	} else {
+		free(table);
+	}
 	return result;
 }
 
@@ -279,7 +283,6 @@ static int count_active(struct count *count)
 	return 0;
 }
 
-/* The snapshots' too. */
 static int count_tables(struct count *count)
 {
 	uint64_t cluster;

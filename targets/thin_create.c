@@ -24,6 +24,7 @@
 #include "thin.h"
 
 #include "child_io.h"
+#include "thin_next.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -284,6 +285,7 @@ int thin_unload(struct node *node, struct err *err)
 
 	if (!thin->can_write || thin->failed)
 		return 0; /* the next start counts */
+	thin_next_drop(thin);
 	result = child_flush(child);
 	thin_bits_move(&thin->reserve, &thin->freed);
 	thin_bits_move(&thin->reserve, &thin->punching);

@@ -5,6 +5,7 @@
  * It plans nothing but a page's write.
  */
 #include "thin.h"
+#include "thin_next.h"
 
 #include <assert.h>
 
@@ -30,7 +31,25 @@ struct qcow2_entry thin_lookup(const struct thin *thin, uint64_t cluster)
 
 void thin_store(struct thin *thin, uint64_t cluster, const struct qcow2_entry *entry)
 {
+	if (thin->next)
+		thin_next_stores(thin, cluster, entry);
 	qcow2_entry_write(&thin->header, thin_entry(thin, cluster), entry);
+}
+
+void thin_set_flags(const struct thin *thin, const uint8_t *counts, uint8_t *page)
+{
+	uint32_t at;
+
+	for (at = 0; at < thin->page; at += 1u << thin->entry_bits) {
+		uint64_t word = qcow2_read64(page + at), host = word & QCOW2_ENTRY_HOST;
+
+		if (!host || word & QCOW2_ENTRY_COMPRESSED)
+			continue;
+		word &= ~QCOW2_ENTRY_COPIED;
+		if (qcow2_refcount_read(&thin->header, counts, host >> thin->cluster_bits) == 1)
+			word |= QCOW2_ENTRY_COPIED;
+		qcow2_write64(page + at, word);
+	}
 }
 
 /* The refcount decides, not the entry's own flag: that one is an image's word. */
@@ -104,8 +123,10 @@ uint64_t thin_page_host(const struct thin *thin, uint64_t page)
 
 void thin_page_plan(struct thin *thin, struct plan *plan, uint64_t page, uint32_t skip, bool writes)
 {
-	if (writes)
+	if (writes) {
+		thin_cache_update(thin, page);
 		memcpy((uint8_t *)plan->scratch + skip, thin->pages[page], thin->page);
+	}
 	plan_scratch(plan, writes ? IO_WRITE : IO_READ, 0, THIN_DATA, thin_page_host(thin, page), skip,
 		thin->page);
 }

@@ -6,6 +6,7 @@
 #include "thin.h"
 
 #include "child_io.h"
+#include "thin_next.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -356,5 +357,7 @@ void thin_free(struct thin *thin)
 	free(thin->freed.words);
 	free(thin->punching.words);
 	free(thin->less);
+	free(thin->snapshots.bytes);
+	thin_next_free(thin->next);
 	*thin = (struct thin){ .cursor = 0 };
 }

@@ -9,6 +9,7 @@
  * child has answered: what lies in a reserve is never shown.
  */
 #include "thin.h"
+#include "thin_next.h"
 
 #include <errno.h>
 
@@ -38,7 +39,7 @@ bool thin_work(struct node *node, uint64_t now, struct request *request, uint64_
 		thin->cache.wanted = 0;
 		return true;
 	}
-	if (thin_flatten_next(node, now, request, again))
+	if (thin_next_wants(thin, now, request) || thin_flatten_next(node, now, request, again))
 		return true;
 	if (!thin->freed.count || thin->punching.count || thin->failed)
 		return false;

@@ -11,6 +11,7 @@
  * answer, which may have no extents at all, to be asked for again.
  */
 #include "thin.h"
+#include "thin_next.h"
 
 #include <errno.h>
 #include <json-c/json_object.h>
@@ -251,7 +252,7 @@ int thin_command(struct node *node, const char *verb, const struct json *argumen
 		return 0;
 	}
 	if (strcmp(verb, "map") != 0)
-		return err_add(err, "thin %s: there is no verb \"%s\"", node->id, verb);
+		return thin_snapshot_command(node, verb, arguments, answer, err);
 	if (offset > node->limits.size)
 		return err_add(err, "thin %s: offset %llu is beyond its size %llu", node->id,
 			(unsigned long long)offset, (unsigned long long)node->limits.size);

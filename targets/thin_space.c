@@ -17,6 +17,7 @@
  * takes them as reserve. A clean stop counts the reserve down to 0.
  */
 #include "thin.h"
+#include "thin_next.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -35,6 +36,8 @@ static uint64_t count_page(const struct thin *thin, uint64_t cluster)
 
 void thin_count_set(struct thin *thin, uint64_t cluster, uint64_t count)
 {
+	if (thin->next)
+		thin_next_counts(thin, cluster, count);
 	thin->used += count > 0;
 	thin->used -= thin_count_of(thin, cluster) > 0;
 	qcow2_refcount_write(&thin->header, thin->blocks, cluster, count);
@@ -103,9 +106,8 @@ static uint64_t last_cluster(const struct thin *thin, const struct qcow2_entry *
 	return (entry->host + length - 1) >> thin->cluster_bits;
 }
 
-/* For each cluster that the entry's bytes touch. */
-static void each_cluster(struct thin *thin, const struct qcow2_entry *entry,
-	void (*change)(struct thin *, uint64_t cluster))
+void thin_each_cluster(struct thin *thin, const struct qcow2_entry *entry,
+	void (*change)(struct thin *thin, uint64_t cluster))
 {
 	uint64_t cluster = entry->host >> thin->cluster_bits;
 
@@ -118,13 +120,13 @@ static void each_cluster(struct thin *thin, const struct qcow2_entry *entry,
 /* Where more than one entry names a cluster, its count stays too high until the clean stop. */
 void thin_drop(struct thin *thin, const struct qcow2_entry *entry)
 {
-	each_cluster(thin, entry, drop_one);
+	thin_each_cluster(thin, entry, drop_one);
 }
 
 /* What thin_drop() did: nothing of it has been captured yet. */
 void thin_undrop(struct thin *thin, const struct qcow2_entry *entry)
 {
-	each_cluster(thin, entry, undrop_one);
+	thin_each_cluster(thin, entry, undrop_one);
 }
 
 bool thin_was_dropped(const struct thin *thin, const struct qcow2_entry *entry)
@@ -158,6 +160,11 @@ void thin_flush(struct thin *thin, struct plan *plan, struct thin_io *io)
 
 void thin_flushed(struct thin *thin, struct plan *plan, struct thin_io *io, int result)
 {
+	unsigned i;
+
+	for (i = 0; i < plan->count && result < 0; i++)
+		thin->has_lost |= plan->ops[i].request.kind == IO_FLUSH && plan->ops[i].result < 0 &&
+			plan->ops[i].result != -ECANCELED;
 	if (io->captures) {
 		if (result < 0)
 			thin_bits_move(&thin->dropped, &thin->flushing);

@@ -374,6 +374,7 @@ void backend_end_one(void)
 {
 	end_one();
 	judge_watch();
+	past_watch();
 }
 
 void backend_release_hung(void)

@@ -203,6 +203,8 @@ static void print_thin(struct document *document, FILE *out, unsigned depth)
 	document->has_thin = document->is_bare = true;
 	document->room += document->is_tight ? (16u << 10) + sectors * SECTOR / 4 /* its tables, and something */
 					     : (96u << 10) + sectors * 2 * SECTOR;
+	if (life.snapshots)
+		document->room += (64u << 10) + sectors * 2 * SECTOR;
 	fprintf(out, "{\"type\":\"thin\",%s\"discard\":\"%s\",\"size\":%u,\"cluster_size\":%u,",
 		document->is_tight ? "\"when_full\":\"queue\",\"no_space_timeout\":3," : "",
 		sectors % 8 ? "unmap" : "ignore", sectors * SECTOR, cluster);

@@ -25,8 +25,7 @@ bool judge_is_void(struct node *node, uint64_t offset)
 	return judge_is_void(node->children[ops[0].child], ops[0].request.offset);
 }
 
-/* What a node's sector holds, below the engine. */
-static const char *sector_of(struct node *node, uint64_t offset)
+const char *judge_sector(struct node *node, uint64_t offset)
 {
 	struct op ops[64];
 	struct plan plan = { .ops = ops, .capacity = 64, .result = PLAN_RUNNING };
@@ -40,10 +39,10 @@ static const char *sector_of(struct node *node, uint64_t offset)
 	if (node->type->redundant) {
 		const struct mirror *mirror = node->state;
 
-		return sector_of(node->children[mirror->primary], MIRROR_FRONT + offset);
+		return judge_sector(node->children[mirror->primary], MIRROR_FRONT + offset);
 	}
 	node->type->map(node, &request, &plan);
-	return sector_of(node->children[ops[0].child], ops[0].request.offset);
+	return judge_sector(node->children[ops[0].child], ops[0].request.offset);
 }
 
 /* Nobody may have lied about either. */
@@ -116,8 +115,8 @@ static void judge_leg(struct node *node, unsigned place)
 				region->writers, (unsigned long long)offset);
 		if (region->bits & (REGION_TODO | REGION_UNEVEN))
 			continue;
-		if (are_different(sector_of(node, offset),
-			    sector_of(node->children[place], MIRROR_FRONT + offset)))
+		if (are_different(judge_sector(node, offset),
+			    judge_sector(node->children[place], MIRROR_FRONT + offset)))
 			sim_fail("%s: leg %u differs from leg %u at %llu", node->id, place,
 				mirror->primary, (unsigned long long)offset);
 	}

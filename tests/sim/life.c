@@ -168,8 +168,10 @@ static bool start_failed(bool is_first_try)
 	life.was_stopped = false;
 	sim_note("start fails by a leaf");
 	if (life.is_formatted) {
-		if (fault_has_lost())
+		if (fault_has_lost()) {
 			model_doubt(); /* the next start can't know */
+			life.snapshots = false;
+		}
 		model_crash(false);
 	} else {
 		images_forget_gone(); /* what it made it has removed */
@@ -240,8 +242,10 @@ static bool begin_life(void)
 	for (i = 0; i < life.tree->leaf_count; i++) /* or it could not be used: others of its leg are away */
 		life.is_blank[i] &= life.tree->leaves[i]->fd < 0;
 	totals.lives++;
-	if (backend.has_lost && !life.is_guarded)
+	if (backend.has_lost && !life.is_guarded) {
 		model_doubt(); /* files tell of a failed flush once: the next start can't know */
+		life.snapshots = false; /* they would have what a power cut may take back */
+	}
 	backend.has_lost = false;
 	life.faults_before = model_faults;
 	life.may_pass = life.tree->device.fan_out != FAN_OUT_LINKED &&
@@ -263,6 +267,7 @@ static bool begin_life(void)
 	}
 	flatten_watch();
 	judge_labels();
+	past_started();
 	choose_faults();
 	engine_begin(backend.engine);
 	return true;
@@ -277,8 +282,10 @@ static void stop_failed(const struct err *err)
 		sim_fail("stop: %s", err->text);
 	sim_note(is_cut ? "power cut while stopping" : "stopped, but not cleanly: %s", err->text);
 	totals.cuts += is_cut;
-	if (fault_has_lost())
+	if (fault_has_lost()) {
 		model_doubt(); /* the next start can't know */
+		life.snapshots = false;
+	}
 	if (is_cut)
 		images_cut();
 	model_crash(is_cut);
@@ -326,6 +333,7 @@ static void end_life(bool may_crash)
 		sim_note("stop");
 		requests_stop();
 		judge_legs();
+		past_judge();
 		meddle_find_spares();
 		model_upheavals += life.faults_before != model_faults; /* read errors are forgotten */
 		totals.stops++;
@@ -373,6 +381,7 @@ static void live(void)
 			if (life.scrubs && done % SCRUB_EVERY == 0)
 				judge_scrub();
 			flatten_ask(done);
+			past_ask();
 			done++;
 		} else {
 			backend_end_one();
@@ -417,11 +426,13 @@ void seed_run(uint64_t seed)
 	backend.faults = (struct faults){ 0 };
 	backend.has_lost = false;
 	grow_choose_seed(seed);
+	life.snapshots = past_is_seed(seed);
 	document_make(&life.document, life.grows ? GROW_ROOM : 0, is_tight_seed(seed),
 		(seed * UINT64_C(0xc2b2ae3d27d4eb4f) >> 35) % 4 == 0,
 		(seed * UINT64_C(0x94d049bb133111eb) >> 33) % 3 == 0);
 	sim_note("%s", life.document.text);
 	choose_lies(seed);
+	life.snapshots &= life.document.has_thin && life.lies == LIES_NONE;
 	life.has_faulty_starts = fault_is_seed(seed);
 	life.may_replace = (seed * UINT64_C(0xbf58476d1ce4e5b9) >> 32) % 3 == 0;
 	life.adds = false;
@@ -436,6 +447,7 @@ void seed_run(uint64_t seed)
 	if (i == lives && begin_life())
 		end_life(false);
 	model_close();
+	past_finish();
 	images_forget();
 	for (i = 0; i < life.document.leaf_count; i++) {
 		meddle_path(i, life.is_hidden[i] ? ".away" : "", path);

@@ -68,7 +68,7 @@ static void check_result(const struct tag *tag, int result)
 	totals.full += result == -ENOSPC;
 	if (life.document.has_thin && life.lies == LIES_ANY)
 		return; /* it may see what its image has come to */
-	if (life.document.has_thin && life.document.is_tight && result == -ENOSPC && request->kind != IO_READ)
+	if (life.document.has_thin && (life.document.is_tight || life.snapshots) && result == -ENOSPC && request->kind != IO_READ)
 		return; /* it has waited long enough */
 	if (life.document.has_thin && request->kind == IO_WRITE_ZEROES && result == -EOPNOTSUPP)
 		return; /* no whole clusters */

@@ -15,6 +15,7 @@
  * request.c  the kernel's side: requests and their bytes
  * judge.c    what must be true of legs and labels
  * fault.c    a leaf that fails while the device is started or stopped
+ * past.c     snapshots of a thin
  * lie.c      leaves that lie, and what they lied about
  * meddle.c   legs taken away, older copies put back, rot
  * life.c     one run of a device from start to stop or crash
@@ -44,6 +45,7 @@ struct totals {
 	uint64_t lost, misdirected, flipped, rotted, lied_flushes, lied_reads, refused, liars;
 	uint64_t start_faults, failed_starts, growths, grown, replaced, slow, taken,
 		without;
+	uint64_t snapshots, pasts; /* made; looked at again */
 	uint64_t brought; /* pages of a thin's map, read again */
 	uint64_t flattened; /* thins that took in all of their backing */
 };
@@ -198,6 +200,7 @@ void requests_settle(void); /* until the background has nothing to do; without f
 
 /* judge.c */
 bool judge_is_void(struct node *node, uint64_t offset); /* a zero target's; asks only mappings */
+const char *judge_sector(struct node *node, uint64_t offset); /* what it holds, below the engine */
 void judge_watch(void); /* after each event: whether other legs are read from now on */
 void judge_legs(void); /* those in sync hold the same */
 void judge_settled(void); /* nothing is left to be brought up to date, or said clean */
@@ -244,6 +247,15 @@ bool lie_in(const void *at); /* the sector in memory comes from where a leaf had
 void lie_clear(const void *at, uint64_t length);
 void lie_copy(const void *to, const void *from, uint64_t length);
 
+/* past.c */
+bool past_is_seed(uint64_t seed);
+void past_ask(void); /* now and then */
+bool past_were_asked(void); /* in any of the seed's lives */
+void past_watch(void); /* after each event: whether there is one */
+void past_started(void); /* the device */
+void past_judge(void); /* they are what they were */
+void past_finish(void);
+
 /* meddle.c */
 void meddle_choose_guards(void);
 /* While the tree stands: which leaves can be lost without harm, and whose labels the stop writes. */
@@ -271,6 +283,7 @@ void grow_finish(void);
 
 /* flatten.c */
 void flatten_prepare(void); /* before the first life: the backing's file */
+void flatten_read_backing(unsigned sector, char *bytes); /* what a hole is; zeroes as soon as it is done */
 void flatten_tell_model(void); /* what it holds; the device has been started for the first time */
 void flatten_watch(void); /* perhaps it is done */
 void flatten_ask(unsigned requests); /* now and then, in seeds that do; after so many requests */
@@ -293,6 +306,7 @@ struct life {
 	bool was_stopped; /* cleanly */
 	bool may_pass; /* requests may be handed down */
 	bool flattens; /* a thin with a backing is told to take that in */
+	bool snapshots; /* are made of its thin now and then */
 	bool scrubs; /* mirrors are told to compare their legs now and then */
 	bool is_hidden[IMAGES_MAX]; /* leaves that are away */
 };

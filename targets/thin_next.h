@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * thin's next generation of metadata: for changes that touch too much to be made in place, of which
+ * a crash may leave nothing or all.
+ *
+ * thin_next.c              what it holds in memory, and how it follows what requests change
+ * thin_next_room.c         clusters for it
+ * thin_snapshot.c          its way to the disk, and the switch; the crash story
+ * thin_snapshot_command.c  the user's verbs
+ *
+ * It is as long as the metadata that is used: copies of all L2 tables of the device, of all refcount
+ * blocks, the L1 and the refcount table, and the snapshot table. Its pages ("items", numbered through
+ * all of these) are dirty until they have been written as they will have to be at the switch, and
+ * become dirty again as requests go on.
+ */
+#ifndef TARGETS_THIN_NEXT_H
+#define TARGETS_THIN_NEXT_H
+
+#include "thin.h"
+
+#define THIN_SWITCH_TRIES 1000u
+#define THIN_NEXT_WAVE 16u /* pages that one step writes, at most */
+#define THIN_NEXT_ROOM 64u /* clusters that one step takes */
+
+enum thin_next_step {
+	NEXT_COUNTS, /* the counts are being copied, in memory */
+	NEXT_ROOM, /* clusters are looked for */
+	NEXT_PAGES, /* dirty items are written */
+	NEXT_FLUSH,
+	NEXT_SWITCH,
+};
+
+enum thin_item { ITEM_MAP, ITEM_COUNTS, ITEM_REFCOUNTS, ITEM_L1, ITEM_LIST, ITEM_KINDS };
+
+/* What must lie in a row: the last three kinds of items. */
+#define THIN_RUNS (ITEM_KINDS - ITEM_REFCOUNTS)
+
+struct thin_run {
+	uint32_t clusters;
+	uint64_t at; /* the first one; 0: not found yet */
+};
+
+struct thin_next {
+	enum thin_next_step step;
+	bool is_running; /* a request works at it */
+	bool has_failed;
+	unsigned tries; /* switches that were put off, as too much was dirty again */
+	uint64_t asked_at; /* ns: since when requests wait for the switch */
+	uint8_t *counts; /* as thin->blocks, with the names as they will be */
+	uint64_t copied; /* bytes of them */
+	uint64_t *tables; /* host offsets of the L2 tables' copies; 0: none yet */
+	uint8_t *refcount_table, *l1, *list; /* whole clusters */
+	uint64_t list_length;
+	uint32_t snapshot_count;
+	struct thin_run runs[THIN_RUNS];
+	uint64_t searched, row; /* for a run: clusters that were looked at, and the free ones at their end */
+	unsigned searches;
+	uint64_t first[ITEM_KINDS + 1]; /* item of each kind */
+	uint64_t *dirty, dirty_count, cursor; /* by bit; which one is looked at next */
+	uint64_t *walked; /* pages of the map whose names have been counted, by bit */
+	uint64_t *sums; /* by page of the map: of its copy */
+};
+
+/* thin_next.c */
+int thin_next_make(struct thin *thin, uint8_t *list, uint64_t length, uint32_t count); /* takes list, if 0 */
+void thin_next_free(struct thin_next *next);
+void thin_next_drop(struct thin *thin); /* nothing names it: its clusters are given back */
+void thin_next_stores(struct thin *thin, uint64_t cluster, const struct qcow2_entry *entry);
+void thin_next_counts(struct thin *thin, uint64_t cluster, uint64_t count);
+void thin_next_mark(struct thin_next *next, uint64_t item);
+void thin_next_mark_all(const struct thin *thin, enum thin_item kind, uint64_t bytes, uint64_t length);
+bool thin_next_has_block(const struct thin *thin, uint64_t block); /* its copy has a place */
+uint64_t thin_next_host(const struct thin *thin, uint64_t item);
+uint64_t thin_next_dirty(struct thin_next *next); /* one of them, UINT64_MAX: there is none */
+void thin_next_bytes(struct thin *thin, uint64_t item, uint8_t *bytes); /* it is clean from here on */
+void thin_next_name(const struct thin *thin, struct qcow2_header *header); /* what it will say */
+void thin_next_adopt(struct thin *thin); /* the header names it */
+
+/* thin_next_room.c */
+void thin_next_room(struct thin *thin, struct plan *plan, struct thin_io *io);
+void thin_next_room_resume(struct thin *thin, struct plan *plan, struct thin_io *io);
+uint32_t thin_next_missing(const struct thin *thin); /* clusters for what has none, as far as one step goes */
+
+/* thin_snapshot.c */
+bool thin_next_wants(struct thin *thin, uint64_t now, struct request *request); /* work() */
+void thin_next_end(struct thin *thin, struct plan *plan, int result); /* of one step: all fails with it */
+void thin_next_map(struct node *node, struct plan *plan, struct thin_io *io);
+void thin_next_resume(struct node *node, struct plan *plan, struct thin_io *io);
+void thin_switch_map(struct node *node, struct plan *plan, struct thin_io *io);
+void thin_switch_resume(struct node *node, struct plan *plan, struct thin_io *io);
+
+/* thin_snapshot_command.c */
+int thin_snapshot_command(struct node *node, const char *verb, const struct json *arguments,
+	struct json_object *answer, struct err *err);
+
+/* thin_map.c: "its refcount is one" in a page's entries, as those counts have it. */
+void thin_set_flags(const struct thin *thin, const uint8_t *counts, uint8_t *page);
+
+/* thin_space.c: for each cluster that the entry's bytes touch; packed ones may lie in several. */
+void thin_each_cluster(struct thin *thin, const struct qcow2_entry *entry,
+	void (*change)(struct thin *thin, uint64_t cluster));
+
+/* thin_cache.c */
+void thin_cache_update(struct thin *thin, uint64_t page); /* in memory: before its bytes go to the disk */
+uint64_t thin_cache_sum(const uint8_t *bytes, uint32_t length);
+
+#endif

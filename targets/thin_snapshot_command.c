@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Verbs for a thin's snapshots:
+ *
+ *	snapshots {}			{"snapshots": [{"id", "name", "seconds", "size", "vm_state"}, …]}
+ *	snapshot-create {"name": NAME, "seconds": N}
+ *					begins to make one, of that time since 1970
+ *	snapshot-made {}		{"running": BOOL, "pause_ns": N}: of what was begun last; where that
+ *					has failed, its message
+ */
+#include "thin_next.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <json-c/json_object.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define NAME_BYTES_MAX 255u /* as in QEMU */
+#define ID_BYTES 24
+
+/* One after the other, from *at = 0 on; they were judged when the image was opened, or are ours. */
+static bool next_snapshot(const struct thin *thin, size_t *at, struct qcow2_snapshot *snapshot)
+{
+	char why[QCOW2_WHY];
+	size_t used;
+
+	if (*at >= thin->snapshots.length)
+		return false;
+	used = qcow2_snapshot_read(
+		&thin->header, thin->snapshots.bytes + *at, thin->snapshots.length - *at, snapshot, why);
+	*at += used;
+	return used;
+}
+
+static bool is_text(const char *bytes, size_t length, const char *text)
+{
+	return length == strlen(text) && !memcmp(bytes, text, length);
+}
+
+static void list(const struct thin *thin, struct json_object *answer)
+{
+	struct json_object *out = json_object_new_array();
+	struct qcow2_snapshot snapshot;
+	size_t at = 0;
+
+	while (next_snapshot(thin, &at, &snapshot)) {
+		struct json_object *one = json_object_new_object();
+		uint64_t size = snapshot.size ? snapshot.size : thin->header.size;
+
+		json_object_object_add(one, "id", json_object_new_string_len(snapshot.id, snapshot.id_length));
+		json_object_object_add(
+			one, "name", json_object_new_string_len(snapshot.name, snapshot.name_length));
+		json_object_object_add(one, "seconds", json_object_new_uint64(snapshot.seconds));
+		json_object_object_add(one, "size", json_object_new_uint64(size));
+		json_object_object_add(one, "vm_state", json_object_new_uint64(snapshot.state_bytes));
+		json_object_array_add(out, one);
+	}
+	json_object_object_add(answer, "snapshots", out);
+}
+
+static int check_name(const struct node *node, const struct json *name, struct err *err)
+{
+	const char *text = name && json_kind(name) == JSON_STRING ? json_string(name) : "";
+	const struct thin *thin = thin_of(node);
+	struct qcow2_snapshot snapshot;
+	size_t at = 0, i;
+
+	if (!*text || strlen(text) > NAME_BYTES_MAX)
+		return err_add(err, "thin %s: a snapshot's name has 1 to %u bytes, not %zu", node->id,
+			NAME_BYTES_MAX, strlen(text));
+	for (i = 0; text[i]; i++)
+		if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
+			return err_add(err, "thin %s: byte %zu of the snapshot's name is the control character %d",
+				node->id, i + 1, text[i]);
+	while (next_snapshot(thin, &at, &snapshot))
+		if (is_text(snapshot.name, snapshot.name_length, text) ||
+			is_text(snapshot.id, snapshot.id_length, text))
+			return err_add(err, "thin %s: there is a snapshot of the name or id \"%s\"", node->id, text);
+	return 0;
+}
+
+/* What stands in the way of any change. */
+static int check_state(const struct node *node, struct err *err)
+{
+	const struct thin *thin = thin_of(node);
+
+	if (!thin->can_write)
+		return err_add(err, "thin %s is only read", node->id);
+	if (!node->loaded)
+		return err_add(err, "thin %s is not being served; see qemu-img snapshot", node->id);
+	if (thin->failed)
+		return err_add(err, "thin %s: its metadata has failed (status: metadata_failed)", node->id);
+	if (thin->has_lost)
+		return err_add(err, "thin %s: a flush has failed since the start: what was written before may be lost "
+			"with the power, and would be in the snapshot; stop and create the device first", node->id);
+	if (thin->next)
+		return err_add(err, "thin %s: another snapshot is being made or deleted", node->id);
+	if (thin->flatten.state == FLATTEN_RUNNING || thin->flatten.is_busy)
+		return err_add(err, "thin %s is being flattened: a snapshot would be based on the backing that goes; "
+			"let that end, or stop it first (flatten --stop)", node->id);
+	if (!thin->table_count)
+		return err_add(err, "thin %s has no bytes", node->id);
+	if (qcow2_refcount_max(&thin->header) < 2)
+		return err_add(err, "thin %s: its image counts to 1 only (refcount_bits=1), and a snapshot needs 2",
+			node->id);
+	return 0;
+}
+
+/* As other programs have it: the number after the largest. */
+static uint16_t find_id(const struct thin *thin, char id[ID_BYTES])
+{
+	struct qcow2_snapshot snapshot;
+	uint64_t largest = 0;
+	size_t at = 0;
+
+	while (next_snapshot(thin, &at, &snapshot)) {
+		uint64_t number = 0;
+		unsigned i;
+
+		for (i = 0; i < snapshot.id_length && i < 18 && snapshot.id[i] >= '0' && snapshot.id[i] <= '9'; i++)
+			number = number * 10 + (uint64_t)(snapshot.id[i] - '0');
+		if (i == snapshot.id_length && number > largest)
+			largest = number;
+	}
+	return (uint16_t)snprintf(id, ID_BYTES, "%" PRIu64, largest + 1);
+}
+
+static int begin(struct node *node, uint8_t *bytes, size_t length, uint32_t count, struct err *err)
+{
+	struct thin *thin = thin_of(node);
+
+	if (!bytes || thin_next_make(thin, bytes, length, count) < 0) {
+		free(bytes);
+		return err_add(err, "thin %s: out of memory for another generation of its tables", node->id);
+	}
+	thin->made.pause = 0;
+	__atomic_store_n(&thin->made.result, 0, __ATOMIC_RELAXED);
+	return 0;
+}
+
+/* The device's L1 table will be the snapshot's. */
+static int create(struct node *node, const struct json *arguments, struct err *err)
+{
+	const struct json *name = json_get(arguments, "name");
+	struct thin *thin = thin_of(node);
+	size_t old = (thin->snapshots.length + 7) & ~(size_t)7, length;
+	char id[ID_BYTES];
+	struct qcow2_snapshot snapshot = {
+		.l1_offset = thin->header.l1_offset,
+		.l1_size = thin->header.l1_size,
+		.seconds = (uint32_t)json_get_unsigned(arguments, "seconds", 0),
+		.size = thin->header.size,
+		.id = id,
+	};
+	uint8_t *bytes;
+
+	if (check_state(node, err) < 0 || check_name(node, name, err) < 0)
+		return -1;
+	snapshot.id_length = find_id(thin, id);
+	snapshot.name = json_string(name);
+	snapshot.name_length = (uint16_t)strlen(snapshot.name);
+	length = old + qcow2_snapshot_write(&snapshot, NULL);
+	if (thin->header.snapshot_count == QCOW2_SNAPSHOTS_MAX || length > QCOW2_SNAPSHOT_TABLE_MAX)
+		return err_add(err, "thin %s has %" PRIu32 " snapshots, and its snapshot table %zu bytes: there is no "
+			"room for another one", node->id, thin->header.snapshot_count, old);
+	bytes = calloc(1, thin_up(thin, length));
+	if (bytes) {
+		if (thin->snapshots.length)
+			memcpy(bytes, thin->snapshots.bytes, thin->snapshots.length);
+		(void)qcow2_snapshot_write(&snapshot, bytes + old);
+	}
+	return begin(node, bytes, length, thin->header.snapshot_count + 1, err);
+}
+
+static int tell_made(const struct node *node, struct json_object *answer, struct err *err)
+{
+	const struct thin *thin = thin_of(node);
+	int result = thin->next ? 0 : thin->made.result;
+
+	json_object_object_add(answer, "running", json_object_new_boolean(thin->next != NULL));
+	json_object_object_add(answer, "pause_ns", json_object_new_uint64(thin->made.pause));
+	switch (-result) {
+	case 0:
+		return 0;
+	case ENOSPC:
+		return err_add(err, "thin %s: there is no room for another generation of its tables, which needs as "
+			"much as they have, some of it in a row; nothing has changed", node->id);
+	case EOVERFLOW:
+		return err_add(err, "thin %s: a cluster is named by as many as its refcounts can say, %" PRIu64
+			"; nothing has changed", node->id, qcow2_refcount_max(&thin->header));
+	case EBUSY:
+		return err_add(err, "thin %s: its map changed faster than it could be written, %u times; nothing has "
+			"changed", node->id, THIN_SWITCH_TRIES);
+	default:
+		return err_add(err, "thin %s: writing its tables: error %d%s", node->id, -result,
+			thin->failed ? "; what the image holds is known again after the next start" :
+				       "; nothing has changed");
+	}
+}
+
+int thin_snapshot_command(struct node *node, const char *verb, const struct json *arguments,
+	struct json_object *answer, struct err *err)
+{
+	if (!strcmp(verb, "snapshot-create"))
+		return create(node, arguments, err);
+	if (!strcmp(verb, "snapshot-made"))
+		return tell_made(node, answer, err);
+	if (strcmp(verb, "snapshots") != 0)
+		return err_add(err, "thin %s knows no \"%s\"; it knows map, snapshots, snapshot-create and "
+			"snapshot-made", node->id, verb);
+	list(thin_of(node), answer);
+	return 0;
+}
