@@ -314,6 +314,7 @@ static int decide(struct assembly *assembly)
 static void node_reset(struct node *node)
 {
 	node->failed = node->rebuilding = node->rebuild_all = node->spare = false;
+	node->is_taken_back = false;
 	node->fresh = node->zeroed = node->unclean = node->grows = false;
 	node->birth = 0;
 }
@@ -352,6 +353,7 @@ int assemble(struct tree *tree, const struct assemble_options *options, struct e
 		.notes = notes,
 		.members = calloc(tree->leaf_count + 1, sizeof(*assembly.members)),
 		.decided = calloc(tree->node_count + 1, sizeof(*assembly.decided)),
+		.has_own = calloc(tree->node_count + 1, sizeof(*assembly.has_own)),
 		.geometry = tree_geometry(tree),
 	};
 	int result = -1;
@@ -364,8 +366,10 @@ int assemble(struct tree *tree, const struct assemble_options *options, struct e
 		label_finish(&tree->leaves[i]->label);
 		tree->leaves[i]->todo = LEAF_KEEP;
 		tree->leaves[i]->is_old_copy = false;
+		tree->leaves[i]->is_told_last = false;
 	}
-	if (!assembly.members || !assembly.decided || !assembly.geometry)
+	if (!assembly.members || !assembly.decided || !assembly.has_own ||
+		!assembly.geometry)
 		err_add(err, "out of memory");
 	else if (strlen(assembly.geometry) > LABEL_GEOMETRY_MAX)
 		err_add(err,
@@ -379,6 +383,7 @@ int assemble(struct tree *tree, const struct assemble_options *options, struct e
 		tell_nodes(tree);
 	free(assembly.members);
 	free(assembly.decided);
+	free(assembly.has_own);
 	free(assembly.geometry);
 	return result;
 }

@@ -33,6 +33,12 @@ struct assemble_options {
 	 */
 	const char *const *prefer;
 	unsigned prefer_count;
+	/*
+	 * Legs that the user has given up, now or earlier, are brought up to date like other stale
+	 * ones, once what they alone hold is saved in that directory (overlay.h). NULL: they stay as they
+	 * are.
+	 */
+	const char *take_back;
 };
 
 /*

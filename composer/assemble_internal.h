@@ -5,7 +5,8 @@
  * assemble_legs.c tells who missed what,
  * assemble_judge.c what becomes of them,
  * assemble_spares.c which of them stand by,
- * assemble_add.c gives blank leaves a place, assemble_prefer.c takes the user's word where labels can't tell, assemble_say.c says it all,
+ * assemble_add.c gives blank leaves a place, assemble_prefer.c takes the user's word where labels can't tell,
+ * assemble_alone.c takes legs back that he had decided against, assemble_say.c says it all,
  * assemble_write.c carries it out when the device goes live.
  */
 #ifndef COMPOSER_ASSEMBLE_INTERNAL_H
@@ -38,6 +39,7 @@ struct member {
 	bool preferred; /* by the user */
 	bool is_added; /* BLANK or FRESH: it gets a label of the tree, and is brought up to date */
 	bool given_up; /* by that decision (assemble_prefer.c) */
+	bool is_taken_back; /* it is, or was given up, and is used again (assemble_alone.c) */
 	unsigned vouched; /* likewise: index + 1 of the node for which it is used; 0: none */
 };
 
@@ -47,6 +49,8 @@ struct assembly {
 	struct err *err, *notes;
 	struct member *members; /* by place */
 	bool *decided; /* by node->index: the user has said which of its legs to use */
+	bool *has_own; /* by node->index: it has what the given up leg at or above it wrote last */
+	const struct node *alone; /* the given up leg in whose view labels are judged; NULL: the device's */
 	char *geometry; /* of the document */
 	unsigned ours, labelled;
 };
@@ -83,8 +87,13 @@ int assemble_let_grow(const struct assembly *assembly);
 int assemble_legs(struct assembly *assembly, struct err *err);
 /* Fills stale, older and accuser of every member, by the labels and what the user has decided. */
 void assemble_accuse(struct assembly *assembly);
-/* The user has decided against the leaf of that place, now or in an earlier life. */
+/*
+ * The user has decided against the leaf of that place, now or in an earlier life: it doesn't count. In the
+ * view of a leg that was given up, only the given up leaves below that one do.
+ */
 bool leaf_is_given_up(const struct assembly *assembly, unsigned place);
+/* Whether a node is that one, or below it. */
+bool node_is_below(const struct node *node, const struct node *above);
 /* Nothing of it can be used. */
 bool node_is_lost(const struct assembly *assembly, const struct node *node);
 /* It may have missed writes that nobody tells of, if the last stop was no clean one. */
@@ -108,6 +117,11 @@ uint64_t assemble_length_known(const struct assembly *assembly, unsigned place);
 
 /* Takes the user's word for what labels can't tell. 0, or -1 with messages. */
 int assemble_prefer(struct assembly *assembly, struct err *err);
+
+/* Which legs that were given up can be used again, as the user wants. Before assemble_judge(). 0, or -1 with a message. */
+int assemble_choose_taken_back(struct assembly *assembly);
+/* What was given up and is used again: it can't be dated, and its label says so no more. */
+void assemble_take_back(struct assembly *assembly);
 
 /* Why the node is lost, or unsure, at the leaves that are the reason. */
 void assemble_explain(const struct assembly *assembly, const struct node *node, struct err *err);

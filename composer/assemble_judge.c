@@ -7,7 +7,7 @@
 
 /*
  * Whether all that a node needs is there, stale or not. What the user has decided against stays as it
- * is: nobody else has what it alone holds.
+ * is, unless he takes it back: nobody else has what it alone holds.
  */
 static bool is_present(const struct assembly *assembly, const struct node *node)
 {
@@ -17,7 +17,9 @@ static bool is_present(const struct assembly *assembly, const struct node *node)
 		const struct member *member = &assembly->members[node->leaf->place];
 
 		return member->kind == MEMBER_RAW || member->is_added ||
-		       (member->kind == MEMBER_OURS && !leaf_is_given_up(assembly, node->leaf->place));
+		       (member->kind == MEMBER_OURS &&
+			       (member->is_taken_back ||
+				       !leaf_is_given_up(assembly, node->leaf->place)));
 	}
 	for (i = 0; i < node->child_count; i++)
 		present += is_present(assembly, node->children[i]);
@@ -34,7 +36,8 @@ static bool is_of_one_time(const struct assembly *assembly, const struct node *n
 
 	if (node->leaf)
 		return !assembly->members[node->leaf->place].is_copy &&
-		       !assembly->members[node->leaf->place].is_added;
+		       !assembly->members[node->leaf->place].is_added &&
+		       !leaf_is_given_up(assembly, node->leaf->place);
 	for (i = 0; i < node->child_count; i++)
 		if (node->type->redundant || !is_of_one_time(assembly, node->children[i]))
 			return false;
@@ -58,20 +61,26 @@ static void set_stale(const struct assembly *assembly, struct node *leg)
 	leg->failed = !leg->rebuilding;
 }
 
+/* How good a leg is of a node that is written anew: what is saved before is what the best one holds. */
+static unsigned worth(const struct assembly *assembly, const struct node *leg)
+{
+	if (!is_present(assembly, leg))
+		return 0;
+	if (assembly->has_own[leg->index])
+		return 3;
+	return node_is_lost(assembly, leg) ? 1 : 2;
+}
+
 /* All below is written anew by the mirror above: one leg is the first to get it, the best one there. */
 static void choose_first(const struct assembly *assembly, const struct node *node)
 {
-	unsigned i, best = node->child_count;
+	unsigned i, best = 0;
 
-	for (i = 0; i < node->child_count; i++) {
-		struct node *leg = node->children[i];
-
-		if (is_present(assembly, leg) && (best == node->child_count ||
-				(node_is_lost(assembly, node->children[best]) && !node_is_lost(assembly, leg))))
+	for (i = 1; i < node->child_count; i++)
+		if (worth(assembly, node->children[i]) > worth(assembly, node->children[best]))
 			best = i;
-	}
 	for (i = 0; i < node->child_count; i++)
-		if (i != best) {
+		if (i != best || worth(assembly, node->children[i]) == 0) {
 			set_stale(assembly, node->children[i]);
 			node->children[i]->rebuild_all = node->children[i]->rebuilding;
 		}

@@ -40,13 +40,24 @@ bool leaf_is_used(const struct leaf *leaf)
 	return leaf->labelled && leaf->fd >= 0 && !node_has_failed(leaf->node);
 }
 
-/* The user has decided against it, now or in an earlier life: what it says doesn't count. */
+bool node_is_below(const struct node *node, const struct node *above)
+{
+	while (node && node != above)
+		node = node->parent;
+	return node;
+}
+
+/* Likewise while a leg's own view is asked for: what is not of that leg's life. */
 bool leaf_is_given_up(const struct assembly *assembly, unsigned place)
 {
 	const struct member *member = &assembly->members[place];
+	const struct leaf *leaf = assembly->tree->leaves[place];
+	bool is_given_up = member->given_up ||
+			   (leaf->label.flags & LABEL_GIVEN_UP && !member->vouched);
 
-	return member->given_up || (assembly->tree->leaves[place]->label.flags & LABEL_GIVEN_UP &&
-					   !member->vouched);
+	if (assembly->alone)
+		return !is_given_up || !node_is_below(leaf->node, assembly->alone);
+	return is_given_up;
 }
 
 /* Whether one whom `by` calls in sync, or one whom such a one does, and so on, knows of more joins. */
@@ -158,13 +169,6 @@ bool node_is_lost(const struct assembly *assembly, const struct node *node)
 	return node->type->redundant ? lost == node->child_count : lost > 0;
 }
 
-static bool is_below(const struct node *node, const struct node *above)
-{
-	while (node && node != above)
-		node = node->parent;
-	return node;
-}
-
 /*
  * Whether somebody who missed nothing himself says that the leaf has. From then on it was told
  * nothing, so that there is nothing that it alone could tell. Only its fellows below the nearest
@@ -180,7 +184,7 @@ static bool is_known_stale(const struct assembly *assembly, unsigned place)
 		nearest = nearest->parent;
 	for (i = 0; i < tree->leaf_count; i++)
 		if (assembly->members[i].kind == MEMBER_OURS && !assembly->members[i].stale &&
-			is_below(tree->leaves[i]->node, nearest) &&
+			node_is_below(tree->leaves[i]->node, nearest) &&
 			tree->leaves[i]->label.peers[place].state != LABEL_PEER_IN_SYNC)
 			return true;
 	return false;
@@ -340,10 +344,13 @@ int assemble_legs(struct assembly *assembly, struct err *err)
 		assemble_explain_unsure(assembly, tree->root, err);
 		return -1;
 	}
+	if (assemble_choose_taken_back(assembly) < 0)
+		return -1;
 	for (i = 0; i < tree->node_count; i++)
 		assemble_judge(assembly, tree->nodes[i]);
 	for (i = 0; i < tree->leaf_count; i++)
 		tree->leaves[i]->is_old_copy = assembly->members[i].is_copy;
+	assemble_take_back(assembly);
 	stand_in(assembly);
 	return 0;
 }

@@ -7,8 +7,8 @@
  * it only other legs count that are vouched for in the same way. The legs of that node that have no
  * preferred leaf are given up: their accusations don't count any more, and
  * LABEL_GIVEN_UP on their leaves says so also at later starts. Nothing else is written to them:
- * what they alone hold stays readable until a resync overwrites it. (It is the resync that will
- * save it beside the leaf first.)
+ * what they alone hold stays readable until the user takes them back (--take-back): then they are
+ * brought up to date like an older copy, once overlay.c has saved it.
  *
  * It decides no more than it must: where the labels agree, a preference changes nothing.
  */

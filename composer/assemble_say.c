@@ -130,6 +130,7 @@ void assemble_note_leg(const struct assembly *assembly, const struct node *node,
 	const struct node *leg, unsigned in_sync)
 {
 	const struct leaf *leaf = cause(assembly, leg);
+	bool is_saved = leg->rebuilding && assembly->members[leaf->place].is_taken_back;
 	const char *what = leg->rebuilding ? "brought up to date" : "not used";
 	const char *role = leg->spare ? "spare" : "leg";
 	unsigned legs = node->child_count - node->spare_count;
@@ -144,6 +145,9 @@ void assemble_note_leg(const struct assembly *assembly, const struct node *node,
 			"%s %s: %s %s is %s, as its %s (%s) %s; %u of %u legs in sync",
 			node->type->name, node->id, role, leg->id, what, leaf->node->id, leaf->path,
 			reason(assembly, leaf, text), in_sync, legs);
+	if (is_saved)
+		err_add(assembly->notes, "what leg %s alone holds %s saved in %s first", leg->id,
+			assembly->options->dry ? "would be" : "is", assembly->options->take_back);
 }
 
 /* The first leaf below the node that is there and used, and the first that is silent. */

@@ -93,30 +93,35 @@ static void note_peers(struct label *label, const struct tree *tree, const uint6
 	}
 }
 
+static void write_one(struct writing *writing, struct leaf *leaf, const uint64_t *generations,
+	uint32_t set, uint32_t clear)
+{
+	int result;
+
+	leaf->label.flags = (leaf->label.flags & ~clear & ~LABEL_GIVEN_UP) | set;
+	note_peers(&leaf->label, writing->tree, generations);
+	result = leaf->todo == LEAF_REFRESH ? label_update_texts(leaf->fd, &leaf->label)
+					    : label_update(leaf->fd, &leaf->label);
+	if (result < 0)
+		write_failed(writing, leaf, result);
+}
+
 /* One copy of every label in use. */
 static int write_round(struct writing *writing, uint32_t set, uint32_t clear)
 {
 	struct tree *tree = writing->tree;
 	uint64_t *generations = calloc(tree->leaf_count + 1, sizeof(*generations));
-	unsigned before = writing->err->count, i;
+	unsigned before = writing->err->count, i, last;
 
 	if (!generations)
 		return err_add(writing->err, "out of memory");
 	for (i = 0; i < tree->leaf_count; i++)
 		generations[i] = tree->leaves[i]->label.generation;
-	for (i = 0; i < tree->leaf_count; i++) {
-		struct leaf *leaf = tree->leaves[i];
-		int result;
-
-		if (!leaf_is_used(leaf))
-			continue;
-		leaf->label.flags = (leaf->label.flags & ~clear & ~LABEL_GIVEN_UP) | set;
-		note_peers(&leaf->label, tree, generations);
-		result = leaf->todo == LEAF_REFRESH ? label_update_texts(leaf->fd, &leaf->label)
-						    : label_update(leaf->fd, &leaf->label);
-		if (result < 0)
-			write_failed(writing, leaf, result);
-	}
+	for (last = 0; last < 2; last++)
+		for (i = 0; i < tree->leaf_count; i++)
+			if (tree->leaves[i]->is_told_last == (last == 1) &&
+				leaf_is_used(tree->leaves[i]))
+				write_one(writing, tree->leaves[i], generations, set, clear);
 	free(generations);
 	return writing->err->count == before ? 0 : -1;
 }

@@ -8,10 +8,13 @@
 #include "nearest.h"
 #include "status.h"
 
+#include <errno.h>
 #include <json-c/json_object.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define HELP_COLUMN 20
 
@@ -94,6 +97,21 @@ int command_misused(const struct command *command, const char *format, ...)
 	va_end(arguments);
 	fprintf(stderr, "\nTry: " PROGRAM " %s --help\n", command->name);
 	return STATUS_USAGE;
+}
+
+bool command_directory(const char *path, const char **resolved, struct err *err)
+{
+	static char absolute[PATH_MAX];
+	struct stat found;
+
+	*resolved = NULL;
+	if (!path)
+		return true;
+	*resolved = realpath(path, absolute);
+	if (*resolved && stat(*resolved, &found) == 0 && S_ISDIR(found.st_mode))
+		return true;
+	err_add(err, "%s: %s", path, *resolved ? "it is no directory" : strerror(errno));
+	return false;
 }
 
 bool command_size(const char *text, uint64_t *bytes)

@@ -75,6 +75,10 @@ bool command_device(const struct arguments *arguments, char **name);
 int command_misused(const struct command *command, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* The directory that an option names, made absolute, in static memory; NULL stays NULL. False: there is
+ * none such, with a message. */
+bool command_directory(const char *path, const char **resolved, struct err *err);
+
 /* A size as people type it: what documents allow, and 96K, 1M, 2G, 1T. False: it is none. */
 bool command_size(const char *text, uint64_t *bytes);
 

@@ -11,7 +11,7 @@
 #include <json-c/json_object.h>
 #include <string.h>
 
-enum { FOREGROUND, NAME, DEGRADED, PREFER, CHECK, DEBUG };
+enum { FOREGROUND, NAME, DEGRADED, PREFER, TAKE_BACK, CHECK, DEBUG };
 
 static const struct command_option options[] = {
 	[FOREGROUND] = { "foreground", 'f', NULL,
@@ -23,6 +23,9 @@ static const struct command_option options[] = {
 		"Where the labels can't tell which leg of a mirror has all writes, use that of\n"
 		"LEAF, an id or a path, and give up those that are in conflict with it.",
 		.many = true },
+	[TAKE_BACK] = { "take-back", 0, "DIRECTORY",
+		"Bring legs that were given up, now or earlier, up to date again, once what they\n"
+		"alone hold is saved in that directory: NAME.LEG.overlay and NAME.LEG.json." },
 	[CHECK] = { "check", 0, NULL, "Show what would be done, and touch nothing." },
 	[DEBUG] = { "debug", 0, "WORDS",
 		"Trace to stderr: request, op, control, or several with commas." },
@@ -71,6 +74,8 @@ static int assemble_them(const struct arguments *arguments)
 		(void)command_fail(&err);
 		return STATUS_USAGE;
 	}
+	if (!command_directory(arguments->options[TAKE_BACK], &config.assemble.take_back, &err))
+		return command_fail(&err);
 	tree = assemble_leaves(arguments->operands, arguments->operand_count, name, &err);
 	if (!tree)
 		return command_fail(&err);

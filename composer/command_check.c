@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FORCE, DEGRADED, ADD, PREFER, REPAIR, JSON };
+enum { FORCE, DEGRADED, ADD, PREFER, TAKE_BACK, REPAIR, JSON };
 
 extern const struct command check_command;
 
@@ -21,6 +21,8 @@ static const struct command_option options[] = {
 	[DEGRADED] = { "degraded", 0, NULL, "As if create were given --degraded." },
 	[ADD] = { "add", 0, NULL, "As if create were given --add." },
 	[PREFER] = { "prefer", 0, "LEAF", "As if create were given --prefer=LEAF.", .many = true },
+	[TAKE_BACK] = { "take-back", 0, "DIRECTORY",
+		"As if create were given --take-back=DIRECTORY." },
 	[REPAIR] = { "repair", 0, NULL, "Start the nodes and stop them, to put right what crashes have left." },
 	[JSON] = { "json", 0, NULL, "An object that mirrors the tree, for programs." },
 	{ 0 },
@@ -120,6 +122,7 @@ static int check(const struct arguments *arguments)
 		.degraded = arguments->options[DEGRADED] != NULL,
 		.add = arguments->options[ADD] != NULL,
 		.dry = true,
+		.take_back = arguments->options[TAKE_BACK],
 		.prefer = arguments->values,
 		.prefer_count = arguments->value_count,
 	};

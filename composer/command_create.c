@@ -5,7 +5,7 @@
 #include "frontend.h"
 #include "serve.h"
 
-enum { FOREGROUND, FORCE, DEGRADED, ADD, GROW, PREFER, DEBUG };
+enum { FOREGROUND, FORCE, DEGRADED, ADD, GROW, PREFER, TAKE_BACK, DEBUG };
 
 static const struct command_option options[] = {
 	[FOREGROUND] = { "foreground", 'f', NULL,
@@ -24,6 +24,9 @@ static const struct command_option options[] = {
 		"Where the labels can't tell which leg of a mirror has all writes, use that of\n"
 		"LEAF, an id or a path, and give up those that are in conflict with it.",
 		.many = true },
+	[TAKE_BACK] = { "take-back", 0, "DIRECTORY",
+		"Bring legs that were given up, now or earlier, up to date again, once what they\n"
+		"alone hold is saved in that directory: NAME.LEG.overlay and NAME.LEG.json." },
 	[DEBUG] = { "debug", 0, "WORDS",
 		"Trace to stderr: request, op, control, or several with commas." },
 	{ 0 },
@@ -44,6 +47,8 @@ static int create(const struct arguments *arguments)
 
 	if (!command_debug(arguments->options[DEBUG]))
 		return STATUS_USAGE;
+	if (!command_directory(arguments->options[TAKE_BACK], &config.assemble.take_back, &err))
+		return command_fail(&err);
 	tree = tree_read(arguments->operands[0], &err);
 	if (!tree || frontend_check(tree, &err) < 0) {
 		tree_destroy(tree);

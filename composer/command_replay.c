@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { FORCE, DEGRADED, PREFER, DEBUG };
+enum { FORCE, DEGRADED, PREFER, TAKE_BACK, DEBUG };
 
 static const struct command_option options[] = {
 	[FORCE] = { "force", 0, NULL,
@@ -17,6 +17,7 @@ static const struct command_option options[] = {
 	[DEGRADED] = { "degraded", 0, NULL,
 		"Go on without legs that are missing, where a mirror can." },
 	[PREFER] = { "prefer", 0, "LEAF", "As for create.", .many = true },
+	[TAKE_BACK] = { "take-back", 0, "DIRECTORY", "As for create." },
 	[DEBUG] = { "debug", 0, "WORDS", "Trace to stderr: request, op." },
 	{ 0 },
 };
@@ -48,6 +49,7 @@ static int replay(const struct arguments *arguments)
 	const struct assemble_options assembly = {
 		.force = arguments->options[FORCE] != NULL,
 		.degraded = arguments->options[DEGRADED] != NULL,
+		.take_back = arguments->options[TAKE_BACK],
 		.prefer = arguments->values,
 		.prefer_count = arguments->value_count,
 	};

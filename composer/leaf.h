@@ -59,6 +59,7 @@ struct leaf {
 	enum leaf_todo todo;
 	void *label_memory; /* LABEL_UPDATE_MAX bytes, aligned for O_DIRECT; labelled leaves only */
 	struct leaf_record record;
+	bool is_told_last; /* its label, by a start: the crash story is assemble_alone.c's */
 	bool is_old_copy; /* stale, and older than it was: labels are to say so until it is up to date */
 	bool flush_failed; /* no flush is believed any more; relaxed, by all queues' threads */
 	uint64_t sub_ios, errors; /* relaxed counters */

@@ -2,6 +2,8 @@
 /* The steps from a read tree to one that may serve, in order, and their reverse. */
 #include "lifetime.h"
 
+#include "overlay.h"
+
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -52,7 +54,7 @@ int lifetime_prepare(struct tree *tree, const struct assemble_options *options, 
 
 int lifetime_start(struct tree *tree, struct err *err, struct err *notes)
 {
-	if (assemble_start(tree, err, notes) < 0)
+	if (overlays_save(tree, err) < 0 || assemble_start(tree, err, notes) < 0)
 		return -1;
 	return tree_load(tree, err);
 }

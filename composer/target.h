@@ -102,6 +102,7 @@ struct node {
 	 */
 	bool rebuilding;
 	bool rebuild_all; /* … and what it missed can't be known: all of it is to be copied */
+	bool is_taken_back; /* a leg that was given up, whose bytes are saved before they are overwritten */
 	/*
 	 * This node is a redundant parent's spare: stale, and not written either. Of the children just
 	 * spare_count are: when the parent takes one in for a leg that has failed, that leg becomes the
@@ -181,6 +182,15 @@ struct target_type {
 	/* Frees what parse() and open() made besides node->state; also after a failed open().
 	 * Optional. */
 	void (*close)(struct node *node);
+	/*
+	 * Of a leg of a redundant node that went on alone, and is about to be overwritten: the next of
+	 * the node's bytes that may be the leg's alone, at or behind *offset, which becomes where they
+	 * are; 0 begins. `memory` has room for twice *length, which becomes how many there are in
+	 * it, 0 at the end. Between open() and load(); may child_read(). 0, or -1 with messages: they
+	 * can't be read. Optional.
+	 */
+	int (*own)(struct node *node, unsigned place, uint64_t *offset, void *memory,
+		uint32_t *length, struct err *err);
 	/* Adds members to the node's status object. Any thread, live or not. Optional. */
 	void (*status)(const struct node *node, struct json_object *out);
 	/* What must not change between two creates, as text: "chunk_size=65536". Optional. */

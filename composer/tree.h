@@ -50,6 +50,7 @@ struct tree {
 	unsigned node_count;
 	struct leaf **leaves; /* by place */
 	unsigned leaf_count;
+	const char *overlays; /* the directory for what legs that are taken back alone hold; NULL: none is */
 	enum child_io_phase { CHILD_IO_NONE, CHILD_IO_PROBE, CHILD_IO_FULL } child_io; /* which of
 								 child_io.h's may be called */
 };

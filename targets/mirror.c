@@ -163,7 +163,9 @@ static void mirror_close(struct node *node)
 	struct mirror *mirror = node->state;
 
 	free(mirror->regions);
+	free(mirror->own);
 	mirror->regions = NULL;
+	mirror->own = NULL;
 }
 
 static void mirror_status(const struct node *node, struct json_object *out)
@@ -373,6 +375,7 @@ const struct target_type mirror_target = {
 	.open = mirror_open,
 	.load = mirror_load,
 	.unload = mirror_unload,
+	.own = mirror_own,
 	.close = mirror_close,
 	.status = mirror_status,
 	.geometry = mirror_geometry,

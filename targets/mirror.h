@@ -4,7 +4,8 @@
  * the record when one no longer is), mirror_regions.c (what is known of each region, and pages that
  * say it durably), mirror_bitmap.c (the bytes of all that), mirror_load.c (from the legs into memory
  * and back), mirror_work.c (what is done in the background), mirror_copy.c (resync), mirror_scrub.c (legs
- * compared), mirror_slow.c (how long legs take), mirror_spare.c (which legs stand by),
+ * compared), mirror_slow.c (how long legs take), mirror_spare.c (which legs stand by), mirror_own.c (what a
+ * leg alone holds),
  * mirror_command.c (verbs).
  *
  * Words: a leg is a child. A region is region_size bytes of the mirror's own range, with bits that
@@ -184,6 +185,7 @@ struct mirror {
 	struct work work;
 	struct slow slow;
 	struct scrub scrub;
+	bool *own; /* while mirror_own() is asked: by region. NULL: it isn't */
 };
 
 struct mirror_io {
@@ -257,8 +259,11 @@ void mirror_find_todo(struct node *node);
 void mirror_tell_resync(const struct node *node, unsigned place);
 /* There is nobody left to copy to: what was to be copied is what legs that are away miss. */
 void mirror_drop_todo(struct mirror *mirror);
-/* Some leg may miss anything: all that was ever written is to be copied; the rest is another's leavings. */
-void mirror_mark_all_changed(struct mirror *mirror);
+/*
+ * Some leg may miss anything: all that was ever written is to be copied, by the mirror or by that leg alone, if
+ * its own bits are given (else NULL); the rest is another's leavings.
+ */
+void mirror_mark_all_changed(struct mirror *mirror, const struct region *own);
 /* Counts anew what the regions' bits say, after they were set past mirror_set_bits(). */
 void mirror_count(struct mirror *mirror);
 void mirror_set_bits(struct mirror *mirror, unsigned region, uint8_t set, uint8_t clear);
@@ -319,6 +324,16 @@ void mirror_scrub_progress(const struct node *node, struct json_object *out);
 int mirror_probe(struct node *node, struct err *err);
 int mirror_load(struct node *node, struct err *err);
 int mirror_unload(struct node *node, struct err *err);
+
+/* The superblock of a leg. False: it can't be read, or is none of this tree's. */
+bool mirror_read_super(struct node *node, unsigned place, struct superblock *super);
+
+/* mirror_own.c */
+/* The bits of all regions as the leg itself says them; what it has no whole sector for has all. False: it
+ * has no bitmap of this mirror. */
+bool mirror_read_bits(struct node *node, unsigned place, struct region *regions);
+int mirror_own(struct node *node, unsigned place, uint64_t *offset, void *memory, uint32_t *length,
+	struct err *err);
 
 /* mirror_command.c */
 int mirror_command(struct node *node, const char *verb, const struct json *arguments,

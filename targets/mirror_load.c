@@ -16,8 +16,7 @@
 
 #define ALL_WHOLE ((1u << PAGE_SECTORS) - 1)
 
-/* The superblock of a leg. False: it can't be read, or is none of this tree's. */
-static bool read_super(struct node *node, unsigned place, struct superblock *super)
+bool mirror_read_super(struct node *node, unsigned place, struct superblock *super)
 {
 	struct node *child = node->children[place];
 	char block[PAGE_BYTES];
@@ -38,7 +37,7 @@ int mirror_probe(struct node *node, struct err *err)
 	(void)err;
 	mirror->is_found = mirror->is_loaded = false;
 	for (i = 0; i < node->child_count && !node->fresh; i++) {
-		if (!node_is_in_sync(node->children[i]) || !read_super(node, i, &super))
+		if (!node_is_in_sync(node->children[i]) || !mirror_read_super(node, i, &super))
 			continue;
 		if (!mirror->is_found || super.sequence > mirror->super.sequence)
 			mirror->super = super;
@@ -81,7 +80,7 @@ static void read_pages(struct node *node, struct bitmap *bitmap)
 	struct superblock super;
 
 	for (i = 0; i < node->child_count; i++) {
-		if (!node_is_in_sync(node->children[i]) || !read_super(node, i, &super) ||
+		if (!node_is_in_sync(node->children[i]) || !mirror_read_super(node, i, &super) ||
 			super.size != bitmap->size || super.region_size != bitmap->region_size)
 			continue;
 		for (page = 0; page < pages; page++)
@@ -141,9 +140,21 @@ static bool is_in_step(struct node *node, unsigned place)
 	struct superblock super;
 
 	return !node->children[place]->rebuild_all && mirror->super.tracked[place] &&
-		read_super(node, place, &super) &&
+		mirror_read_super(node, place, &super) &&
 		super.sequence == mirror->super.tracked[place] &&
 		super.size == mirror->super.size && super.region_size == mirror->super.region_size;
+}
+
+/* A leg that isn't in step: all of it, and what it has written itself, alone perhaps. */
+static void mark_all_of(struct node *node, unsigned place)
+{
+	struct mirror *mirror = node->state;
+	struct region *own = calloc(mirror->region_count, sizeof(*own));
+
+	if (own)
+		(void)mirror_read_bits(node, place, own); /* else nothing is known of it */
+	mirror_mark_all_changed(mirror, own);
+	free(own);
 }
 
 static int find_marks(struct node *node, struct err *err)
@@ -164,7 +175,7 @@ static int find_marks(struct node *node, struct err *err)
 			continue;
 		is_rebuilding = true;
 		if (!is_in_step(node, i))
-			mirror_mark_all_changed(mirror);
+			mark_all_of(node, i);
 	}
 	if (!is_rebuilding && !mirror_has_away(node))
 		set_all(mirror, 0, REGION_CHANGED); /* what it was kept for is done */

@@ -20,14 +20,16 @@ static void count(unsigned *counter, int more)
 	__atomic_store_n(counter, *counter + (unsigned)more, __ATOMIC_RELAXED);
 }
 
-void mirror_mark_all_changed(struct mirror *mirror)
+void mirror_mark_all_changed(struct mirror *mirror, const struct region *own)
 {
 	unsigned i;
 
-	for (i = 0; i < mirror->region_count; i++)
-		mirror_set_bits(mirror, i,
-			mirror->regions[i].bits & REGION_WRITTEN ? REGION_CHANGED : REGION_UNEVEN,
-			0);
+	for (i = 0; i < mirror->region_count; i++) {
+		uint8_t bits = mirror->regions[i].bits | (own ? own[i].bits : 0);
+
+		mirror_set_bits(
+			mirror, i, bits & REGION_WRITTEN ? REGION_CHANGED : REGION_UNEVEN, 0);
+	}
 }
 
 void mirror_set_bits(struct mirror *mirror, unsigned region, uint8_t set, uint8_t clear)

@@ -33,7 +33,7 @@ void mirror_take_in(struct node *node, unsigned place)
 	__atomic_store_n(&child->failed, false, __ATOMIC_RELAXED);
 	__atomic_store_n(&child->spare, false, __ATOMIC_RELAXED);
 	if (!mirror->super.tracked[place]) {
-		mirror_mark_all_changed(mirror);
+		mirror_mark_all_changed(mirror, NULL);
 		work->wants_pages = true;
 	}
 	work->wants_super = true;

@@ -99,7 +99,7 @@ static int start_with_a_word(const char *text, struct assemble_options options, 
 	options.prefer = prefer;
 	for (place = 0; place < life.document.leaf_count; place++)
 		if (!life.is_hidden[place] && !life.is_blank[place] &&
-			!life.document.is_raw[place] && !stands_by(place)) {
+			!life.document.is_raw[place] && !stands_by(place) && !split_is_alone(place)) {
 			meddle_path(place, "", names[options.prefer_count]);
 			prefer[options.prefer_count] = names[options.prefer_count];
 			options.prefer_count++;
@@ -115,8 +115,10 @@ static bool try_start(bool permute, bool without_it, bool is_first_try)
 		.degraded = (meddle_is_degraded() && !is_demanded) || without_it, .add = life.adds };
 	char *text = grow_document(&options, permute);
 	struct err err = { 0 };
-	int result = start_once(text, &options, &err);
+	int result;
 
+	split_choose(&options);
+	result = start_once(text, &options, &err);
 	if (result < 0 && !fault_hits() && err.text && strstr(err.text, "nobody is left to say"))
 		result = start_with_a_word(text, options, &err);
 	if (result < 0 && grow_is_refused(&err)) {
@@ -225,10 +227,11 @@ static bool begin_life(void)
 
 	backend_reset();
 	lie_begin();
-	if (!is_first)
+	if (!is_first) {
 		meddle();
-	if (!is_first)
 		grow_choose();
+		split_meddle();
+	}
 	judge_keep_image();
 	/* Where blank leaves stand, nobody can tell them from each other. */
 	permute &= !memchr(life.is_blank, true, sizeof(life.is_blank));
@@ -253,6 +256,7 @@ static bool begin_life(void)
 	open_engine();
 	if (!is_first)
 		grow_started((unsigned)(life.tree->root->limits.size / SECTOR));
+	split_judge();
 	if (!is_first && life.sectors != life.tree->root->limits.size / SECTOR)
 		sim_fail("the device had %u sectors and has %llu", life.sectors,
 			(unsigned long long)life.tree->root->limits.size / SECTOR);
@@ -439,6 +443,7 @@ void seed_run(uint64_t seed)
 	memset(life.is_blank, 0, sizeof(life.is_blank));
 	grow_prepare();
 	flatten_prepare();
+	split_begin(seed);
 	lives = 1 + random_below(sim_caps.lives);
 	for (i = 0; i < lives && begin_life(); i++) {
 		live();
@@ -448,6 +453,7 @@ void seed_run(uint64_t seed)
 		end_life(false);
 	model_close();
 	past_finish();
+	split_end();
 	images_forget();
 	for (i = 0; i < life.document.leaf_count; i++) {
 		meddle_path(i, life.is_hidden[i] ? ".away" : "", path);

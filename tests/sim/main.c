@@ -165,6 +165,9 @@ static void print_totals(double seconds)
 		(unsigned long long)t->put_off,
 		(unsigned long long)t->scrubbed >> 20, (unsigned long long)t->looked_again);
 	printf("sim: %llu legs were slow\n", (unsigned long long)t->slow);
+	printf("sim: %llu legs went on alone, %llu of them of mirrors; %llu overlays were saved of them, %llu of legs within\n",
+		(unsigned long long)t->splits, (unsigned long long)t->split_mirrors,
+		(unsigned long long)t->overlays, (unsigned long long)t->overlays_below);
 	printf("sim: leaves lied in %llu of the seeds: %llu writes lost, %llu misdirected, %llu with a "
 	       "wrong bit, %llu sectors rotten, %llu flushes that weren't; %llu sectors were read from "
 	       "there, %llu starts refused\n",

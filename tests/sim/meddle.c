@@ -132,7 +132,7 @@ static bool find_spare(const struct leaf *leaf)
 		for (i = 0; i < node->parent->child_count; i++)
 			has_other |= i != node->place && is_whole(node->parent->children[i]);
 	}
-	return has_other && !backend.guarded[leaf->place] && (mirrors == 1 || !has_guarded(leg));
+	return has_other && !backend.guarded[leaf->place] && !split_is_alone(leaf->place) && (mirrors == 1 || !has_guarded(leg));
 }
 
 bool meddle_is_spare(unsigned place)

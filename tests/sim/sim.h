@@ -48,6 +48,7 @@ struct totals {
 	uint64_t snapshots, pasts; /* made; looked at again */
 	uint64_t brought; /* pages of a thin's map, read again */
 	uint64_t flattened; /* thins that took in all of their backing */
+	uint64_t splits, split_mirrors, overlays, overlays_below;
 };
 extern struct totals totals;
 
@@ -287,6 +288,14 @@ void flatten_read_backing(unsigned sector, char *bytes); /* what a hole is; zero
 void flatten_tell_model(void); /* what it holds; the device has been started for the first time */
 void flatten_watch(void); /* perhaps it is done */
 void flatten_ask(unsigned requests); /* now and then, in seeds that do; after so many requests */
+
+/* split.c */
+void split_begin(uint64_t seed);
+void split_end(void);
+void split_meddle(void); /* a leg may go on alone, between two lives */
+bool split_is_alone(unsigned place); /* and is given up, until it is taken back */
+void split_choose(struct assemble_options *options); /* for the next start */
+void split_judge(void); /* the device has been started, and nothing was copied yet */
 
 /* life.c */
 struct life {
