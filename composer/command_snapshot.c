@@ -158,7 +158,8 @@ static int wait_for(const struct target *target, struct err *err)
 			return -1;
 		is_running = json_object_get_boolean(json_object_object_get(answer, "running"));
 		if (!is_running)
-			printf("requests waited for %.3f ms\n", (double)number_of(answer, "pause_ns") / 1e6);
+			printf("requests waited for %.3f ms at most, and %" PRIu64 " sub-I/Os\n",
+				(double)number_of(answer, "pause_ns") / 1e6, number_of(answer, "pause_ops"));
 		json_object_put(answer);
 	} while (is_running);
 	return 0;

@@ -237,7 +237,8 @@ struct thin {
 	struct thin_next *next; /* the next generation of metadata, while it is being made (thin_next.h) */
 	struct {
 		int result; /* of the last one */
-		uint64_t pause; /* ns for which requests waited for it */
+		uint64_t pause; /* ns for which requests waited for it, at most */
+		uint64_t pause_ops; /* ops of its own that they waited for then */
 	} made;
 };
 

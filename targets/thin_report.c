@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <json-c/json_object.h>
 
+#define NS_PER_US 1000u
 #define EXTENTS_MAX 1024u
 #define LOOKUPS_MAX (1u << 18)
 
@@ -89,6 +90,10 @@ void thin_status(const struct node *node, struct json_object *out)
 	add_number(out, "punched", read_number(&thin->punched) * cluster);
 	add_number(out, "leaked", read_number(&thin->leaked) * cluster);
 	add_number(out, "snapshots", thin->header.snapshot_count);
+	if (read_number(&thin->made.pause_ops)) {
+		add_number(out, "snapshot_pause_us", read_number(&thin->made.pause) / NS_PER_US);
+		add_number(out, "snapshot_pause_ops", read_number(&thin->made.pause_ops));
+	}
 	add_number(out, "commits", read_number(&thin->committed));
 	add_number(out, "no_space", read_number(&thin->no_space));
 	add_cache(thin, out);

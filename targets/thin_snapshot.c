@@ -32,15 +32,24 @@
  */
 #include "thin_next.h"
 
+#include "notice.h"
+
 #include <errno.h>
 
 #define COPY_MAX (UINT64_C(1) << 20) /* bytes of counts that one step copies */
+#define NS_PER_US 1000u
 #define SWITCH_FIXED 3u /* ops: a flush, the header, a flush */
 
-static void wait_over(struct thin *thin)
+/* One that is put off is a pause too: the longest is told. */
+static void wait_over(struct thin *thin, const struct plan *plan)
 {
-	if (thin->next->step == NEXT_SWITCH)
-		thin->unmappers--;
+	uint64_t pause = plan->now - thin->next->asked_at;
+
+	thin->unmappers--;
+	if (pause < thin->made.pause)
+		return;
+	__atomic_store_n(&thin->made.pause, pause, __ATOMIC_RELAXED);
+	__atomic_store_n(&thin->made.pause_ops, plan->count, __ATOMIC_RELAXED);
 }
 
 static void fail(struct thin *thin, int result)
@@ -196,14 +205,14 @@ static void put_off(struct thin *thin, struct plan *plan)
 {
 	struct thin_next *next = thin->next;
 
-	wait_over(thin);
+	wait_over(thin, plan);
 	next->step = NEXT_PAGES;
 	thin_next_end(thin, plan, ++next->tries < THIN_SWITCH_TRIES ? 0 : -EBUSY);
 }
 
 static void switch_failed(struct thin *thin, struct plan *plan, int result)
 {
-	wait_over(thin);
+	wait_over(thin, plan);
 	thin_next_end(thin, plan, result);
 }
 
@@ -254,15 +263,15 @@ static void write_header(struct thin *thin, struct plan *plan, struct thin_io *i
 	io->step = STEP_COMMITTED;
 }
 
-static void switch_over(struct thin *thin, struct plan *plan)
+static void switch_over(struct node *node, struct plan *plan)
 {
-	uint64_t asked_at = thin->next->asked_at;
+	struct thin *thin = thin_of(node);
 
-	wait_over(thin);
+	wait_over(thin, plan);
 	thin_next_adopt(thin);
 	qcow2_header_set_tables(thin->header_page, &thin->header);
-	thin->made.pause = plan->now - asked_at;
 	__atomic_store_n(&thin->made.result, 0, __ATOMIC_RELAXED);
+	notice_raise(node, "snapshot_made", "pause_us", thin->made.pause / NS_PER_US);
 	plan_end(plan, 0);
 }
 
@@ -301,6 +310,6 @@ void thin_switch_resume(struct node *node, struct plan *plan, struct thin_io *io
 		if (result < 0)
 			switch_failed(thin, plan, result);
 		else
-			switch_over(thin, plan);
+			switch_over(node, plan);
 	}
 }

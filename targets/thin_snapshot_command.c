@@ -5,7 +5,7 @@
  *	snapshots {}			{"snapshots": [{"id", "name", "seconds", "size", "vm_state"}, …]}
  *	snapshot-create {"name": NAME, "seconds": N}
  *					begins to make one, of that time since 1970
- *	snapshot-made {}		{"running": BOOL, "pause_ns": N}: of what was begun last; where that
+ *	snapshot-made {}		{"running": BOOL, "pause_ns": N, "pause_ops": N}: of what was begun last; where that
  *					has failed, its message
  */
 #include "thin_next.h"
@@ -134,7 +134,7 @@ static int begin(struct node *node, uint8_t *bytes, size_t length, uint32_t coun
 		free(bytes);
 		return err_add(err, "thin %s: out of memory for another generation of its tables", node->id);
 	}
-	thin->made.pause = 0;
+	thin->made.pause = thin->made.pause_ops = 0;
 	__atomic_store_n(&thin->made.result, 0, __ATOMIC_RELAXED);
 	return 0;
 }
@@ -180,6 +180,7 @@ static int tell_made(const struct node *node, struct json_object *answer, struct
 
 	json_object_object_add(answer, "running", json_object_new_boolean(thin->next != NULL));
 	json_object_object_add(answer, "pause_ns", json_object_new_uint64(thin->made.pause));
+	json_object_object_add(answer, "pause_ops", json_object_new_uint64(thin->made.pause_ops));
 	switch (-result) {
 	case 0:
 		return 0;
