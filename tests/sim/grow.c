@@ -138,7 +138,6 @@ void grow_started(unsigned sectors)
 	if (sectors <= life.sectors)
 		return;
 	totals.grown++;
-	meddle_outgrow();
 	sim_note("has grown from %u to %u sectors", life.sectors, sectors);
 	model_extend(sectors);
 	life.sectors = sectors;

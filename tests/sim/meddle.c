@@ -12,7 +12,6 @@ static bool stood_by[IMAGES_MAX]; /* as a spare, when the last life ended */
 static bool has_restored; /* an older copy, since then */
 static bool has_meddled; /* since that was found */
 static uint64_t saved_life[IMAGES_MAX];
-static bool is_outgrown[IMAGES_MAX]; /* the copy is from before the device grew */
 static bool was_written[IMAGES_MAX]; /* the last clean stop wrote both copies of its label */
 
 /* Of each mirror at least one leg, and all that no mirror guards, never fail. */
@@ -222,7 +221,7 @@ void meddle(void)
 		hide(place, true);
 		break;
 	case 1:
-		if (!image->saved || saved_life[place] == totals.lives || is_outgrown[place])
+		if (!image->saved || saved_life[place] == totals.lives)
 			break;
 		sim_note("leaf %u is put back", place);
 		totals.restored++;
@@ -233,14 +232,7 @@ void meddle(void)
 	default:
 		image_save(image);
 		saved_life[place] = totals.lives;
-		is_outgrown[place] = false;
 	}
-}
-
-/* Known and open: such a copy makes the device as small as it was. */
-void meddle_outgrow(void)
-{
-	memset(is_outgrown, true, sizeof(is_outgrown));
 }
 
 bool meddle_is_degraded(void)

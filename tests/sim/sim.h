@@ -264,7 +264,6 @@ void meddle_find_spares(void);
 bool meddle_is_spare(unsigned place);
 void meddle_note_stop(void);
 void meddle(void);
-void meddle_outgrow(void); /* the device has grown: older copies aren't put back any more */
 bool meddle_is_degraded(void);
 /* Leaves are missing, and all labels know that none of them is needed: a start goes on without being told. */
 bool meddle_misses_only_spares(void);

@@ -195,6 +195,35 @@ static void larger_regions_have_what_their_parts_had(void **state)
 	stop();
 }
 
+/* The only leg of a mirror below a mirror: of how large that one is its superblock knows no more than it did. */
+static void an_older_copy_below_a_mirror_makes_no_device_smaller(void **state)
+{
+	unsigned i;
+
+	scene_document("{'id':'r','type':'mirror','children':["
+		       "{'id':'d0','type':'file','path':'a','direct':false},{'id':'m','type':'mirror',"
+		       "'children':[{'id':'d1','type':'file','path':'b','direct':false}]}]}");
+	legs(2 * SCENE_MIB);
+	assert_true(start(false));
+	write_at(0);
+	stop();
+	legs(4 * SCENE_MIB);
+	scene_copy("b", "older");
+	assert_true(start(true));
+	assert_int_equal(mirror()->size, 3 * SCENE_MIB);
+	write_at(3 * SCENE_MIB - 4096);
+	stop();
+	scene_remove("b");
+	scene_rename("older", "b");
+	for (i = 0; i < 2; i++) { /* the second start believes what the first one has written */
+		assert_true(start(false));
+		assert_true(scene_assembled()->leaves[1]->node->parent->rebuilding);
+		assert_int_equal(mirror()->size, 3 * SCENE_MIB);
+		assert_int_equal(scene_assembled()->leaves[1]->node->parent->limits.size, 4 * SCENE_MIB);
+		stop();
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, scene_setup, scene_teardown)
 
 int main(void)
@@ -203,6 +232,7 @@ int main(void)
 		TEST(new_regions_and_the_one_that_they_begin_in_are_uneven),
 		TEST(what_was_even_stays_even),
 		TEST(growth_can_stop_at_any_write),
+		TEST(an_older_copy_below_a_mirror_makes_no_device_smaller),
 		TEST(larger_regions_have_what_their_parts_had),
 	};
 
