@@ -12,7 +12,7 @@
 # make differential  REQUESTS random requests for each pair, to ours and to the kernel's dm and md
 # make check-vm  the VM tests alone, all of them on both kernels
 # make check-newest  the device tests over ubd and ublk on the newest kernel of Debian's other suites
-# make check-debug  the VM tests on a kernel with KASAN, lockdep and kmemleak, built once
+# make check-debug  the VM tests on a kernel with KASAN, lockdep and kmemleak, built once: KERNEL (6.1)
 # make driver-fuzz  hostile commands on that kernel: COMMANDS, SEED; make driver-fuzz-uml: in User-mode Linux, much faster
 # make storm     kills, recoveries, openers, loads and changes, N of each on KERNEL
 # make demo       the main job in a small VM, to watch
@@ -194,7 +194,7 @@ check-newest: all
 	@tests/vm/check -k 7
 
 check-debug: all
-	@kernel=$$(tests/vm/build-debug-kernel) && tests/vm/check -j 1 -k "$$kernel"
+	@kernel=$$(tests/vm/build-debug-kernel $(KERNEL)) && tests/vm/check -j 1 -k "$$kernel"
 
 # Hostile commands on the debug kernel, in machines of 250,000: make driver-fuzz COMMANDS=10000000 SEED=7
 COMMANDS ?= 1000000
