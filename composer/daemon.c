@@ -114,7 +114,7 @@ static void tell_failures(struct daemon *daemon)
 		daemon->told[i] = has_failed; /* or it has been taken in again */
 		if (!has_failed)
 			continue;
-		log_say("%s %s%s%s has failed a write and is left out of %s", node->type->name,
+		log_say("%s %s%s%s has failed and is left out of %s", node->type->name,
 			node->id, node->leaf ? ", " : "", node->leaf ? node->leaf->path : "",
 			node->parent ? node->parent->id : tree->name);
 		notice_raise(node, "leg_failed", NULL, 0);

@@ -129,23 +129,47 @@ static bool is_known(const char *key)
 	return false;
 }
 
+/* A list of objects is told by its length: who wants them asks for JSON. */
+static void print_member(const struct json *value, FILE *out)
+{
+	size_t length;
+	const char *text = json_text(value, &length);
+
+	if (json_kind(value) == JSON_STRING)
+		fprintf(out, "%s", json_string(value));
+	else if (json_kind(value) == JSON_ARRAY && json_count(value) && json_kind(json_at(value, 0)) == JSON_OBJECT)
+		fprintf(out, "%zu", json_count(value));
+	else
+		fprintf(out, "%.*s", (int)length, text);
+}
+
 static void print_others(const struct json *node, FILE *out)
 {
 	const char *space = "  ";
-	size_t i, length;
+	size_t i;
 
 	for (i = 0; i < json_count(node); i++) {
-		const struct json *value = json_at(node, i);
-		const char *text = json_text(value, &length);
-
-		if (is_known(json_key_at(node, i)))
+		if (is_known(json_key_at(node, i)) || json_kind(json_at(node, i)) == JSON_OBJECT)
 			continue;
 		fprintf(out, "%s%s=", space, json_key_at(node, i));
 		space = " ";
-		if (json_kind(value) == JSON_STRING)
-			fprintf(out, "%s", json_string(value));
-		else
-			fprintf(out, "%.*s", (int)length, text);
+		print_member(json_at(node, i), out);
+	}
+}
+
+/* Members that have members themselves: a line each, below the node's. */
+static void print_objects(const struct json *node, const char *prefix, const char *bar, FILE *out)
+{
+	size_t i;
+
+	for (i = 0; i < json_count(node); i++) {
+		const struct json *value = json_at(node, i);
+
+		if (is_known(json_key_at(node, i)) || json_kind(value) != JSON_OBJECT)
+			continue;
+		fprintf(out, "%s%s%s:", prefix, bar, json_key_at(node, i));
+		print_others(value, out);
+		fprintf(out, "\n");
 	}
 }
 
@@ -205,12 +229,14 @@ static void print_node(const struct json *node, const struct lines *lines, char 
 {
 	const struct json *children = json_get(node, "children");
 	size_t i, count = children ? json_count(children) : 0, length = strlen(prefix);
+	const char *bar = count ? lines->through : lines->blank;
 
 	print_node_line(node, out);
 	if (json_get(node, "progress")) {
-		fprintf(out, "%s%s", prefix, count ? lines->through : lines->blank);
+		fprintf(out, "%s%s", prefix, bar);
 		status_print_progress(json_get(node, "progress"), out);
 	}
+	print_objects(node, prefix, bar, out);
 	for (i = 0; i < count; i++) {
 		const char *more = i + 1 < count ? lines->through : lines->blank;
 

@@ -19,7 +19,7 @@ dmsetup resume leg
 dd if=/dev/urandom of="/dev/$disk0" bs=64k count=4 oflag=direct 2>/dev/null || fail 'the user sees the failure'
 expect 'the list says degraded' 1 "$(ubd-compose list | grep -c ' degraded$')"
 expect 'status names the leg' 1 "$(ubd-compose status vol0 | grep -c 'd1  block .* FAILED  /dev/mapper/leg ')"
-message='ubd-compose: vol0: block d1, /dev/mapper/leg has failed a write and is left out of m0'
+message='ubd-compose: vol0: block d1, /dev/mapper/leg has failed and is left out of m0'
 within 'the failure is logged' 5 grep -qxF "$message" err
 dd if=/dev/urandom of="/dev/$disk0" bs=64k count=4 oflag=direct 2>/dev/null
 ubd-compose delete vol0
