@@ -49,45 +49,87 @@ static void need_add(struct arena_need *need, uint64_t times, const struct arena
 	need->sub_ios += times * more->sub_ios;
 }
 
-/* The most that one of the children needs for an op of that many bytes, in each respect. */
-static struct arena_need children_need(const struct node *node, uint32_t piece)
+static void need_most(struct arena_need *most, const struct arena_need *one)
 {
-	struct arena_need most = { 0, 0, 0 };
+	if (one->bytes > most->bytes)
+		most->bytes = one->bytes;
+	if (one->scratch > most->scratch)
+		most->scratch = one->scratch;
+	if (one->sub_ios > most->sub_ios)
+		most->sub_ios = one->sub_ios;
+}
+
+static struct arena_need node_need(
+	const struct node *node, enum frame_rank rank, uint32_t length, uint32_t within);
+
+/* The most that an op needs, in each respect: on any child, and on one that isn't a role's first. */
+struct children_need {
+	struct arena_need any, other;
+};
+
+static struct children_need children_need(const struct node *node, enum frame_rank rank, uint32_t piece)
+{
+	bool counts_others = node->needs.others_within, has_others = rank <= FRAME_WORK;
+	uint32_t within = rank == FRAME_REQUEST ? node->needs.others_within : 0;
+	struct children_need most = { 0 };
 	unsigned i;
 
 	for (i = 0; i < node->child_count; i++) {
-		struct arena_need child = arena_need(node->children[i], FRAME_REQUEST, piece);
+		bool is_other = counts_others && i > 0;
+		struct arena_need one;
 
-		if (child.bytes > most.bytes)
-			most.bytes = child.bytes;
-		if (child.scratch > most.scratch)
-			most.scratch = child.scratch;
-		if (child.sub_ios > most.sub_ios)
-			most.sub_ios = child.sub_ios;
+		if (is_other && !has_others)
+			continue;
+		one = node_need(node->children[i], FRAME_REQUEST, piece, is_other ? within : 0);
+		need_most(is_other ? &most.other : &most.any, &one);
 	}
 	return most;
 }
 
+/* How many of so many ops may be on another child than the first. */
+static uint32_t count_others(
+	const struct node *node, enum frame_rank rank, uint32_t ops, uint32_t length, uint32_t within)
+{
+	const struct needs *needs = &node->needs;
+	uint32_t most;
+
+	if (!needs->others_within || rank == FRAME_SELF || rank == FRAME_NESTED)
+		return 0;
+	most = needs->others_fixed + (rank == FRAME_WORK);
+	if (within && within <= needs->others_within)
+		most = needs->others_each;
+	else if (length)
+		most += (length - 1) / needs->others_within * needs->others_each;
+	return most < ops ? most : ops;
+}
+
 /* One frame, without its self ops' own. */
-static struct arena_need frame_alone(
-	const struct node *node, enum frame_rank rank, uint32_t length, const struct arena_need *child)
+static struct arena_need frame_alone(const struct node *node, enum frame_rank rank, uint32_t length,
+	uint32_t within, const struct children_need *child)
 {
 	struct frame_need frame = frame_need(node, rank, length);
-	struct arena_need need = {
+	uint32_t ops = frame.ops - frame.selfs;
+	uint32_t others = count_others(node, rank, ops, length, within);
+	struct arena_need other = child->any, need = {
 		.bytes = arena_aligned(sizeof(struct frame)) +
 			arena_aligned(node->type->io_state_size) +
 			arena_aligned(frame.ops * sizeof(struct op)),
 		.scratch = frame.scratch,
 	};
 
-	need_add(&need, frame.ops - frame.selfs, child);
+	need_most(&other, &child->other); /* they may all be on the first one too */
+	need_add(&need, others, &other);
+	need_add(&need, ops - others, &child->any);
 	return need;
 }
 
-struct arena_need arena_need(const struct node *node, enum frame_rank rank, uint32_t length)
+/* As arena_need(), of a request that crosses no multiple of `within`, if that isn't 0. */
+static struct arena_need node_need(
+	const struct node *node, enum frame_rank rank, uint32_t length, uint32_t within)
 {
 	const struct needs *needs = &node->needs;
-	struct arena_need need, child, self, nested;
+	struct arena_need need, self, nested;
+	struct children_need child;
 	uint32_t piece, other;
 
 	if (node->leaf)
@@ -100,16 +142,21 @@ struct arena_need arena_need(const struct node *node, enum frame_rank rank, uint
 	if (rank != FRAME_REQUEST)
 		piece = 0;
 	piece = larger(piece, frame_need(node, rank, length).scratch);
-	child = children_need(node, piece);
-	need = frame_alone(node, rank, length, &child);
+	child = children_need(node, rank, piece);
+	need = frame_alone(node, rank, length, within, &child);
 	if (!needs->self_fixed)
 		return need;
 	other = needs->self_scratch;
 	if (other > piece) /* else what a longer op needs will do: it must not double at each level */
-		child = children_need(node, other);
-	self = frame_alone(node, FRAME_SELF, 0, &child);
-	nested = frame_alone(node, FRAME_NESTED, 0, &child);
+		child = children_need(node, FRAME_SELF, other);
+	self = frame_alone(node, FRAME_SELF, 0, 0, &child);
+	nested = frame_alone(node, FRAME_NESTED, 0, 0, &child);
 	need_add(&self, needs->self_nested, &nested);
 	need_add(&need, needs->self_fixed, &self);
 	return need;
+}
+
+struct arena_need arena_need(const struct node *node, enum frame_rank rank, uint32_t length)
+{
+	return node_need(node, rank, length, 0);
 }

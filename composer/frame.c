@@ -81,8 +81,51 @@ static int frame_result(const struct frame *frame)
 	return 0;
 }
 
+static bool crosses(const struct request *request, uint32_t power)
+{
+	return (request->offset ^ (request->offset + request->length - 1)) >= power;
+}
+
+/* Ops on other children than the first: a role's, which is only read but for work(). */
+static uint64_t count_others(const struct frame *frame, bool is_work, uint32_t within)
+{
+	uint64_t others = 0;
+	unsigned i;
+
+	for (i = 0; i < frame->plan.count; i++) {
+		const struct request *asked = &frame->plan.ops[i].request;
+
+		if (frame->plan.ops[i].child == 0 || asked->kind == IO_CLEAR || asked->kind == IO_COPY ||
+			asked->kind == IO_SELF)
+			continue;
+		assert(is_work || (asked->kind == IO_READ && !crosses(asked, within)));
+		others++;
+	}
+	return others;
+}
+
+/* Whether there are no more ops than `others_within` promises: the arena was made for that. */
+static bool keeps_promise(const struct frame *frame)
+{
+	const struct needs *needs = &frame->node->needs;
+	const struct request *request = &frame->request;
+	enum frame_rank rank = frame->node->served ? frame->rank : FRAME_REQUEST;
+	uint64_t most = needs->others_fixed;
+
+	if (rank == FRAME_WORK)
+		most++;
+	else if (rank != FRAME_REQUEST)
+		most = 0;
+	else if (request->kind == IO_READ && !crosses(request, needs->others_within))
+		most = needs->others_each;
+	else if (request->data.home != DATA_NONE)
+		most += (request->length - 1) / needs->others_within * needs->others_each;
+	return count_others(frame, rank == FRAME_WORK, needs->others_within) <= most;
+}
+
 static void frame_end(struct frame *frame)
 {
+	assert(!frame->node->needs.others_within || keeps_promise(frame));
 	if (frame->is_held)
 		frame_release(frame);
 	if (frame->plan.waits)

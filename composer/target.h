@@ -74,6 +74,14 @@ struct needs {
 	uint32_t work_max; /* requests of work() under way at once; 0: none */
 	uint32_t work_ops, work_scratch; /* one of them; at least self_ops, self_scratch. They may
 					    make self_fixed self ops */
+	/*
+	 * For types with roles, so that a chain of backings stays within bounds. Not 0 if a request's
+	 * ops on other children than the first are READs that cross no multiple of others_within, a
+	 * power of two: at most others_each of a READ that crosses none itself, and of all else
+	 * others_fixed and others_each for each whole others_within of length - 1. work() has at most
+	 * others_fixed of any kind and one more, a self op none.
+	 */
+	uint32_t others_within, others_each, others_fixed;
 };
 
 struct node {

@@ -22,6 +22,21 @@ static uint32_t aligned(uint64_t bytes)
 	return (uint32_t)((bytes + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN);
 }
 
+/* Of each cluster its runs of holes; or, for a WRITE, grain by grain what it fills. */
+static void find_reads_of_backing(struct node *node)
+{
+	const struct thin *thin = thin_of(node);
+	struct needs *needs = &node->needs;
+
+	if (node->child_count <= THIN_BACKING)
+		return;
+	needs->others_within = (uint32_t)thin_cluster(thin);
+	needs->others_each = larger(1, (uint32_t)(thin_cluster(thin) >> thin->grain_bits) / 2);
+	needs->others_fixed = 2 * needs->others_each;
+	if (thin->can_write)
+		needs->others_fixed = larger(needs->others_fixed, thin_fill_reads(thin));
+}
+
 static void find_needs(struct node *node)
 {
 	struct thin *thin = thin_of(node);
@@ -48,8 +63,9 @@ static void find_needs(struct node *node)
 		.scratch = aligned(2 * thin->fill),
 		.self_fixed = 3,
 	};
+	find_reads_of_backing(node);
 	if (thin->has_compressed)
-		node->needs.scratch = aligned(2 * thin->fill + thin_packed_scratch(node));
+		node->needs.scratch = aligned(thin_packed_scratch(node));
 	if (!thin->can_write) { /* reads alone: of a chain of images only the top one costs much */
 		node->needs.ops_fixed = 8 + (uint32_t)grains;
 		node->needs.self_fixed = node->needs.work_max = evicts;

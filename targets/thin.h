@@ -161,6 +161,7 @@ struct thin {
 	bool is_blank; /* load() is to make the image */
 	bool can_write, is_dirty;
 	bool has_compressed;
+	uint8_t *unpacker; /* memory for unpacking one of them; NULL without */
 	bool failed; /* what the map is on disk isn't known: every request fails */
 	bool has_lost; /* a flush has failed: of what was written before none proves anything */
 	unsigned cluster_bits, entry_bits, table_bits; /* log2: cluster, entry, entries of a table */
@@ -371,6 +372,7 @@ uint32_t thin_packed_scratch(const struct node *node);
 /* thin_fill.c: plans reading and writing what stands before and behind the request. */
 void thin_fill(struct node *node, struct plan *plan, struct thin_io *io);
 uint32_t thin_fill_ops(const struct thin *thin);
+uint32_t thin_fill_reads(const struct thin *thin); /* of them, those of backing */
 
 /* thin_write.c */
 void thin_write(struct node *node, const struct request *request, struct plan *plan);

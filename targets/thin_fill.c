@@ -106,3 +106,12 @@ uint32_t thin_fill_ops(const struct thin *thin)
 
 	return (uint32_t)(2 * pieces * (grains + 1));
 }
+
+/* Each piece is one side's, within its cluster. */
+uint32_t thin_fill_reads(const struct thin *thin)
+{
+	uint32_t pieces = (uint32_t)(thin_cluster(thin) / thin->fill);
+	uint32_t grains = thin->grain_bits == thin->cluster_bits ? 1 : (thin->fill >> thin->grain_bits) + 2;
+
+	return 2 * pieces * grains;
+}

@@ -244,6 +244,9 @@ static int read_image(struct node *node, const uint8_t *first, uint64_t length, 
 	if (thin_count(node, err) < 0)
 		return -1;
 	thin_grow_plan(thin);
+	thin->unpacker = thin->has_compressed ? calloc(1, qcow2_unpack_memory(thin->header.compression)) : NULL;
+	if (thin->has_compressed && !thin->unpacker)
+		return json_err(node->json, err, "thin %s: out of memory", node->id);
 	if (thin->can_write && (thin->has_compressed || thin->header.snapshot_count)) {
 		thin->less = calloc(thin->clusters + thin->grow.clusters + 1, sizeof(*thin->less));
 		if (!thin->less)
@@ -359,5 +362,6 @@ void thin_free(struct thin *thin)
 	free(thin->less);
 	free(thin->snapshots.bytes);
 	thin_next_free(thin->next);
+	free(thin->unpacker);
 	*thin = (struct thin){ .cursor = 0 };
 }

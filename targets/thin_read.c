@@ -3,8 +3,8 @@
  * thin's reads: each grain from the image, from backing, or as zeroes. A compressed cluster is read
  * into scratch, unpacked there in resume(), and copied into the request; one at a time.
  *
- * Scratch: [0, 2 * fill) is thin_fill.c's; then the packed bytes, the unpacked cluster, and the
- * decompressor's memory; these only where the image has compressed clusters.
+ * Scratch: [0, 2 * fill) is thin_fill.c's, if it can be written to; then the packed bytes and the unpacked cluster, these
+ * only where the image has compressed clusters. The decompressor's memory is the node's: one queue has it.
  */
 #include "thin.h"
 
@@ -28,7 +28,7 @@ static uint32_t packed_room(const struct thin *thin)
 
 static uint32_t packed_at(const struct thin *thin)
 {
-	return 2 * thin->fill;
+	return thin->can_write ? 2 * thin->fill : 0;
 }
 
 static uint32_t cluster_at(const struct thin *thin)
@@ -36,19 +36,12 @@ static uint32_t cluster_at(const struct thin *thin)
 	return packed_at(thin) + packed_room(thin);
 }
 
-static uint32_t memory_at(const struct thin *thin)
-{
-	uint32_t cluster = (uint32_t)thin_cluster(thin);
-
-	return cluster_at(thin) + (cluster < BLOCK_MAX ? BLOCK_MAX : cluster);
-}
-
 uint32_t thin_packed_scratch(const struct node *node)
 {
 	const struct thin *thin = thin_of(node);
+	uint32_t cluster = (uint32_t)thin_cluster(thin);
 
-	return memory_at(thin) - packed_at(thin) +
-		(uint32_t)qcow2_unpack_memory(thin->header.compression);
+	return cluster_at(thin) + (cluster < BLOCK_MAX ? BLOCK_MAX : cluster);
 }
 
 /* The blocks that hold the packed bytes. */
@@ -74,7 +67,7 @@ int thin_unpack(struct node *node, struct plan *plan, const struct qcow2_entry *
 
 	*at = cluster_at(thin);
 	return qcow2_unpack(thin->header.compression, scratch + packed_at(thin) + skip, length,
-		scratch + cluster_at(thin), thin_cluster(thin), scratch + memory_at(thin),
+		scratch + cluster_at(thin), thin_cluster(thin), thin->unpacker,
 		qcow2_unpack_memory(thin->header.compression));
 }
 

@@ -54,6 +54,33 @@ grep -q '"queue_depth": 16' c.json || fail "its device: $(cat c.json)"
 replay c.json 'read 0 65536 1'
 ok 'a volume has several clones'
 
+# A cloud's image: compressed. What one request may need must not grow with each image below it.
+quietly qemu-img convert -c -f qcow2 -O qcow2 base/image chain0
+echo '{"format":1,"name":"chain0","root":{"type":"thin","data":{"type":"file","path":"chain0"}}}' >chain0.json
+for i in 1 2 3 4 5 6; do
+	ubd-compose clone chain$((i - 1)).json chain$i.qcow2 >chain$i.json 2>err || fail "clone $i of a clone: $(cat err)"
+	replay chain$i.json "write $((i * 65536 + 100 * 512)) 512 $i" 'read 0 65536 1' 'read 1048576 4096 2' "read $((i * 65536 + 51200)) 512 $i" \
+		'read 116736 512 1'
+done
+quietly qemu-img check chain6.qcow2
+below='{"type":"thin","data":{"type":"file","path":"base/image"}}'
+over=base/image
+for options in cluster_size=1M cluster_size=65536 extended_l2=on; do
+	image=over-$options
+	quietly qemu-img create -f qcow2 -o "$options" -b "$over" -F qcow2 "$image"
+	quietly qemu-io -f qcow2 -c 'write -P 5 10k 3k' -c 'write -P 6 200000 70000' -c 'write -z 1052672 2048' "$image"
+	over=$image
+	below='{"type":"thin","data":{"type":"file","path":"'$image'"},"backing":'$below'}'
+	echo '{"format":1,"name":"over","device":{"max_io_size":"64KiB"},"root":'"$below"'}' >over.json
+	replay over.json 'save 512 65536 x1' 'save 66048 65536 x2' 'save 131584 65536 x3' 'save 197120 65536 x4' \
+		'save 262656 65536 x5' 'write 2621952 65536 7' 'write 1573376 65536 8' 'read 2621952 65536 7' 'save 0 512 x0'
+	cat x0 x1 x2 x3 x4 x5 >all
+	quietly qemu-img convert -f qcow2 -O raw "$image" raw
+	cmp -n "$(stat -c %s all)" all raw || fail "$options: what is read differs from what qemu-img reads"
+	quietly qemu-img check "$image"
+done
+ok 'clones have clones'
+
 mkfifo words
 ubd-compose replay b.json - <words >/dev/null 2>&1 &
 exec 3>words
