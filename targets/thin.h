@@ -200,7 +200,7 @@ struct thin {
 	bool punches; /* what is freed is given back to the child */
 	struct thin_bits freed; /* to be punched; reserve as soon as that is short */
 	struct thin_bits punching; /* being punched: nobody's until that has ended */
-	uint64_t punched; /* clusters, since the start */
+	uint64_t reclaimed, punched; /* clusters, since the start: made free; of those, given back below */
 	uint16_t *less; /* names that shared clusters have lost; NULL: there are no such clusters */
 	bool is_exhausted; /* no cluster is left whose count is 0 */
 	uint64_t cursor; /* where free clusters are looked for */

@@ -87,6 +87,7 @@ void thin_status(const struct node *node, struct json_object *out)
 	add_number(out, "reclaimable",
 		(read_number(&thin->dropped.count) + read_number(&thin->flushing.count) +
 			read_number(&thin->freed.count)) * cluster);
+	add_number(out, "reclaimed", read_number(&thin->reclaimed) * cluster);
 	add_number(out, "punched", read_number(&thin->punched) * cluster);
 	add_number(out, "leaked", read_number(&thin->leaked) * cluster);
 	add_number(out, "snapshots", thin->header.snapshot_count);

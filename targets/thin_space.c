@@ -166,6 +166,8 @@ void thin_flushed(struct thin *thin, struct plan *plan, struct thin_io *io, int 
 		thin->has_lost |= plan->ops[i].request.kind == IO_FLUSH && plan->ops[i].result < 0 &&
 			plan->ops[i].result != -ECANCELED;
 	if (io->captures) {
+		if (result == 0)
+			thin->reclaimed += thin->flushing.count;
 		if (result < 0)
 			thin_bits_move(&thin->dropped, &thin->flushing);
 		else

@@ -79,6 +79,28 @@ static void load_full(const char *keys)
 	assert_int_equal(told("waiting"), 1);
 }
 
+static void what_is_discarded_is_told_on_its_way(void **state)
+{
+	load("'discard':'ignore',", "8MiB");
+	assert_int_equal(live_write(0, 'a'), 0);
+	assert_int_equal(live_write(CLUSTER, 'b'), 0);
+	live_begin();
+	assert_int_equal(told("allocated"), 2 * CLUSTER);
+	assert_int_equal(told("reclaimable"), 0);
+	live_ask(0, IO_WRITE_ZEROES, 0, 0);
+	live_end_all();
+	assert_int_equal(live_results[0], 0);
+	assert_int_equal(told("allocated"), CLUSTER);
+	assert_int_equal(told("reclaimable"), CLUSTER);
+	assert_int_equal(told("reclaimed"), 0);
+	live_ask(0, IO_FLUSH, 0, 0);
+	live_end_all();
+	assert_int_equal(told("reclaimable"), 0);
+	assert_int_equal(told("reclaimed"), CLUSTER);
+	assert_int_equal(told("punched"), 0); /* it is kept below */
+	stop();
+}
+
 static void who_waits_keeps_nobody_back(void **state)
 {
 	load_full("");
@@ -261,6 +283,7 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, scene_setup, scene_teardown)
 	const struct CMUnitTest tests[] = {
+		TEST(what_is_discarded_is_told_on_its_way),
 		TEST(who_waits_keeps_nobody_back),
 		TEST(what_is_discarded_goes_to_who_waits_at_once),
 		TEST(without_discards_below_too),

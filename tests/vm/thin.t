@@ -28,9 +28,11 @@ dd if=/dev/urandom of=/mnt/b bs=4k count=500 2>/dev/null
 sync
 md5sum /mnt/a /mnt/b >sums
 rm /mnt/b
+sync # else it is not free yet
 fstrim /mnt || true # or not at all, where the leg has no discard
 cp /mnt/a /mnt/c
 umount /mnt
+ubd-compose status v0 --json | grep -q '"reclaimed": *[1-9]' || fail "nothing is reclaimed: $(ubd-compose status v0)"
 fio --name=v --filename="$device" --offset=200M --rw=randrw --bsrange=4k-128k --size=16M --iodepth=16 --ioengine=io_uring --direct=1 \
 	--verify=crc32c --verify_fatal=1 >fio.out 2>&1 || fail "fio: $(cat fio.out)"
 dd if="$device" of=all bs=1M iflag=direct 2>/dev/null
