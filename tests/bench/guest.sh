@@ -73,12 +73,35 @@ measure_first() {
 	echo "$line"
 }
 
+# QEMU's own: its storage daemon, which is a virtio disk's other side (VDUSE), with one queue and past the page cache.
+measure_qemu() {
+	[ -d qemu ] || { echo 'bench: no row of qemu-storage-daemon: tests/bench/run says why' >&2; return 0; }
+	modprobe virtio_blk
+	for module in vhost_iotlb vdpa vduse virtio_vdpa; do insmod qemu/$module.ko; done
+	qemu-img create -q -f qcow2 /dev/ram0 ${THIN_MIB}M
+	LD_LIBRARY_PATH=$PWD/qemu qemu/qemu-storage-daemon \
+		--blockdev driver=host_device,node-name=leg,filename=/dev/ram0,cache.direct=on,aio=io_uring \
+		--blockdev driver=qcow2,node-name=image,file=leg,cache.direct=on,discard=unmap \
+		--export vduse-blk,id=export,node-name=image,name=image,writable=on,num-queues=1,queue-size=128 &
+	server=$!
+	tries=0
+	until [ -e /dev/vduse/image ] || [ $((tries += 1)) = 100 ]; do sleep 0.1; done
+	LD_LIBRARY_PATH=$PWD/qemu qemu/vdpa dev add name image mgmtdev vduse
+	until [ -e /dev/vda ] || [ $((tries += 1)) = 200 ]; do sleep 0.1; done
+	measure_first "QEMU's qcow2, vduse" /dev/vda
+	LD_LIBRARY_PATH=$PWD/qemu qemu/vdpa dev del image
+	kill $server
+	wait $server || true
+	fill
+}
+
 measure_thins() {
 	if modprobe dm-thin-pool 2>/dev/null; then
 		dm_thin
 		measure_first dm-thin /dev/mapper/bench
 		dm_thin_end
 	fi
+	measure_qemu
 	for driver in ubd ublk; do
 		module=$driver
 		[ $driver = ubd ] || module=ublk_drv
