@@ -216,6 +216,7 @@ demo:
 bench: all
 	@tests/bench/run
 	@tests/bench/run --times
+	@tests/bench/bitmap
 
 BENCH_KERNEL ?= 6.12
 bench-plot: all
