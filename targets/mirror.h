@@ -107,6 +107,7 @@ struct copy_slot {
 struct work {
 	bool is_clearing, is_joining, is_recording, is_repairing; /* a request is under way */
 	bool wants_super; /* a leg was taken in: before its copying the legs must know */
+	uint64_t super_after; /* time: the last try has failed */
 	unsigned super_pass; /* pass when that was begun: who is taken in later wants it once more */
 	bool wants_pages; /* … and before that what it misses: it was a spare */
 	bool wants_record, wants_clear;

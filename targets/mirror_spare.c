@@ -18,6 +18,8 @@
 
 #include <json-c/json_object.h>
 
+#define SUPER_PAUSE UINT64_C(1000000000) /* ns */
+
 void mirror_take_in(struct node *node, unsigned place)
 {
 	struct mirror *mirror = node->state;
@@ -121,6 +123,8 @@ void mirror_super_resume(struct node *node, struct plan *plan)
 	}
 	mirror->work.is_joining = false;
 	mirror->work.wants_super = result < 0 || is_news;
+	if (result < 0)
+		mirror->work.super_after = plan->now + SUPER_PAUSE;
 	plan_end(plan, result);
 }
 

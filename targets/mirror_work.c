@@ -52,6 +52,20 @@ static bool next_clear(struct mirror *mirror, uint64_t now, uint64_t *again)
 	return work->is_clearing = true;
 }
 
+/* Where it can't be written no leg is brought up to date: it is tried again, but not all the time. */
+static bool next_super(struct mirror *mirror, uint64_t now, uint64_t *again)
+{
+	struct work *work = &mirror->work;
+
+	if (work->is_joining || !work->wants_super)
+		return false;
+	if (now < work->super_after) {
+		sooner(again, work->super_after);
+		return false;
+	}
+	return work->is_joining = true;
+}
+
 /* Takes the flag; true if it was free and wanted. */
 static bool begin(bool *is_running, bool wanted)
 {
@@ -75,7 +89,7 @@ bool mirror_work(struct node *node, uint64_t now, struct request *request, uint6
 	if (begin(&work->is_recording, work->wants_record)) {
 		request->flags = WORD_RECORD;
 		work->wants_record = false; /* what comes later wants it once more */
-	} else if (begin(&work->is_joining, work->wants_super)) {
+	} else if (next_super(mirror, now, again)) {
 		request->flags = WORD_SUPER;
 		request->offset = SELF_RANGES + PAGES_MAX * PAGE_BYTES;
 		request->length = PAGE_BYTES;

@@ -229,6 +229,23 @@ static void a_crash_at_any_moment_loses_nothing(void **state)
 	assert_true(moment > 30);
 }
 
+/* The one leg in sync fails all that is written to it, at once: no thread may be spent on trying. */
+static void a_superblock_that_fails_is_tried_again_after_a_while(void **state)
+{
+	unsigned steps;
+
+	live_load(BEGIN "'children':[" FILE_OF("d0", "a") "," FILE_OF("d1", "b") "]}");
+	live_begin();
+	live_command("fail", "d1");
+	live_end_all();
+	live_command("add", "d1");
+	for (steps = 0; live_pending_count && steps < 1000; steps++)
+		live_end_one(0, live_pending[0]->leaf->place == 0 ? -EIO : 0);
+	assert_int_equal(live_pending_count, 0);
+	live_until("ii", -1);
+	live_stop();
+}
+
 static void the_status_tells_who_stands_by(void **state)
 {
 	struct json_object *out = json_object_new_object();
@@ -257,6 +274,7 @@ int main(void)
 		TEST(what_was_clean_is_copied_too),
 		TEST(a_leg_whose_place_was_taken_begins_anew),
 		TEST(a_crash_at_any_moment_loses_nothing),
+		TEST(a_superblock_that_fails_is_tried_again_after_a_while),
 		TEST(the_status_tells_who_stands_by),
 	};
 
