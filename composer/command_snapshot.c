@@ -180,15 +180,15 @@ extern const struct command snapshot_command;
 static int run(const struct arguments *arguments)
 {
 	char **operands = arguments->operands;
-	bool lists = !strcmp(operands[0], "list");
+	bool lists = !strcmp(operands[0], "list"), deletes = !strcmp(operands[0], "delete");
 	unsigned names = lists ? 0 : 1, count = arguments->operand_count;
 	struct target target = { 0 };
 	struct err err = { 0 };
 	char *device;
 	int result = -1;
 
-	if (!lists && strcmp(operands[0], "create") != 0)
-		return command_misused(&snapshot_command, "\"%s\" is none of create and list", operands[0]);
+	if (!lists && !deletes && strcmp(operands[0], "create") != 0)
+		return command_misused(&snapshot_command, "\"%s\" is none of create, delete and list", operands[0]);
 	if (count < 2 + names || count > 3 + names)
 		return command_misused(&snapshot_command, "%s takes DEVICE [NODE]%s", operands[0], lists ? "" : " SNAPSHOT");
 	if (arguments->options[JSON] && !lists)
@@ -201,7 +201,7 @@ static int run(const struct arguments *arguments)
 	if (target.node && lists)
 		result = list(&target, arguments->options[JSON] != NULL, &err);
 	else if (target.node)
-		result = change(&target, "snapshot-create", operands[count - 1], &err);
+		result = change(&target, deletes ? "snapshot-delete" : "snapshot-create", operands[count - 1], &err);
 	free(target.node);
 	free(device);
 	return result < 0 ? command_fail(&err) : STATUS_DONE;
@@ -209,13 +209,14 @@ static int run(const struct arguments *arguments)
 
 const struct command snapshot_command = {
 	.name = "snapshot",
-	.operands = "create|list DEVICE [NODE] [SNAPSHOT]",
+	.operands = "create|delete|list DEVICE [NODE] [SNAPSHOT]",
 	.summary = "keep what a thin volume holds now, and list what is kept",
 	.details = "create DEVICE [NODE] SNAPSHOT keeps what the thin volume NODE holds, under that name, inside its\n"
 		   "image, while it is in use; NODE may be left out where there is one. All that was written by\n"
 		   "then is in it; what a file system still has in memory is not, so run sync or fsfreeze before.\n"
 		   "Requests wait a moment, which is printed. `qemu-img snapshot` and `qemu-img convert -l` know\n"
 		   "such snapshots; what they keep takes room until they are deleted.\n"
+		   "delete DEVICE [NODE] SNAPSHOT ends one, by its name or id: what it alone had is free then.\n"
 		   "list DEVICE [NODE] shows what is kept.\n",
 	.options = options,
 	.operands_min = 2,

@@ -23,7 +23,7 @@
  * thin_make.c     a new image, in memory
  * thin_create.c   load() and unload(): writing it, and what a clean stop leaves
  * thin_report.c   status, and the map as others may read it
- * thin_snapshot.c snapshots while the device is live; thin_next.h: what that takes
+ * thin_snapshot.c snapshots, made and deleted while the device is live; thin_next.h: what that takes
  *
  * The crash story, for all of them. On disk these hold at every moment, whatever part of the
  * writes since the last flush a power cut leaves:
@@ -235,6 +235,7 @@ struct thin {
 		uint8_t *bytes; /* the snapshot table, as on disk */
 		size_t length;
 	} snapshots;
+	struct thin_bits gone; /* only a snapshot that is deleted has named them: free behind the switch */
 	struct thin_next *next; /* the next generation of metadata, while it is being made (thin_next.h) */
 	struct {
 		int result; /* of the last one */

@@ -286,6 +286,7 @@ int thin_unload(struct node *node, struct err *err)
 	if (!thin->can_write || thin->failed)
 		return 0; /* the next start counts */
 	thin_next_drop(thin);
+	thin_release_gone(thin, UINT64_MAX);
 	result = child_flush(child);
 	thin_bits_move(&thin->reserve, &thin->freed);
 	thin_bits_move(&thin->reserve, &thin->punching);

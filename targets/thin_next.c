@@ -59,7 +59,8 @@ static int allocate(struct thin *thin, struct thin_next *next)
 		: -1;
 }
 
-int thin_next_make(struct thin *thin, uint8_t *list, uint64_t length, uint32_t count)
+int thin_next_make(struct thin *thin, uint8_t *list, uint64_t length, uint32_t count,
+	const struct qcow2_snapshot *doomed)
 {
 	const struct qcow2_header *header = &thin->header;
 	struct thin_next *next = calloc(1, sizeof(*next));
@@ -72,7 +73,7 @@ int thin_next_make(struct thin *thin, uint8_t *list, uint64_t length, uint32_t c
 	next->list_length = length;
 	next->snapshot_count = count;
 	number_items(thin, next);
-	if (allocate(thin, next) < 0) {
+	if (allocate(thin, next) < 0 || (doomed && thin_next_doom(thin, next, doomed) < 0)) {
 		thin_next_free(next);
 		return -1;
 	}
@@ -93,6 +94,7 @@ void thin_next_free(struct thin_next *next)
 	free(next->dirty);
 	free(next->walked);
 	free(next->sums);
+	free(next->doomed.l1);
 	free(next);
 }
 
@@ -245,7 +247,9 @@ void thin_next_bytes(struct thin *thin, uint64_t item, uint8_t *bytes)
 		memcpy(bytes, from[kind] + (item - next->first[kind]) * thin->page, thin->page);
 		return;
 	}
-	if (!thin_bit(next->walked, item))
+	if (next->doomed.is_wanted)
+		thin_next_check(thin, thin->pages[item]);
+	else if (!thin_bit(next->walked, item))
 		walk(thin, item);
 	memcpy(bytes, thin->pages[item], thin->page);
 	thin_set_flags(thin, next->counts, bytes);
@@ -286,6 +290,8 @@ void thin_next_drop(struct thin *thin)
 	if (!next)
 		return;
 	each_place(thin, next, give_back);
+	while (thin->gone.count)
+		(void)thin_bits_first(&thin->gone);
 	thin->next = NULL;
 	thin_next_free(next);
 }
@@ -314,7 +320,7 @@ static void drop_clusters(struct thin *thin, uint64_t host, uint64_t length)
 		thin_drop(thin, &(struct qcow2_entry){ .host = host + at });
 }
 
-/* What only the generation before has named. Its L1 and L2 tables are the snapshot's by now. */
+/* What only the generation before has named. Where a snapshot was made its L1 and L2 tables are that one's now. */
 static void drop_old(struct thin *thin, const struct thin_next *old, const struct qcow2_header *header)
 {
 	uint64_t i, block;
@@ -328,6 +334,12 @@ static void drop_old(struct thin *thin, const struct thin_next *old, const struc
 		(uint64_t)header->refcount_table_clusters << thin->cluster_bits);
 	if (header->snapshot_count)
 		drop_clusters(thin, header->snapshots_offset, old->list_length);
+	if (!old->doomed.is_wanted)
+		return;
+	drop_clusters(thin, header->l1_offset, header->l1_size * UINT64_C(8));
+	for (i = 0; i < thin->table_count; i++)
+		if (old->tables[i])
+			drop_clusters(thin, old->tables[i], 1);
 }
 
 void thin_next_name(const struct thin *thin, struct qcow2_header *header)

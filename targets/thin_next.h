@@ -5,6 +5,7 @@
  *
  * thin_next.c              what it holds in memory, and how it follows what requests change
  * thin_next_room.c         clusters for it
+ * thin_next_names.c        the names that go with a snapshot which is deleted
  * thin_snapshot.c          its way to the disk, and the switch; the crash story
  * thin_snapshot_command.c  the user's verbs
  *
@@ -24,6 +25,7 @@
 
 enum thin_next_step {
 	NEXT_COUNTS, /* the counts are being copied, in memory */
+	NEXT_NAMES, /* deleting: the snapshot's names are taken from them */
 	NEXT_ROOM, /* clusters are looked for */
 	NEXT_PAGES, /* dirty items are written */
 	NEXT_FLUSH,
@@ -44,6 +46,13 @@ struct thin_next {
 	enum thin_next_step step;
 	bool is_running; /* a request works at it */
 	bool has_failed;
+	bool is_bad; /* what was read of the snapshot isn't what was judged */
+	struct {
+		bool is_wanted; /* this is to delete a snapshot, not to make one */
+		uint64_t l1_offset, l1_bytes, l1_read;
+		uint8_t *l1; /* its L1 table, as far as it has been read */
+		uint64_t index, at; /* which L2 table is being read, and from where on */
+	} doomed;
 	unsigned tries; /* switches that were put off, as too much was dirty again */
 	uint64_t asked_at; /* ns: since when requests wait for the switch */
 	uint8_t *counts; /* as thin->blocks, with the names as they will be */
@@ -62,7 +71,9 @@ struct thin_next {
 };
 
 /* thin_next.c */
-int thin_next_make(struct thin *thin, uint8_t *list, uint64_t length, uint32_t count); /* takes list, if 0 */
+/* takes list, if 0; doomed: the snapshot that is to go, NULL: one is made */
+int thin_next_make(struct thin *thin, uint8_t *list, uint64_t length, uint32_t count,
+	const struct qcow2_snapshot *doomed);
 void thin_next_free(struct thin_next *next);
 void thin_next_drop(struct thin *thin); /* nothing names it: its clusters are given back */
 void thin_next_stores(struct thin *thin, uint64_t cluster, const struct qcow2_entry *entry);
@@ -80,6 +91,16 @@ void thin_next_adopt(struct thin *thin); /* the header names it */
 void thin_next_room(struct thin *thin, struct plan *plan, struct thin_io *io);
 void thin_next_room_resume(struct thin *thin, struct plan *plan, struct thin_io *io);
 uint32_t thin_next_missing(const struct thin *thin); /* clusters for what has none, as far as one step goes */
+
+/* thin_next_names.c */
+int thin_next_doom(const struct thin *thin, struct thin_next *next, const struct qcow2_snapshot *snapshot);
+void thin_next_names(struct node *node, struct plan *plan, struct thin_io *io);
+void thin_next_names_resume(struct node *node, struct plan *plan);
+void thin_next_dropped(struct thin *thin, uint64_t cluster); /* a shared one has lost a name */
+void thin_next_undropped(struct thin *thin, uint64_t cluster); /* and has it again */
+void thin_next_check(struct thin *thin, const uint8_t *page); /* of the device: nothing that it names is gone */
+void thin_release_gone(struct thin *thin, uint64_t most); /* behind the switch */
+void thin_gone_work(struct thin *thin, uint64_t now, uint64_t *again); /* the same, some at a time */
 
 /* thin_snapshot.c */
 bool thin_next_wants(struct thin *thin, uint64_t now, struct request *request); /* work() */

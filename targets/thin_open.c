@@ -216,6 +216,7 @@ int thin_allocate(struct node *node, uint64_t cache, struct err *err)
 		thin_bits_make(&thin->dropped, clusters) < 0 ||
 		thin_bits_make(&thin->flushing, clusters) < 0 ||
 		thin_bits_make(&thin->freed, clusters) < 0 ||
+		thin_bits_make(&thin->gone, clusters) < 0 ||
 		thin_bits_make(&thin->punching, clusters) < 0)
 		return json_err(node->json, err, "thin %s: out of memory for %" PRIu64 " bytes of tables",
 			node->id, bytes);
@@ -358,6 +359,7 @@ void thin_free(struct thin *thin)
 	free(thin->dropped.words);
 	free(thin->flushing.words);
 	free(thin->freed.words);
+	free(thin->gone.words);
 	free(thin->punching.words);
 	free(thin->less);
 	free(thin->snapshots.bytes);

@@ -27,6 +27,7 @@ bool thin_work(struct node *node, uint64_t now, struct request *request, uint64_
 	struct thin *thin = thin_of(node);
 	uint64_t first, end, most = run_max(node) >> thin->cluster_bits;
 
+	thin_gone_work(thin, now, again);
 	thin_room_forget(thin, now, again);
 	if (thin_room_tries(thin, now, again)) {
 		request->flags = SELF_GO_ON;

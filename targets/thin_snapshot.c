@@ -15,11 +15,15 @@
  *
  *   step         requests   what is done
  *   counts       go on      a copy of all counts, in memory
+ *   names        go on      deleting: less the names that the snapshot has (thin_next_names.c)
  *   room         go on      clusters for what is to be written (thin_next_room.c)
  *   pages        go on      it is written; what requests change meanwhile is dirty, and written again
  *   flush        go on
  *   switch       wait       what has become dirty, if that is little: else another round;
  *                           a flush; the header; a flush; the next generation is the present one
+ *
+ * A snapshot is deleted in the same way: its names are no longer counted and the list is shorter, and flags
+ * are by the new counts. The device's own tables before the switch are then nobody's.
  *
  * The pause is the last step's, and before it for requests under way to end. It has a bound whatever the
  * volume's size: as many pages as a self op may write (66 or so), two flushes and one sector.
@@ -62,7 +66,7 @@ void thin_next_end(struct thin *thin, struct plan *plan, int result)
 {
 	if (result == 0 && thin->next->has_failed)
 		result = -EOVERFLOW;
-	if (result == 0 && thin->has_lost)
+	if (result == 0 && (thin->has_lost || thin->next->is_bad))
 		result = -EIO; /* somebody's flush may have been that of what was written here */
 	thin->next->is_running = false;
 	if (result < 0)
@@ -95,7 +99,7 @@ static void copy_counts(struct thin *thin, struct plan *plan)
 	memcpy(next->counts + next->copied, thin->blocks + next->copied, part);
 	next->copied += part;
 	if (next->copied == length)
-		next->step = NEXT_ROOM;
+		next->step = next->doomed.is_wanted ? NEXT_NAMES : NEXT_ROOM;
 	thin_next_end(thin, plan, 0);
 }
 
@@ -167,6 +171,9 @@ void thin_next_map(struct node *node, struct plan *plan, struct thin_io *io)
 	case NEXT_COUNTS:
 		copy_counts(thin, plan);
 		break;
+	case NEXT_NAMES:
+		thin_next_names(node, plan, io);
+		break;
 	case NEXT_ROOM:
 		thin_next_room(thin, plan, io);
 		break;
@@ -187,6 +194,10 @@ void thin_next_resume(struct node *node, struct plan *plan, struct thin_io *io)
 
 	if (io->step == STEP_BROUGHT && result == 0 && is_there(thin, thin_next_dirty(thin->next))) {
 		write_pages(thin, plan, io); /* what was brought is there until this returns */
+		return;
+	}
+	if (io->step == STEP_READ_BACK) {
+		thin_next_names_resume(node, plan);
 		return;
 	}
 	if (io->step == STEP_RESERVED || io->step == STEP_BLOCK) {
@@ -243,7 +254,7 @@ void thin_switch_map(struct node *node, struct plan *plan, struct thin_io *io)
 {
 	struct thin *thin = thin_of(node);
 
-	if (thin->failed || thin->has_lost)
+	if (thin->failed || thin->has_lost || thin->next->is_bad)
 		switch_failed(thin, plan, -EIO);
 	else if (thin_next_missing(thin))
 		put_off(thin, plan);
@@ -266,12 +277,15 @@ static void write_header(struct thin *thin, struct plan *plan, struct thin_io *i
 static void switch_over(struct node *node, struct plan *plan)
 {
 	struct thin *thin = thin_of(node);
+	bool has_deleted = thin->next->doomed.is_wanted;
 
 	wait_over(thin, plan);
 	thin_next_adopt(thin);
 	qcow2_header_set_tables(thin->header_page, &thin->header);
 	__atomic_store_n(&thin->made.result, 0, __ATOMIC_RELAXED);
-	notice_raise(node, "snapshot_made", "pause_us", thin->made.pause / NS_PER_US);
+	notice_raise(node, has_deleted ? "snapshot_deleted" : "snapshot_made", "pause_us", thin->made.pause / NS_PER_US);
+	if (has_deleted)
+		plan_wake(plan);
 	plan_end(plan, 0);
 }
 
@@ -289,7 +303,7 @@ void thin_switch_resume(struct node *node, struct plan *plan, struct thin_io *io
 		break;
 	case STEP_FLUSHED:
 		thin_flushed(thin, plan, io, result);
-		if (result < 0 || thin->has_lost)
+		if (result < 0 || thin->has_lost || thin->next->is_bad)
 			switch_failed(thin, plan, -EIO);
 		else
 			write_header(thin, plan, io);

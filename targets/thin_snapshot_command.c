@@ -5,6 +5,8 @@
  *	snapshots {}			{"snapshots": [{"id", "name", "seconds", "size", "vm_state"}, …]}
  *	snapshot-create {"name": NAME, "seconds": N}
  *					begins to make one, of that time since 1970
+ *	snapshot-delete {"name": NAME}
+ *					begins to delete the one of that name, or else of that id
  *	snapshot-made {}		{"running": BOOL, "pause_ns": N, "pause_ops": N}: of what was begun last; where that
  *					has failed, its message
  */
@@ -126,11 +128,13 @@ static uint16_t find_id(const struct thin *thin, char id[ID_BYTES])
 	return (uint16_t)snprintf(id, ID_BYTES, "%" PRIu64, largest + 1);
 }
 
-static int begin(struct node *node, uint8_t *bytes, size_t length, uint32_t count, struct err *err)
+static int begin(struct node *node, uint8_t *bytes, size_t length, uint32_t count,
+	const struct qcow2_snapshot *doomed, struct err *err)
 {
 	struct thin *thin = thin_of(node);
 
-	if (!bytes || thin_next_make(thin, bytes, length, count) < 0) {
+	thin_release_gone(thin, UINT64_MAX); /* what the last one has left to do */
+	if (!bytes || thin_next_make(thin, bytes, length, count, doomed) < 0) {
 		free(bytes);
 		return err_add(err, "thin %s: out of memory for another generation of its tables", node->id);
 	}
@@ -170,7 +174,50 @@ static int create(struct node *node, const struct json *arguments, struct err *e
 			memcpy(bytes, thin->snapshots.bytes, thin->snapshots.length);
 		(void)qcow2_snapshot_write(&snapshot, bytes + old);
 	}
-	return begin(node, bytes, length, thin->header.snapshot_count + 1, err);
+	return begin(node, bytes, length, thin->header.snapshot_count + 1, NULL, err);
+}
+
+/* By its name, or else by its id: not by one of them where another has it as the other. */
+static int find(const struct node *node, const char *text, struct qcow2_snapshot *found, struct err *err)
+{
+	const struct thin *thin = thin_of(node);
+	struct qcow2_snapshot snapshot;
+	unsigned count = 0;
+	size_t at = 0;
+
+	while (next_snapshot(thin, &at, &snapshot))
+		if (is_text(snapshot.name, snapshot.name_length, text) ||
+			is_text(snapshot.id, snapshot.id_length, text)) {
+			*found = snapshot;
+			count++;
+		}
+	if (count == 1)
+		return 0;
+	return err_add(err, count ? "thin %s has %u snapshots of the name or id \"%s\"; qemu-img snapshot -d can tell them apart" :
+				    "thin %s has %u snapshots of the name or id \"%s\"", node->id, count, text);
+}
+
+static int delete(struct node *node, const struct json *arguments, struct err *err)
+{
+	const struct json *name = json_get(arguments, "name");
+	struct thin *thin = thin_of(node);
+	struct qcow2_snapshot doomed, snapshot;
+	size_t at = 0, from = 0, length = 0;
+	uint8_t *bytes;
+
+	if (check_state(node, err) < 0 ||
+		find(node, name && json_kind(name) == JSON_STRING ? json_string(name) : "", &doomed, err) < 0)
+		return -1;
+	bytes = calloc(1, thin_up(thin, thin->snapshots.length + 1));
+	for (; bytes && next_snapshot(thin, &at, &snapshot); from = at) {
+		size_t used = (at < thin->snapshots.length ? at : thin->snapshots.length) - from;
+
+		if (snapshot.name == doomed.name)
+			continue;
+		memcpy(bytes + length, thin->snapshots.bytes + from, used);
+		length += at - from;
+	}
+	return begin(node, bytes, length, thin->header.snapshot_count - 1, &doomed, err);
 }
 
 static int tell_made(const struct node *node, struct json_object *answer, struct err *err)
@@ -205,11 +252,13 @@ int thin_snapshot_command(struct node *node, const char *verb, const struct json
 {
 	if (!strcmp(verb, "snapshot-create"))
 		return create(node, arguments, err);
+	if (!strcmp(verb, "snapshot-delete"))
+		return delete(node, arguments, err);
 	if (!strcmp(verb, "snapshot-made"))
 		return tell_made(node, answer, err);
 	if (strcmp(verb, "snapshots") != 0)
-		return err_add(err, "thin %s knows no \"%s\"; it knows map, snapshots, snapshot-create and "
-			"snapshot-made", node->id, verb);
+		return err_add(err, "thin %s knows no \"%s\"; it knows map, snapshots, snapshot-create, "
+			"snapshot-delete and snapshot-made", node->id, verb);
 	list(thin_of(node), answer);
 	return 0;
 }

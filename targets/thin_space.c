@@ -88,6 +88,8 @@ static void drop_one(struct thin *thin, uint64_t cluster)
 		thin_bits_put(&thin->dropped, cluster);
 	else if (thin->less && thin->less[cluster] < UINT16_MAX)
 		thin->less[cluster]++;
+	if (thin->next)
+		thin_next_dropped(thin, cluster);
 }
 
 static void undrop_one(struct thin *thin, uint64_t cluster)
@@ -96,6 +98,8 @@ static void undrop_one(struct thin *thin, uint64_t cluster)
 		(void)thin_bits_take(&thin->dropped, cluster);
 	else if (thin->less && thin->less[cluster])
 		thin->less[cluster]--;
+	if (thin->next)
+		thin_next_undropped(thin, cluster);
 }
 
 /* Packed bytes may lie in several clusters. */

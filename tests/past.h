@@ -40,8 +40,8 @@ static inline uint32_t past_count(const struct past *past)
 	return (uint32_t)past_number(past, 60, 4);
 }
 
-/* The nth snapshot's L1 table, and how long its device is. */
-static inline uint64_t past_table(const struct past *past, uint32_t index, uint64_t *size)
+/* Where the nth entry of the snapshot table is. */
+static inline uint64_t past_entry(const struct past *past, uint32_t index)
 {
 	uint64_t at = past_number(past, 64, 8);
 	uint32_t i;
@@ -49,6 +49,25 @@ static inline uint64_t past_table(const struct past *past, uint32_t index, uint6
 	for (i = 0; i < index; i++)
 		at += (40 + past_number(past, at + 36, 4) + past_number(past, at + 12, 2) +
 			      past_number(past, at + 14, 2) + 7) & ~UINT64_C(7);
+	return at;
+}
+
+/* The nth snapshot's id, which is a number. */
+static inline unsigned past_id(const struct past *past, uint32_t index)
+{
+	uint64_t at = past_entry(past, index), text = at + 40 + past_number(past, at + 36, 4);
+	unsigned length = (unsigned)past_number(past, at + 12, 2), id = 0, i;
+
+	for (i = 0; i < length; i++)
+		id = id * 10 + (unsigned)past_number(past, text + i, 1) - '0';
+	return id;
+}
+
+/* The nth snapshot's L1 table, and how long its device is. */
+static inline uint64_t past_table(const struct past *past, uint32_t index, uint64_t *size)
+{
+	uint64_t at = past_entry(past, index);
+
 	*size = past_number(past, at + 48, 8);
 	return past_number(past, at, 8);
 }

@@ -75,6 +75,29 @@ quietly qemu-img check image
 holds two two
 ok 'qemu-img goes back to one, and deletes it'
 
+quietly qemu-img convert -f raw -O qcow2 base image
+for round in 1 2 3; do
+	replay tree.json 'depth 8' "ask thin0 snapshot-create {\"name\":\"a$round\"}" "$first" wait \
+		"ask thin0 snapshot-create {\"name\":\"b$round\"}" "$second" wait
+	quietly qemu-img convert -l "b$round" -O raw image "kept$round"
+	replay tree.json 'depth 8' "ask thin0 snapshot-delete {\"name\":\"a$round\"}" 'ask thin0 snapshot-made' "$first"
+	quietly qemu-img check image
+done
+replay tree.json 'ask thin0 snapshot-delete {"name":"b2"}' 'ask thin0 snapshot-made'
+quietly qemu-img check image
+holds b1 kept1
+holds b3 kept3
+quietly qemu-img snapshot -c theirs image
+quietly qemu-img convert -f qcow2 -O raw image now
+replay tree.json "$second" 'ask thin0 snapshot-delete {"name":"b1"}' 'ask thin0 snapshot-delete {"name":"b3"}' 'write 0 512 9'
+quietly qemu-img check image
+holds theirs now
+replay tree.json 'ask thin0 snapshot-delete {"name":"theirs"}'
+quietly qemu-img check image
+quietly qemu-img snapshot -l image
+expect 'and when all are gone none is left' '' "$(sed -n 3,9p out)"
+ok 'deleting them leaves the others as they are, and nothing is lost'
+
 quietly qemu-img create -f qcow2 -o refcount_bits=1 image 3M
 echo 'ask thin0 snapshot-create {"name":"one"}' | ubd-compose replay tree.json - >out 2>err && fail 'a snapshot without counts'
 expect 'who counts to one has no snapshots' \

@@ -179,8 +179,8 @@ static void print_totals(double seconds)
 		(unsigned long long)t->taken, (unsigned long long)t->without);
 	printf("sim: %llu pages of thin's maps were brought; %llu thins took in their backing\n",
 		(unsigned long long)t->brought, (unsigned long long)t->flattened);
-	printf("sim: %llu snapshots were made, and found as they were %llu times\n",
-		(unsigned long long)t->snapshots, (unsigned long long)t->pasts);
+	printf("sim: %llu snapshots were made, and found as they were %llu times; %llu were deleted\n",
+		(unsigned long long)t->snapshots, (unsigned long long)t->pasts, (unsigned long long)t->pasts_gone);
 	printf("sim: leaves failed %llu times during starts and stops; %llu starts were refused; %llu leaves were "
 	       "lost for good, and blank ones took their place\n",
 		(unsigned long long)t->start_faults, (unsigned long long)t->failed_starts,

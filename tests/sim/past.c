@@ -20,6 +20,7 @@ static struct kept {
 	uint64_t size;
 } kept[PASTS_MAX];
 static unsigned kept_count, asked;
+static int doomed = -1; /* which of them was to be deleted, by the last that was asked */
 
 static void read_image(void *context, uint64_t offset, void *bytes, uint64_t length)
 {
@@ -38,16 +39,25 @@ bool past_is_seed(uint64_t seed)
 void past_ask(void)
 {
 	struct node *node = life.tree->root;
+	unsigned count = kept_count;
 	struct err err = { 0 };
 	char text[64];
 	struct json *arguments;
+	int index = -1;
 
-	if (!life.snapshots || !random_one_in(ASKED_EVERY) || past_count(&image) == PASTS_MAX)
+	if (!life.snapshots || !random_one_in(ASKED_EVERY) || thin_of(node)->failed)
 		return;
-	(void)snprintf(text, sizeof(text), "{\"name\":\"s%u\"}", asked++);
+	if (count == PASTS_MAX || (count && random_one_in(3)))
+		index = (int)random_below(count);
+	if (index < 0)
+		(void)snprintf(text, sizeof(text), "{\"name\":\"s%u\"}", asked++);
+	else
+		(void)snprintf(text, sizeof(text), "{\"name\":\"%u\"}", past_id(&image, (uint32_t)index));
 	arguments = json_parse("arguments", text, strlen(text), &err);
-	if (node->type->command(node, "snapshot-create", arguments, NULL, &err) == 0)
-		sim_note("snapshot %s", text);
+	if (node->type->command(node, index < 0 ? "snapshot-create" : "snapshot-delete", arguments, NULL, &err) == 0) {
+		sim_note("snapshot %s%s", index < 0 ? "" : "goes: ", text);
+		doomed = index;
+	}
 	json_destroy(arguments);
 	err_finish(&err);
 	engine_wake(backend.engine, node);
@@ -79,6 +89,16 @@ static void keep(void)
 	kept_count++;
 }
 
+static void forget_doomed(void)
+{
+	free(kept[doomed].bytes);
+	kept_count--;
+	memmove(&kept[doomed], &kept[doomed + 1], (kept_count - (unsigned)doomed) * sizeof(*kept));
+	doomed = -1;
+	totals.pasts_gone++;
+	sim_note("there are %u snapshots", kept_count);
+}
+
 static void check_flags(void)
 {
 	unsigned wrong = past_wrong_flags(&image);
@@ -93,6 +113,12 @@ void past_watch(void)
 
 	if (!thin || thin->failed || thin->header.snapshot_count == kept_count)
 		return;
+	if (doomed >= 0 && thin->header.snapshot_count == kept_count - 1) {
+		forget_doomed();
+		check_flags();
+		past_judge();
+		return;
+	}
 	if (thin->header.snapshot_count != kept_count + 1 || past_count(&image) != kept_count + 1)
 		sim_fail("there are %u snapshots, and were %u", past_count(&image), kept_count);
 	keep();
@@ -128,7 +154,10 @@ void past_started(void)
 {
 	if (!life.snapshots)
 		return;
-	/* A crash may have come when the header named it, and before anybody was told. */
+	/* A crash may have come when the header named it, or no longer did, and before anybody was told. */
+	if (doomed >= 0 && past_count(&image) == kept_count - 1)
+		forget_doomed();
+	doomed = -1;
 	if (past_count(&image) != kept_count && past_count(&image) != kept_count + 1)
 		sim_fail("there are %u snapshots, and were %u", past_count(&image), kept_count);
 	if (past_count(&image) != kept_count)
@@ -142,4 +171,5 @@ void past_finish(void)
 	while (kept_count)
 		free(kept[--kept_count].bytes);
 	asked = 0;
+	doomed = -1;
 }

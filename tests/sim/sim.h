@@ -45,7 +45,7 @@ struct totals {
 	uint64_t lost, misdirected, flipped, rotted, lied_flushes, lied_reads, refused, liars;
 	uint64_t start_faults, failed_starts, growths, grown, replaced, slow, taken,
 		without;
-	uint64_t snapshots, pasts; /* made; looked at again */
+	uint64_t snapshots, pasts, pasts_gone; /* made; looked at again; deleted */
 	uint64_t brought; /* pages of a thin's map, read again */
 	uint64_t flattened; /* thins that took in all of their backing */
 	uint64_t splits, split_mirrors, overlays, overlays_below;

@@ -184,6 +184,57 @@ static void a_snapshot_keeps_what_the_device_had(void **state)
 	assert_int_equal(past_at(1, TABLE_SPAN), 0);
 }
 
+static void what_a_deleted_snapshot_alone_had_is_free(void **state)
+{
+	uint64_t used, cluster;
+
+	load();
+	assert_int_equal(live_write(0, 'a'), 0);
+	assert_int_equal(live_write(TABLE_SPAN, 'b'), 0);
+	live_stop();
+	load();
+	used = thin()->used;
+	live_begin();
+	make("one");
+	live_ask(0, IO_WRITE, 0, 'c');
+	live_ask(1, IO_WRITE, CLUSTER, 'h');
+	end_all();
+	make("two");
+	live_ask(0, IO_WRITE, 0, 'd');
+	end_all();
+	assert_true(command("snapshot-delete", "one", NULL, NULL));
+	live_ask(0, IO_WRITE, TABLE_SPAN, 'e'); /* which both have, while the one goes */
+	end_all();
+	assert_int_equal(past_count(&image), 1);
+	assert_int_equal(past_wrong_flags(&image), 0);
+	live_ask(0, IO_WRITE, 0, 'f');
+	end_all();
+	live_stop();
+	assert_int_equal(past_at(0, 0), 'c');
+	assert_int_equal(past_at(0, TABLE_SPAN), 'b');
+	load();
+	assert_int_equal(thin()->leaked, 0);
+	live_begin();
+	assert_true(command("snapshot-delete", "2", NULL, NULL)); /* by its id */
+	while (thin()->next && thin()->next->step != NEXT_PAGES)
+		end_first();
+	live_ask(0, IO_WRITE, CLUSTER, 'g'); /* which the two have, up to now */
+	end_all();
+	assert_int_equal(thin()->gone.count, 0);
+	for (cluster = 0; cluster < thin()->clusters; cluster++)
+		assert_int_equal(thin()->less[cluster], 0); /* no name is missing that is still counted */
+	assert_int_equal(past_wrong_flags(&image), 0);
+	live_stop();
+	assert_int_equal(past_count(&image), 0);
+	load();
+	assert_int_equal(thin()->leaked, 0);
+	assert_int_equal(thin()->used, used + 1);
+	assert_int_equal(live_byte_at(0), 'f');
+	assert_int_equal(live_byte_at(CLUSTER), 'g');
+	assert_int_equal(live_byte_at(TABLE_SPAN), 'e');
+	live_stop();
+}
+
 static void a_write_waits_for_the_switch_and_is_not_in_it(void **state)
 {
 	unsigned waits;
@@ -272,6 +323,8 @@ static void end_late_write(void)
 	live_end_one(0, 0); /* it began before: nothing is forgotten */
 }
 
+static const char *cut_verb;
+
 /* True: it had ended before. */
 static bool run_and_cut(unsigned steps, char *in_place)
 {
@@ -283,7 +336,7 @@ static bool run_and_cut(unsigned steps, char *in_place)
 	for (tag = 0; tag < LIVE_TAGS; tag++)
 		live_results[tag] = LIVE_UNDER_WAY;
 	is_watched = true;
-	assert_true(command("snapshot-create", "one", NULL, NULL));
+	assert_true(command(cut_verb, "one", NULL, NULL));
 	for (step = 0; step < steps && live_pending_count; step++) {
 		ask_some(step);
 		if (thin()->next && thin()->next->step == NEXT_FLUSH && live_pending_count == 1 &&
@@ -302,14 +355,16 @@ static bool run_and_cut(unsigned steps, char *in_place)
 
 static void check_after_cut(unsigned *made)
 {
+	bool is_new = !strcmp(cut_verb, "snapshot-create");
+
 	assert_int_equal(past_wrong_flags(&image), 0);
 	load(); /* nothing is counted less than it is named */
 	assert_true(live_byte_at(0) == 'a' || live_byte_at(0) == '1');
 	assert_int_equal(live_byte_at(2 * CLUSTER), 'c');
 	if (thin()->header.snapshot_count) {
 		assert_int_equal(past_at(0, 2 * CLUSTER), 'c');
-		assert_int_equal(past_at(0, 9 * CLUSTER), 'n');
-		assert_true(past_at(0, 0) == 'a' || past_at(0, 0) == '1');
+		assert_int_equal(past_at(0, 9 * CLUSTER), is_new ? 'n' : 0);
+		assert_true(past_at(0, 0) == 'a' || (past_at(0, 0) == '1' && is_new));
 		(*made)++;
 	}
 	assert_int_equal(live_write(7 * CLUSTER, 'z'), 0);
@@ -319,11 +374,12 @@ static void check_after_cut(unsigned *made)
 	if (past_count(&image))
 		assert_int_equal(past_at(0, 2 * CLUSTER), 'c');
 	load();
-	assert_int_equal(thin()->leaked, 0);
+	/* A name that a shared cluster lost, and a crash took from memory, only `check --repair` finds. */
+	assert_true(thin()->leaked <= (is_new ? 0 : 2));
 	live_stop();
 }
 
-static void a_snapshot_can_stop_at_any_write(void **state)
+static void cut_at_any_write(const char *verb)
 {
 	unsigned steps, made = 0;
 	bool has_ended = false;
@@ -333,6 +389,11 @@ static void a_snapshot_can_stop_at_any_write(void **state)
 	assert_int_equal(live_write(0, 'a'), 0);
 	assert_int_equal(live_write(CLUSTER, 'b'), 0);
 	assert_int_equal(live_write(2 * CLUSTER, 'c'), 0);
+	cut_verb = verb;
+	if (strcmp(verb, "snapshot-create") != 0) {
+		live_begin();
+		make("one");
+	}
 	live_stop();
 	scene_copy("x", "before");
 	for (steps = 1; !has_ended; steps++) {
@@ -342,16 +403,31 @@ static void a_snapshot_can_stop_at_any_write(void **state)
 		check_after_cut(&made);
 	}
 	assert_true(steps > 20);
-	assert_true(made > 1);
+	assert_true(made > 1 && made + 1 < steps);
 }
 
-static void what_fails_on_the_way_changes_nothing(void **state)
+static void a_snapshot_can_stop_at_any_write(void **state)
 {
+	cut_at_any_write("snapshot-create");
+}
+
+static void so_can_its_end(void **state)
+{
+	cut_at_any_write("snapshot-delete");
+}
+
+static void fail_everywhere(const char *verb)
+{
+	bool is_new = !strcmp(verb, "snapshot-create");
 	unsigned fails;
 	char said[512];
 
 	load();
 	assert_int_equal(live_write(0, 'a'), 0);
+	if (!is_new) {
+		live_begin();
+		make("one");
+	}
 	live_stop();
 	scene_copy("x", "before");
 	for (fails = 0;; fails++) {
@@ -361,11 +437,11 @@ static void what_fails_on_the_way_changes_nothing(void **state)
 		scene_copy("before", "x");
 		load();
 		live_begin();
-		assert_true(command("snapshot-create", "one", NULL, NULL));
+		assert_true(command(verb, "one", NULL, NULL));
 		for (i = 0; i < fails && live_pending_count; i++)
 			live_end_one(0, 0);
 		if (!live_pending_count) {
-			assert_int_equal(thin()->header.snapshot_count, 1);
+			assert_int_equal(thin()->header.snapshot_count, is_new);
 			live_stop();
 			break;
 		}
@@ -394,6 +470,42 @@ static void what_fails_on_the_way_changes_nothing(void **state)
 	assert_true(fails > 8);
 }
 
+static void what_fails_on_the_way_changes_nothing(void **state)
+{
+	fail_everywhere("snapshot-create");
+}
+
+static void nor_does_it_while_one_is_deleted(void **state)
+{
+	fail_everywhere("snapshot-delete");
+}
+
+/* Its L1 table has come to name what the device has now: what was counted at the start isn't there. */
+static void a_snapshot_that_is_not_what_it_was_is_not_deleted(void **state)
+{
+	uint64_t size, l1;
+	char said[512], entry[8];
+	int fd;
+
+	load();
+	assert_int_equal(live_write(0, 'a'), 0);
+	live_begin();
+	make("one");
+	live_ask(0, IO_WRITE, 0, 'b');
+	end_all();
+	l1 = past_table(&image, 0, &size);
+	fd = open(scene_path("x"), O_RDWR | O_CLOEXEC);
+	assert_int_equal(pread(fd, entry, 8, (off_t)past_number(&image, 40, 8)), 8);
+	assert_int_equal(syscall(SYS_pwrite64, fd, entry, 8, l1), 8);
+	close(fd);
+	assert_true(command("snapshot-delete", "one", NULL, NULL));
+	end_all();
+	assert_false(command("snapshot-made", "", NULL, said));
+	assert_non_null(strstr(said, "error 5; nothing has changed"));
+	assert_int_equal(thin()->header.snapshot_count, 1);
+	live_killed();
+}
+
 static void what_no_snapshot_can_be_called_is_refused(void **state)
 {
 	char said[512], longest[257];
@@ -406,6 +518,8 @@ static void what_no_snapshot_can_be_called_is_refused(void **state)
 	assert_false(command("snapshot-create", "one", NULL, said));
 	assert_string_equal(said, "thin t: there is a snapshot of the name or id \"one\"\n");
 	assert_false(command("snapshot-create", "1", NULL, said));
+	assert_false(command("snapshot-delete", "two", NULL, said));
+	assert_string_equal(said, "thin t has 0 snapshots of the name or id \"two\"\n");
 	assert_false(command("snapshot-create", "", NULL, said));
 	assert_string_equal(said, "thin t: a snapshot's name has 1 to 255 bytes, not 0\n");
 	memset(longest, 'n', 256);
@@ -545,10 +659,14 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, scene_setup, scene_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(a_snapshot_keeps_what_the_device_had),
+		TEST(what_a_deleted_snapshot_alone_had_is_free),
 		TEST(a_write_waits_for_the_switch_and_is_not_in_it),
 		TEST(writes_that_came_before_the_switch_end_do_not_share),
 		TEST(a_snapshot_can_stop_at_any_write),
+		TEST(so_can_its_end),
 		TEST(what_fails_on_the_way_changes_nothing),
+		TEST(nor_does_it_while_one_is_deleted),
+		TEST(a_snapshot_that_is_not_what_it_was_is_not_deleted),
 		TEST(what_no_snapshot_can_be_called_is_refused),
 		TEST(a_map_that_is_not_all_in_memory_is_copied),
 		TEST(there_must_be_room_for_its_tables),

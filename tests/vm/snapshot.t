@@ -30,6 +30,7 @@ until_so() { # WHAT COMMAND...: it succeeds, in the end
 		sleep 0.2
 	done
 }
+ubd-compose snapshot create v0 gone >/dev/null || fail 'snapshot create gone'
 for name in one two; do
 	written=$(awk '{ print $5 }' "/sys/block/${device##*/}/stat")
 	until_so 'fio does not write' is_loaded
@@ -40,9 +41,12 @@ for name in one two; do
 	dd if=/dev/urandom of="$device" bs=64k seek=16 count=16 conv=notrunc oflag=direct 2>/dev/null || fail 'overwrite'
 	[ $name = two ] || dd if="$device" of=second bs=1M count=$quiet iflag=direct 2>/dev/null
 done
+ubd-compose snapshot delete v0 gone >pause.gone || fail 'snapshot delete'
+echo "# deleting: $(cat pause.gone)"
+kill -0 $load || fail "fio has ended: $(cat fio.out)"
 kill $load
 wait $load || true # it was told to
-ok 'snapshots are made while fio writes'
+ok 'snapshots are made and deleted while fio writes'
 
 dd if="$device" of=held bs=1M iflag=direct 2>/dev/null
 ubd-compose snapshot create v0 'three, quiet' >/dev/null || fail 'snapshot create'
@@ -55,6 +59,7 @@ ubd-compose delete v0 || fail 'delete'
 qemu-img check -q volume.qcow2 || fail "check: $(qemu-img check volume.qcow2 2>&1)"
 qemu-img compare -q -f qcow2 -F raw volume.qcow2 last || fail 'qemu-img reads something else than the device'
 qemu-img snapshot -l volume.qcow2 >theirs
+if grep -q gone theirs listed; then fail "a deleted one: $(cat theirs listed)"; fi
 for name in one two 'three, quiet'; do
 	grep -q " $name " theirs || fail "qemu-img knows: $(cat theirs)"
 	grep -q " $name\$" listed || fail "list: $(cat listed)"
