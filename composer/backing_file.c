@@ -57,8 +57,12 @@ void backing_file_submit(void *context, struct sub_io *sub)
 	struct queue *queue = context;
 	struct io_uring_sqe *sqe = uring_sqe(&queue->uring, &sub->event, sub->linked ? 2 : 1);
 
-	sqe->fd = (int)(QUEUE_FILE_LEAVES + sub->leaf->place);
-	sqe->flags = IOSQE_FIXED_FILE;
+	if (sub->leaf->timeout_ms) { /* what hangs must not keep the ring's table, with the other files */
+		sqe->fd = sub->leaf->fd;
+	} else {
+		sqe->fd = (int)(QUEUE_FILE_LEAVES + sub->leaf->place);
+		sqe->flags = IOSQE_FIXED_FILE;
+	}
 	if (sub->linked)
 		sqe->flags |= IOSQE_IO_LINK | IOSQE_CQE_SKIP_SUCCESS;
 	switch (sub->kind) {

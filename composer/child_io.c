@@ -92,6 +92,8 @@ static int perform(const struct child_io *io, const struct sub_io *sub)
 		return 0;
 	if (leaf->fd < 0 && !is_blank)
 		return -EIO; /* it is missing, and who asks for it doesn't know that */
+	if (leaf_is_hung(leaf))
+		return -ETIMEDOUT; /* it might block for ever */
 	switch (sub->kind) {
 	case IO_READ:
 	case IO_WRITE:

@@ -18,6 +18,7 @@
 #include "status.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <json-c/json_object.h>
 #include <poll.h>
 #include <signal.h>
@@ -132,6 +133,21 @@ static void tell_failures(struct daemon *daemon)
 	}
 }
 
+/* Leaves that hang when we go: the kernel has them, and their locks, until they answer. */
+static void tell_late(const struct tree *tree)
+{
+	unsigned i;
+
+	for (i = 0; i < tree->leaf_count; i++) {
+		const struct leaf *leaf = tree->leaves[i];
+
+		if (leaf_late(leaf) > 0)
+			log_say("%s, %s hangs: %u sub-I/Os that were given up after %" PRIu64
+				" ms have not ended; it stays in use until they have",
+				leaf->node->id, leaf->path, leaf_late(leaf), leaf->timeout_ms);
+	}
+}
+
 /* Serves until something ends it. */
 static void loop(struct daemon *daemon)
 {
@@ -186,6 +202,7 @@ static int daemon_serve(
 	frontend_close(daemon->frontend);
 	daemon->frontend = NULL;
 	tell_failures(daemon);
+	tell_late(daemon->tree);
 	result = lifetime_stop(daemon->tree, &late);
 	log_err(&late);
 	notice_raise(NULL, result < 0			 ? "stopped_uncleanly"

@@ -25,6 +25,7 @@
 #include <sys/rseq.h>
 #endif
 
+#define JOIN_MS 2000 /* how soon is looked whether the thread can't go */
 #define POLL_NS 200000 /* how long somebody waits at least for a passed request's end */
 
 _Static_assert(sizeof(struct driver_descriptor) == sizeof(struct ubd_io_desc) &&
@@ -236,9 +237,10 @@ static void *queue_thread(void *argument)
 		if (queue->type->send)
 			queue->type->send(queue);
 	queue_deafen(&queue->queue);
-	uring_close(&queue->queue.uring); /* only this thread may: it is the ring's single issuer */
 	if (is_ready && write(queue->ended_fd, &one, sizeof(one)) < 0)
 		abort(); /* an eventfd that nobody overfills */
+	__atomic_store_n(&queue->is_over, true, __ATOMIC_RELEASE); /* the kernel alone may keep it now */
+	uring_close(&queue->queue.uring); /* only this thread may: it is the ring's single issuer */
 	return NULL;
 }
 
@@ -296,10 +298,23 @@ bool driver_queue_ends_within(struct driver_queue *queue, unsigned ms)
 	return true;
 }
 
-void driver_queue_join(struct driver_queue *queue)
+static bool has_late(const struct tree *tree)
 {
-	if (queue->is_running)
-		(void)pthread_join(queue->thread, NULL); /* it exists and is ours */
-	queue->is_running = false;
+	unsigned i;
+
+	for (i = 0; i < tree->leaf_count; i++)
+		if (leaf_late(tree->leaves[i]) > 0)
+			return true;
+	return false;
+}
+
+bool driver_queue_join(struct driver_queue *queue)
+{
+	while (!driver_queue_ends_within(queue, JOIN_MS))
+		if (__atomic_load_n(&queue->is_over, __ATOMIC_ACQUIRE) && has_late(queue->tree)) {
+			(void)pthread_detach(queue->thread); /* it exists and is ours */
+			return false;
+		}
 	queue_finish(queue);
+	return true;
 }

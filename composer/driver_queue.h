@@ -57,6 +57,7 @@ struct driver_queue {
 	pthread_t thread;
 	bool is_running; /* the thread is to be joined */
 	bool is_ready; /* its tags are fetched */
+	bool is_over; /* the thread serves no more, and goes; atomic */
 	sem_t ready;
 	struct event poll;
 	bool is_polling;
@@ -86,7 +87,10 @@ int driver_queue_start(struct driver_queue *queue, struct err *err);
 /* Waits a while for the thread's end; whether it has come. */
 bool driver_queue_ends_within(struct driver_queue *queue, unsigned ms);
 
-/* Waits for the thread, which ends when the driver gives its tags back, and frees all within. */
-void driver_queue_join(struct driver_queue *queue);
+/*
+ * Waits for the thread, which ends when the driver gives its tags back, and frees all within. False: the
+ * kernel doesn't let it go, as I/O of a leaf hangs: nothing is freed, the queue itself neither.
+ */
+bool driver_queue_join(struct driver_queue *queue);
 
 #endif

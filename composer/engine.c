@@ -19,10 +19,10 @@ static void trace_request(const struct io *io, const char *what, int result)
 
 static void io_start(struct io *io);
 
-/* Granted frames go on, what was put off is begun again, and what was added is submitted. */
+/* Granted frames go on, what was put off is begun again, what hangs ends, and what was added is submitted. */
 static void settle(struct engine *engine)
 {
-	while (engine->ready || engine->dirty || engine->again.first) {
+	while (engine->ready || engine->dirty || engine->again.first || engine->given_up) {
 		struct frame *frame = engine->ready;
 		struct io *io = engine->dirty;
 
@@ -36,6 +36,10 @@ static void settle(struct engine *engine)
 		}
 		if (engine->again.first) {
 			io_start(waiting_next(engine));
+			continue;
+		}
+		if (engine->given_up) {
+			given_up_end(engine);
 			continue;
 		}
 		engine->dirty = io->next_dirty;
@@ -222,6 +226,26 @@ void engine_poll(struct engine *engine)
 		is_waiting |= io_is_waiting(&engine->ios[tag]);
 	if (is_waiting)
 		backend->poll(engine->config.context);
+}
+
+void engine_flush_failed(struct leaf *leaf)
+{
+	__atomic_store_n(&leaf->flush_failed, true, __ATOMIC_RELAXED);
+}
+
+/*
+ * A failed flush may have cost what it should have made durable, and the kernel tells of that only
+ * once: no later flush of the leaf is believed until it is opened anew.
+ */
+int flush_judge(struct leaf *leaf, int result)
+{
+	if (result < 0 && leaf_is_hung(leaf))
+		return result; /* it has not failed yet: watch.c judges it when it ends */
+	if (result < 0)
+		engine_flush_failed(leaf);
+	else if (__atomic_load_n(&leaf->flush_failed, __ATOMIC_RELAXED))
+		result = -EIO;
+	return result;
 }
 
 const struct engine_stats *engine_stats(const struct engine *engine)

@@ -46,6 +46,7 @@ struct sub_io {
 	struct frame *frame; /* whose op this is; NULL: the device's own request */
 	struct op *op;
 	struct sub_io *next; /* of those not submitted yet, or waiting for a record */
+	struct sub_io *next_watched; /* of those that wait for a slot, or are given up (watch.c) */
 	struct sub_io *merged; /* further ops that it serves, in order of offset */
 	struct sub_io *merged_last;
 	struct iovec vector; /* the bytes of this op alone … */
@@ -96,6 +97,7 @@ struct engine_config {
 	unsigned depth; /* tags 0 … depth-1 */
 	uint32_t max_io; /* the longest READ or WRITE */
 	enum fan_out fan_out;
+	unsigned slots; /* of each leaf with a timeout (watch.c), 0: one for each tag, 64 at most */
 	bool trace; /* one line per request and per op to stderr */
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The engine's parts among themselves: engine.c (tags, start and commit), frame.c (plans), release.c
- * (what plans have until their request's end), sub_io.c (leaves), record.c (labels), work.c (what nodes do in the background), waiting.c (what was put off), engine_memory.c
+ * (what plans have until their request's end), sub_io.c (leaves), watch.c (those that hang), record.c (labels), work.c (what nodes do in the background), waiting.c (what was put off), engine_memory.c
  * (what is taken at the start), arena.c (how much one request can need).
  */
 #ifndef COMPOSER_ENGINE_INTERNAL_H
@@ -104,6 +104,8 @@ struct engine {
 	unsigned flushing; /* those that were passed with a flush, and may not have ended */
 	unsigned own_flushes; /* sub-I/Os of ours that are flushes, or end with one, and have not ended */
 	struct sub_io *postponed; /* those that wait for the driver's, by `next` */
+	struct watch **watches; /* by leaf place, NULL for those without; NULL: there is none */
+	struct sub_io *given_up, **given_up_end; /* to be ended, by next_watched */
 	struct io_list {
 		struct io *first, **end;
 	} waiting, again; /* put off; to be begun again */
@@ -184,8 +186,24 @@ void sub_io_submit(struct io *io); /* all fresh ones */
 void io_fetch(struct io *io); /* a WRITE's bytes are wanted, and then all is planned again */
 /* Sends the flushes of ours that wait, once no other is in the driver's hands; engine_poll() asks for it. */
 void sub_ios_flush(struct engine *engine);
+int flush_judge(struct leaf *leaf, int result); /* what a flush has come to (engine.c) */
 /* True: sent again, for the rest or for another try. False: *result is 0 or -errno, and final. */
 bool sub_io_again(struct sub_io *sub, int *result);
+
+int watches_open(struct engine *engine); /* -1: out of memory (watch.c) */
+void watches_close(struct engine *engine);
+void watch_submit(struct engine *engine, struct sub_io *sub);
+void watches_look(struct engine *engine); /* whether a leaf hangs: time has passed */
+void given_up_end(struct engine *engine); /* the oldest of engine->given_up */
+
+/* The only way to the backend's submit(). */
+static inline void sub_io_launch(struct engine *engine, struct sub_io *sub)
+{
+	if (engine->watches)
+		watch_submit(engine, sub);
+	else
+		engine->config.backend->submit(engine->config.context, sub);
+}
 
 /* Every entry into the engine from outside runs between these two. */
 static inline void engine_enter(struct engine *engine)
@@ -203,12 +221,13 @@ static inline uint64_t engine_now(struct engine *engine)
 	return engine->now;
 }
 
+void engine_timer(struct engine *engine, uint64_t when); /* engine_tick() is wanted then (work.c) */
 void engine_settle(struct engine *engine); /* what is to be done before the outermost call leaves */
 
 static inline void engine_leave(struct engine *engine)
 {
 	if (engine->depth == 1 && (engine->dirty || engine->ready || engine->again.first ||
-					  engine->work_is_wanted))
+					  engine->work_is_wanted || engine->given_up))
 		engine_settle(engine);
 	engine->depth--;
 }

@@ -190,6 +190,10 @@ int engine_open(struct engine **out, const struct engine_config *config, struct 
 		goto fail;
 	}
 	engine_deal(engine, &need);
+	if (watches_open(engine) < 0) {
+		err_add(err, "out of memory for what leaves with a timeout have under way");
+		goto fail;
+	}
 	*out = engine;
 	return 0;
 fail:
@@ -201,6 +205,7 @@ void engine_close(struct engine *engine)
 {
 	if (!engine)
 		return;
+	watches_close(engine);
 	free(engine->ios);
 	free(engine->holds);
 	free(engine->last_subs);

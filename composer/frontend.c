@@ -357,8 +357,8 @@ void frontend_close(struct frontend *frontend)
 	if (frontend->is_left)
 		leave(frontend);
 	for (i = 0; i < frontend->queue_count; i++) {
-		driver_queue_join(frontend->queues[i]);
-		free(frontend->queues[i]);
+		if (driver_queue_join(frontend->queues[i]))
+			free(frontend->queues[i]);
 	}
 	free(frontend->queues);
 	if (frontend->char_fd >= 0)

@@ -61,6 +61,9 @@ struct leaf {
 	struct leaf_record record;
 	bool is_told_last; /* its label, by a start: the crash story is assemble_alone.c's */
 	bool is_old_copy; /* stale, and older than it was: labels are to say so until it is up to date */
+	uint64_t timeout_ms; /* that a sub-I/O may take (watch.c); 0: any time. Set by the tree */
+	bool is_hung; /* one took longer: no I/O reaches it any more. Relaxed … */
+	unsigned late; /* … and those of that time that have not ended yet */
 	bool flush_failed; /* no flush is believed any more; relaxed, by all queues' threads */
 	uint64_t sub_ios, errors; /* relaxed counters */
 };
@@ -98,6 +101,17 @@ int leaf_lengthen(struct leaf *leaf, uint64_t bytes, struct err *err);
 
 /* Closes one and undoes its making: a leg that is not used. Keeps its path. */
 void leaf_drop(struct leaf *leaf);
+
+/* Blocking calls may never return. */
+static inline bool leaf_is_hung(const struct leaf *leaf)
+{
+	return __atomic_load_n(&leaf->is_hung, __ATOMIC_RELAXED);
+}
+
+static inline unsigned leaf_late(const struct leaf *leaf)
+{
+	return __atomic_load_n(&leaf->late, __ATOMIC_RELAXED);
+}
 
 /* Adds "file d0: message (document:7, /root/path)". Returns -1. */
 int leaf_err(const struct leaf *leaf, struct err *err, const char *format, ...)

@@ -5,6 +5,7 @@
 #include "overlay.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -68,7 +69,10 @@ static int flush(struct tree *tree, struct err *err)
 
 		if (leaf->fd < 0 || node_has_failed(leaf->node))
 			continue;
-		if (fdatasync(leaf->fd) < 0 && errno != EROFS && errno != EINVAL)
+		if (leaf_is_hung(leaf))
+			err_add(err, "%s: %s has not answered for %" PRIu64 " ms: it is not flushed",
+				leaf->node->id, leaf->path, leaf->timeout_ms);
+		else if (fdatasync(leaf->fd) < 0 && errno != EROFS && errno != EINVAL)
 			err_add(err, "%s: %s can't be flushed: %s", leaf->node->id, leaf->path,
 				strerror(errno));
 	}

@@ -46,7 +46,9 @@ static int ring_open(struct queue *queue, const struct queue_config *config, str
 		return err_add(err, "out of memory");
 	fds[QUEUE_FILE_FRONTEND] = config->frontend_fd;
 	for (i = 0; i < leaves; i++)
-		fds[QUEUE_FILE_LEAVES + i] = config->tree->leaves[i]->fd;
+		fds[QUEUE_FILE_LEAVES + i] = config->tree->leaves[i]->timeout_ms
+						     ? -1
+						     : config->tree->leaves[i]->fd;
 	result = uring_open(
 		&queue->uring, config->depth * 2 + SQES_MIN, completions, fds, leaves + 1, err);
 	free(fds);

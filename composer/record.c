@@ -75,7 +75,7 @@ static void copy_write(struct engine *engine, struct leaf *leaf)
 	sub->vector_count = 1;
 	sub->retries = 0;
 	leaf->record.copies++;
-	engine->config.backend->submit(engine->config.context, sub);
+	sub_io_launch(engine, sub);
 }
 
 static void record_write(struct engine *engine, struct leaf *leaf)

@@ -66,6 +66,10 @@ static void add_leaf(struct json_object *out, const struct leaf *leaf, bool is_l
 	}
 	add_number(out, "sub_ios", counter(&leaf->sub_ios));
 	add_number(out, "errors", counter(&leaf->errors));
+	if (leaf->timeout_ms) {
+		add_boolean(out, "hung", leaf_is_hung(leaf));
+		add_number(out, "late", leaf_late(leaf));
+	}
 }
 
 static struct json_object *node_make(const struct node *node, bool is_live)

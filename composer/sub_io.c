@@ -232,7 +232,7 @@ bool io_pass_whole(struct io *io)
 static void sub_io_begin(struct engine *engine, struct sub_io *sub)
 {
 	if (sub->kind != IO_FLUSH || engine->flushing == 0) {
-		engine->config.backend->submit(engine->config.context, sub);
+		sub_io_launch(engine, sub);
 		return;
 	}
 	sub->next = engine->postponed;
@@ -354,24 +354,6 @@ bool sub_io_again(struct sub_io *sub, int *result)
 	return true;
 }
 
-void engine_flush_failed(struct leaf *leaf)
-{
-	__atomic_store_n(&leaf->flush_failed, true, __ATOMIC_RELAXED);
-}
-
-/*
- * A failed flush may have cost what it should have made durable, and the kernel tells of that only
- * once: no later flush of the leaf is believed until it is opened anew.
- */
-static int flush_judge(struct leaf *leaf, int result)
-{
-	if (result < 0)
-		engine_flush_failed(leaf);
-	else if (__atomic_load_n(&leaf->flush_failed, __ATOMIC_RELAXED))
-		result = -EIO;
-	return result;
-}
-
 static void sub_io_judged(struct sub_io *sub, int result)
 {
 	struct io *io = sub->io;
@@ -395,7 +377,7 @@ void sub_ios_flush(struct engine *engine)
 		struct sub_io *sub = engine->postponed;
 
 		engine->postponed = sub->next;
-		engine->config.backend->submit(engine->config.context, sub);
+		sub_io_launch(engine, sub);
 	}
 }
 

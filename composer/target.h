@@ -155,7 +155,7 @@ struct target_type {
 	bool single_queue; /* map() and resume() write to the node, or it has self ops or work() */
 	bool timed; /* plan->now is wanted in every request's plan, not in self ops and work alone */
 	bool maps_again; /* map() may be asked twice about a WRITE: else it is never handed down */
-	bool redundant; /* goes on without some of its children */
+	bool redundant; /* goes on without some of its children: has suffices() */
 	bool appends; /* its children stand one behind the other: only the last can become larger */
 	/*
 	 * NULL: its children are the document's "children". Else unlike ones, each under its own key
@@ -246,6 +246,11 @@ struct target_type {
 	 */
 	bool (*work)(struct node *node, uint64_t now, struct request *request, uint64_t *again);
 	/*
+	 * Whether the node can go on with that child alone, as things are. In the queue's thread. For
+	 * redundant types, NULL for others.
+	 */
+	bool (*suffices)(const struct node *node, unsigned place);
+	/*
 	 * A verb of the user's for this node while it is live; members go to answer. Runs in the
 	 * queue's thread, between requests, and must not block or take long: it changes the node's
 	 * state and leaves the rest to work(). 0, or -1 with messages. Optional.
@@ -268,6 +273,12 @@ uint32_t limits_max_io(const struct node *node);
 
 /* The open() of a type that has a "size" and no children, and plans one op at most. */
 int limits_open_sized(struct node *node, struct err *err);
+
+/*
+ * A child that failed is to be used again: what hung below it is asked again. False: there is I/O that
+ * was given up and has not ended; then it has to stay failed. In the queue's thread (watch.c).
+ */
+bool child_rejoins(struct node *child);
 
 /* One op of the request's kind on every child: FLUSH, and whatever has no range. */
 void plan_all(struct plan *plan, const struct node *node, const struct request *request);

@@ -265,8 +265,10 @@ static struct tree *tree_build(struct tree *tree, struct err *err)
 	tree->name = json_get_string(tree->document, "name", "");
 	(void)device_read(tree, err); /* counted in err */
 	tree->root = node_read(tree, json_get(tree->document, "root"), NULL, 0, 1, err);
-	if (tree->root)
+	if (tree->root) {
 		check_ids(tree, err);
+		tree_check_timeouts(tree, err);
+	}
 	if (err->count == before)
 		return tree;
 fail:

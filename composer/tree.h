@@ -61,6 +61,13 @@ struct tree *tree_read(const char *path, struct err *err);
 struct tree *tree_parse(const char *path, const char *text, size_t length, struct err *err);
 /* The same for the document that the label of a leaf carries: "label of LEAF" in messages. */
 struct tree *tree_parse_label(const char *leaf, const char *text, struct err *err);
+/*
+ * A leaf's timeout is that of the nearest mirror above that has one: above the node that it stands in for now,
+ * as assembly brings leaves to their places. For tree_open(). True: some leaf has one.
+ */
+bool tree_set_timeouts(struct tree *tree);
+/* For tree_parse(): messages where the document wants what can't be with them. */
+void tree_check_timeouts(struct tree *tree, struct err *err);
 /* Closes nodes, closes leaves, frees all. NULL is fine. */
 void tree_destroy(struct tree *tree);
 

@@ -85,6 +85,7 @@ int tree_open(struct tree *tree, struct err *err)
 {
 	unsigned before = err->count, i;
 
+	(void)tree_set_timeouts(tree);
 	/* Children stand after their parent in document order: backwards is upwards. */
 	for (i = tree->node_count; i > 0; i--) {
 		struct node *node = tree->nodes[i - 1];

@@ -44,20 +44,24 @@ static bool worker_ask(struct engine *engine, struct worker *worker)
 	return true;
 }
 
-/* The earliest time at which somebody wants to be asked. */
+void engine_timer(struct engine *engine, uint64_t when)
+{
+	if (when >= engine->timer_at)
+		return;
+	engine->timer_at = when;
+	engine->config.backend->timer(engine->config.context, when);
+}
+
+/* The earliest time at which some worker wants to be asked. */
 static void timer_ask(struct engine *engine)
 {
-	const struct engine_backend *backend = engine->config.backend;
 	uint64_t earliest = UINT64_MAX;
 	unsigned i;
 
 	for (i = 0; i < engine->worker_count; i++)
 		if (engine->workers[i].again < earliest)
 			earliest = engine->workers[i].again;
-	if (earliest >= engine->timer_at)
-		return;
-	engine->timer_at = earliest;
-	backend->timer(engine->config.context, earliest);
+	engine_timer(engine, earliest);
 }
 
 void work_ask(struct engine *engine)
@@ -150,6 +154,8 @@ void engine_tick(struct engine *engine)
 	for (i = 0; i < engine->worker_count; i++)
 		if (engine->workers[i].again <= engine_now(engine))
 			worker_wake(engine, &engine->workers[i]);
+	if (engine->watches)
+		watches_look(engine);
 	engine->work_is_wanted = true; /* for the next time, if that one came too early */
 	engine_leave(engine);
 }

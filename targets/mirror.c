@@ -372,6 +372,13 @@ static void mirror_ended(struct node *node, const struct request *request, struc
 		mirror_unmark(node, request);
 }
 
+static bool mirror_suffices(const struct node *node, unsigned place)
+{
+	const struct mirror *mirror = node->state;
+
+	return mirror->legs[place].state == LEG_IN_SYNC;
+}
+
 const struct target_type mirror_target = {
 	.name = "mirror",
 	.state_size = sizeof(struct mirror),
@@ -392,6 +399,7 @@ const struct target_type mirror_target = {
 	.map = mirror_map,
 	.resume = mirror_resume,
 	.ended = mirror_ended,
+	.suffices = mirror_suffices,
 	.work = mirror_work,
 	.command = mirror_command,
 };

@@ -67,6 +67,11 @@ static int add_leg(struct node *node, unsigned place, struct err *err)
 			"mirror %s: leg %s was not used when the device was started; stop and create it "
 			"with all its legs",
 			node->id, child->id);
+	if (!child_rejoins(child))
+		return err_add(err,
+			"mirror %s: leg %s hangs: what it had under way has not ended yet; it can be added "
+			"when that has",
+			node->id, child->id);
 	if (!child->spare) {
 		mirror_take_in(node, place);
 		return 0;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define PENDING_MAX 16384
+#define MS UINT64_C(1000000)
 
 struct pending {
 	struct sub_io *sub; /* NULL: a WRITE's bytes are on their way to its buffer */
@@ -17,6 +18,7 @@ struct pending {
 	unsigned tag;
 	int result; /* of the commit behind it */
 	uint64_t writes; /* FLUSH: what it covers */
+	uint64_t begun; /* time */
 };
 
 static struct pending pending[PENDING_MAX];
@@ -48,6 +50,7 @@ static struct pending *pending_add(struct sub_io *sub)
 		.sub = sub,
 		.is_hung = random_one_in(backend.faults.hung),
 		.writes = sub ? backend.images[sub->leaf->place]->writes : 0,
+		.begun = clock_time(NULL),
 	};
 	totals.sub_ios += sub != NULL;
 	return each;
@@ -156,9 +159,44 @@ const struct engine_backend sim_passing_backend = {
 	.timer = clock_timer,
 };
 
+/* The engine has given it up: a slot's own, whose op has ended. */
+static bool is_late(const struct pending *each)
+{
+	return each->sub && each->sub->leaf->timeout_ms && !each->sub->op;
+}
+
 unsigned backend_pending(void)
 {
-	return pending_count + poll_wanted;
+	unsigned i, count = poll_wanted;
+
+	for (i = 0; i < pending_count; i++)
+		count += !is_late(&pending[i]);
+	return count;
+}
+
+unsigned backend_hung(void)
+{
+	unsigned i, count = 0;
+
+	for (i = 0; i < backend.tree->leaf_count; i++)
+		count += leaf_is_hung(backend.tree->leaves[i]);
+	return count;
+}
+
+static bool is_older(const struct pending *each, uint64_t age)
+{
+	return each->sub && each->sub->leaf->timeout_ms && clock_time(NULL) - each->begun >= age;
+}
+
+void backend_note_time(void)
+{
+	unsigned i;
+
+	for (i = 0; i < pending_count; i++)
+		if (is_older(&pending[i], TIMEOUT_MS * MS) && !is_late(&pending[i])) {
+			model_fault(); /* it may be given up now */
+			return;
+		}
 }
 
 void backend_reset(void)
@@ -326,6 +364,7 @@ static void end_pending(unsigned n)
 		return;
 	}
 	full = has_bytes(sub) ? (int)sub->length : 0;
+	totals.late += is_late(&each);
 	result = outcome(&each);
 	sim_note("  end tag=%u leaf=%u %s %llu: %d", sub->io->tag, sub->leaf->place,
 		io_kind_name(sub->kind), (unsigned long long)sub->offset, result);
@@ -337,12 +376,36 @@ static void end_pending(unsigned n)
 		sub->event.end(&sub->event, result);
 }
 
+/* After each event: what has come about is judged before anything follows. */
+static void watch(void)
+{
+	judge_watch();
+	past_watch();
+}
+
+/* Leaves that never fail don't hang either: what is that old there ends. */
+static void end_guarded(uint64_t age)
+{
+	unsigned i;
+
+	for (i = 0; i < pending_count;)
+		if (is_older(&pending[i], age) &&
+			backend.guarded[pending[i].sub->leaf->place]) {
+			end_pending(i);
+			watch();
+			i = 0;
+		} else {
+			i++;
+		}
+}
+
 static void end_one(void)
 {
 	unsigned tries;
 
 	lie_rot();
-	if (clock_tick(pending_count == 0 && !poll_wanted))
+	end_guarded(TIMEOUT_MS / 2 * MS);
+	if (clock_tick(backend_pending() == 0))
 		return;
 	if (poll_wanted && (pending_count == 0 || random_one_in(4))) {
 		poll_wanted = false;
@@ -366,15 +429,20 @@ static void end_one(void)
 			return;
 		}
 	}
-	if (tries == 8)
+	if (tries < 8)
+		return;
+	if (life.document.has_timeout && random_below(2)) {
+		end_guarded(0);
+		clock_skip();
+	} else {
 		backend_release_hung();
+	}
 }
 
 void backend_end_one(void)
 {
 	end_one();
-	judge_watch();
-	past_watch();
+	watch();
 }
 
 void backend_release_hung(void)
@@ -385,21 +453,37 @@ void backend_release_hung(void)
 		pending[i].is_hung = false;
 }
 
+/* It was never answered: nothing of it need be durable. */
+static void land(const struct pending *each)
+{
+	struct sub_io *sub = each->sub;
+	bool is_fua = sub->flags & IO_FUA;
+
+	if (sub->kind != IO_READ && sub->kind != IO_FLUSH && !backend.dead[sub->leaf->place]) {
+		sub->flags &= ~IO_FUA;
+		perform(each, some_of(sub));
+		sub->flags |= is_fua ? IO_FUA : 0;
+	}
+	if (is_late(each))
+		sub->event.end(&sub->event, -EIO); /* the engine keeps its memory as long as it has not heard of it */
+}
+
+void backend_land_late(void)
+{
+	unsigned i;
+
+	for (i = 0; i < pending_count; i++)
+		land(&pending[i]);
+	pending_count = 0;
+}
+
 void backend_crash(bool is_cut)
 {
 	unsigned i;
 
-	for (i = 0; i < pending_count; i++) {
-		struct sub_io *sub = pending[i].sub;
-		bool is_fua = sub && sub->flags & IO_FUA;
-
-		if (!sub || sub->kind == IO_READ || sub->kind == IO_FLUSH ||
-			backend.dead[sub->leaf->place])
-			continue;
-		sub->flags &= ~IO_FUA; /* it was never answered: nothing of it need be durable */
-		perform(&pending[i], some_of(sub));
-		sub->flags |= is_fua ? IO_FUA : 0;
-	}
+	for (i = 0; i < pending_count; i++)
+		if (pending[i].sub)
+			land(&pending[i]);
 	backend_reset();
 	if (is_cut)
 		images_cut();

@@ -28,7 +28,7 @@ void clock_reset(void)
 bool clock_tick(bool is_idle)
 {
 	/* Mostly a little, sometimes seconds. */
-	clock_now += random_one_in(64) ? random_below(3000) * MS : random_below(2 * STEP_NS);
+	clock_now += random_one_in(life.document.has_timeout ? 12 : 64) ? random_below(3000) * MS : random_below(2 * STEP_NS);
 	if (timer_at == FOREVER || (!is_idle && (clock_now < timer_at || random_below(4))))
 		return false;
 	clock_skip();
@@ -42,6 +42,8 @@ bool clock_is_wanted(void)
 
 void clock_skip(void)
 {
+	unsigned hung = backend_hung();
+
 	if (timer_at == FOREVER)
 		return;
 	if (clock_now < timer_at)
@@ -49,5 +51,7 @@ void clock_skip(void)
 	timer_at = FOREVER;
 	sim_note("  tick");
 	totals.ticks++;
+	backend_note_time();
 	engine_tick(backend.engine);
+	totals.hung += backend_hung() - hung;
 }

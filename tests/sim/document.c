@@ -13,6 +13,7 @@ static const char *const policies[] = { "least_pending", "round_robin", "first" 
 static const unsigned block_sizes[] = { 512, 512, 512, 1024, 4096 };
 static const unsigned region_sizes[] = { 4096, 4096, 8192 };
 static const char *const fan_outs[] = { "auto", "linked", "gathered", "passthrough" };
+static const char *const timed_fan_outs[] = { "auto", "auto", "gathered", "gathered" };
 
 /* Where a node stands: whether below a mirror, and how many bytes mirrors above keep of it. */
 struct ground {
@@ -87,6 +88,8 @@ static void print_mirror(
 	fprintf(out, "{\"type\":\"mirror\",\"read_policy\":\"%s\"", policies[random_below(3)]);
 	if (document->has_slow)
 		fprintf(out, ",\"slow_after_ms\":1");
+	if (document->has_timeout)
+		fprintf(out, ",\"timeout_ms\":%u", TIMEOUT_MS);
 	fprintf(out, ",\"region_size\":%u", region_sizes[random_below(3)]);
 	if (document->has_spares) { /* no more children than ever: their plans have to fit */
 		count = 2 + random_below(2);
@@ -219,8 +222,7 @@ static void print_thin(struct document *document, FILE *out, unsigned depth)
 	document->is_bare = false;
 }
 
-void document_make(
-	struct document *document, uint32_t room, bool is_tight, bool has_slow, bool has_spares)
+void document_make(struct document *document, const struct wishes *wishes)
 {
 	unsigned root = random_below(ROOTS);
 	unsigned blocks = sizeof(block_sizes) / sizeof(*block_sizes);
@@ -229,15 +231,20 @@ void document_make(
 
 	if (root <= ROOT_SHADOWS)
 		blocks--; /* the largest may be more than it has */
-	*document = (struct document){ .room = room, .is_tight = is_tight, .has_slow = has_slow,
-		.has_spares = has_spares };
+	*document = (struct document){
+		.room = wishes->room,
+		.is_tight = wishes->is_tight,
+		.has_slow = wishes->has_slow,
+		.has_timeout = wishes->has_timeout,
+		.has_spares = wishes->has_spares,
+	};
 	out = open_memstream(&document->text, &length);
 	if (!out)
 		sim_fail("out of memory");
 	fprintf(out,
 		"{\"format\":1,\"name\":\"sim\",\"device\":{\"queue_depth\":%u,"
 		"\"max_io_size\":\"%uKiB\",\"fan_out\":\"%s\",\"logical_block_size\":%u},\"root\":",
-		TAGS, 4u << random_below(4), fan_outs[random_below(4)],
+		TAGS, 4u << random_below(4), (wishes->has_timeout ? timed_fan_outs : fan_outs)[random_below(4)],
 		block_sizes[random_below(blocks)]);
 	if (random_one_in(3))
 		print_thin(document, out, random_below(3));

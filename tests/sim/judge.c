@@ -178,6 +178,8 @@ void judge_settled(void)
 
 	if (backend.has_lost)
 		return; /* what a flush has failed for is never said clean in this life */
+	if (backend_hung())
+		return; /* a mirror's last leg, perhaps: one above can do without it, and has had nothing to write */
 	for (i = 0; i < life.tree->node_count; i++) {
 		struct node *node = life.tree->nodes[i];
 		const struct mirror *mirror = node->state;

@@ -23,7 +23,7 @@ static void choose_faults(void)
 		.error = is_calm ? 0 : 20 << random_below(7),
 		.again = random_below(2) ? 30 : 0,
 		.shorter = random_below(2) ? 6 : 0,
-		.hung = random_below(2) ? 40 : 0,
+		.hung = random_below(2) ? life.document.has_timeout ? 12 : 40 : 0,
 		.death = is_calm || random_below(2) ? 0 : 400,
 	};
 }
@@ -152,6 +152,8 @@ static void open_engine(void)
 	};
 	unsigned i;
 
+	if (life.document.has_timeout)
+		config.slots = 1 + random_below(TAGS);
 	backend.tree = life.tree;
 	requests_open();
 	for (i = 0; i < life.tree->leaf_count; i++)
@@ -281,8 +283,8 @@ static void stop_failed(const struct err *err)
 {
 	bool is_cut = images_budget == 0;
 
-	/* A leaf that has failed a flush fails those of unload() too. */
-	if (!is_cut && !backend.has_lost && !fault_hits() && life.lies != LIES_ANY)
+	/* A leaf that has failed a flush fails those of unload() too; one that hangs is asked nothing. */
+	if (!is_cut && !backend.has_lost && !backend_hung() && !fault_hits() && life.lies != LIES_ANY)
 		sim_fail("stop: %s", err->text);
 	sim_note(is_cut ? "power cut while stopping" : "stopped, but not cleanly: %s", err->text);
 	totals.cuts += is_cut;
@@ -346,6 +348,7 @@ static void end_life(bool may_crash)
 		fault_choose(false);
 		if (lifetime_stop(life.tree, &err) < 0)
 			stop_failed(&err);
+		backend_land_late();
 		life.was_stopped &= !fault_hits(); /* or it may be without a leaf */
 		fault_forget();
 		images_budget = FOREVER;
@@ -389,6 +392,8 @@ static void live(void)
 			done++;
 		} else {
 			backend_end_one();
+			if (life.document.has_timeout && random_one_in(60))
+				meddle_take_back();
 		}
 	}
 }
@@ -403,6 +408,8 @@ static void choose_lies(uint64_t seed)
 		life.lies = (enum lies)sim_caps.lies;
 	if (life.lies == LIES_ANY && life.document.has_shadow)
 		life.lies = LIES_DATA; /* it judges its table itself */
+	if (life.document.has_timeout)
+		life.lies = LIES_NONE; /* nobody follows bytes through the slots of watch.c */
 	life.has_metadata = life.document.has_thin || life.document.has_shadow ||
 			    strstr(life.document.text, "\"mirror\"");
 	totals.liars += life.lies != LIES_NONE;
@@ -431,9 +438,14 @@ void seed_run(uint64_t seed)
 	backend.has_lost = false;
 	grow_choose_seed(seed);
 	life.snapshots = past_is_seed(seed);
-	document_make(&life.document, life.grows ? GROW_ROOM : 0, is_tight_seed(seed),
-		(seed * UINT64_C(0xc2b2ae3d27d4eb4f) >> 35) % 4 == 0,
-		(seed * UINT64_C(0x94d049bb133111eb) >> 33) % 3 == 0);
+	document_make(&life.document,
+		&(struct wishes){
+			.room = life.grows ? GROW_ROOM : 0,
+			.is_tight = is_tight_seed(seed),
+			.has_slow = (seed * UINT64_C(0xc2b2ae3d27d4eb4f) >> 35) % 4 == 0,
+			.has_timeout = (seed * UINT64_C(0x9e6c63d0876a9a47) >> 33) % 4 == 0,
+			.has_spares = (seed * UINT64_C(0x94d049bb133111eb) >> 33) % 3 == 0,
+		});
 	sim_note("%s", life.document.text);
 	choose_lies(seed);
 	life.snapshots &= life.document.has_thin && life.lies == LIES_NONE;

@@ -36,6 +36,7 @@
 #define IMAGES_MAX 32
 #define TAGS 16
 #define FOREVER UINT64_MAX
+#define TIMEOUT_MS 8000u /* of mirrors that have one: twice as long as time may jump, and more */
 
 struct totals {
 	uint64_t seeds, lives, operations, sub_ios, crashes, cuts, stops;
@@ -44,7 +45,7 @@ struct totals {
 		looked_again;
 	uint64_t lost, misdirected, flipped, rotted, lied_flushes, lied_reads, refused, liars;
 	uint64_t start_faults, failed_starts, growths, grown, replaced, slow, taken,
-		without;
+		without, hung, late, taken_back, too_late;
 	uint64_t snapshots, pasts, pasts_gone; /* made; looked at again; deleted */
 	uint64_t brought; /* pages of a thin's map, read again */
 	uint64_t flattened; /* thins that took in all of their backing */
@@ -114,13 +115,17 @@ struct document {
 	bool has_shadow;
 	bool has_slow; /* mirrors read legs last that are slow */
 	bool has_spares; /* mirrors have them */
+	bool has_timeout; /* mirrors go on without legs that hang */
 	bool is_bare; /* while it is made: the next leaf stands right below a thin */
 	unsigned backing_place, backing_sectors; /* a thin's backing that is a file; 0: there is none */
 	uint32_t room; /* further bytes of each leaf */
 };
-/* `room`: further bytes of each leaf, if there is a thin. */
-void document_make(
-	struct document *document, uint32_t room, bool is_tight, bool has_slow, bool has_spares);
+/* What a seed's document is to have; `room`: further bytes of each leaf. */
+struct wishes {
+	uint32_t room;
+	bool is_tight, has_slow, has_timeout, has_spares;
+};
+void document_make(struct document *document, const struct wishes *wishes);
 /* The document with the paths of labelled leaves of one size exchanged. The caller frees it. */
 char *document_permuted(const struct document *document, bool permute);
 void document_finish(struct document *document);
@@ -172,9 +177,13 @@ struct backend {
 };
 extern struct backend backend;
 extern const struct engine_backend sim_backend, sim_passing_backend;
-unsigned backend_pending(void);
+unsigned backend_pending(void); /* what the engine has given up doesn't count */
+unsigned backend_hung(void); /* leaves that the engine has given up */
 void backend_end_one(void); /* any of those that aren't hung */
 void backend_release_hung(void);
+/* A stop has left I/O under way that was given up: it lands, or not, before the next start. */
+void backend_land_late(void);
+void backend_note_time(void); /* the engine is about to hear of it */
 void backend_crash(bool is_cut); /* what is under way lands, in part, or not */
 void backend_print(FILE *out); /* what is under way, with its plans */
 void backend_reset(void);
@@ -267,6 +276,7 @@ void meddle(void);
 bool meddle_is_degraded(void);
 /* Leaves are missing, and all labels know that none of them is needed: a start goes on without being told. */
 bool meddle_misses_only_spares(void);
+void meddle_take_back(void); /* while it is live: legs that hung are added again, if they may */
 void meddle_path(unsigned place, const char *suffix, char path[300]);
 
 /* grow.c */

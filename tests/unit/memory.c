@@ -141,6 +141,7 @@ static void open_with(
 		.depth = MEMORY_TAGS,
 		.max_io = tree->device.max_io_size,
 		.fan_out = tree->device.fan_out,
+		.slots = MEMORY_SLOTS,
 		.memory_max = UINT64_C(1) << 30, /* small chunks need more than devices do */
 	};
 	unsigned i;

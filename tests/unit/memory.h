@@ -13,6 +13,7 @@
 
 #define MEMORY_PENDING_MAX 4096
 #define MEMORY_TAGS 16
+#define MEMORY_SLOTS 8u /* of a leaf with a timeout */
 #define MEMORY_FULL INT32_MIN /* memory_end(): all that was asked for */
 
 struct memory_pending {

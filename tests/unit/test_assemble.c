@@ -272,6 +272,28 @@ static void a_tree_without_leaves_has_nothing_to_assemble(void **state)
 	scene_stop();
 }
 
+/* Whatever the document lists where: the mirror's leg is waited for so long, and the other leaf for ever. */
+static void a_timeout_is_that_of_the_place(void **state)
+{
+	const char *const orders[] = { "ab", "ba" };
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		char root[400];
+
+		snprintf(root, sizeof(root),
+			"{'type':'linear','children':[{'type':'mirror','timeout_ms':7000,'children':["
+			"{'type':'file','path':'%c','size':'2MiB','direct':false}]},"
+			"{'type':'file','path':'%c','size':'2MiB','direct':false}]}",
+			orders[i][0], orders[i][1]);
+		scene_document(root);
+		assert_true(scene_start(scene_plain));
+		assert_int_equal(scene_assembled()->root->children[0]->children[0]->leaf->timeout_ms, 7000);
+		assert_int_equal(scene_assembled()->root->children[1]->leaf->timeout_ms, 0);
+		scene_stop();
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, scene_setup, scene_teardown)
 
 int main(void)
@@ -282,6 +304,7 @@ int main(void)
 		TEST(a_dry_run_writes_and_makes_nothing),
 		TEST(assembly_alone_writes_nothing),
 		TEST(it_may_be_asked_twice),
+		TEST(a_timeout_is_that_of_the_place),
 		TEST(four_leaves_assemble_in_any_order),
 		TEST(renamed_files_are_found),
 		TEST(files_of_different_sizes_find_their_places),
