@@ -40,7 +40,7 @@ struct member {
 	bool is_added; /* BLANK or FRESH: it gets a label of the tree, and is brought up to date */
 	bool given_up; /* by that decision (assemble_prefer.c) */
 	bool is_taken_back; /* it is, or was given up, and is used again (assemble_alone.c) */
-	unsigned vouched; /* likewise: index + 1 of the node for which it is used; 0: none */
+	bool vouched; /* likewise: it is used */
 };
 
 struct assembly {

@@ -111,6 +111,24 @@ static bool is_of_another(const struct leaf *leaf, const struct label *label, un
 		       (peer->state == LABEL_PEER_IN_SYNC && peer->joins > own->joins));
 }
 
+/*
+ * Against a leaf that the user vouches for only those are heard that he vouches for as well, below a node
+ * of which he has said which legs to use: if he names several, they still tell of each other.
+ */
+static bool is_heard(const struct assembly *assembly, unsigned place, unsigned accuser)
+{
+	const struct tree *tree = assembly->tree;
+	const struct node *node = tree->leaves[place]->node;
+
+	if (!assembly->members[place].vouched)
+		return true;
+	if (accuser == place || !assembly->members[accuser].vouched)
+		return false;
+	while (node && !(assembly->decided[node->index] && node_is_below(tree->leaves[accuser]->node, node)))
+		node = node->parent;
+	return node;
+}
+
 static void accuse(struct assembly *assembly, unsigned place, unsigned accuser)
 {
 	const struct leaf *leaf = assembly->tree->leaves[place];
@@ -118,8 +136,7 @@ static void accuse(struct assembly *assembly, unsigned place, unsigned accuser)
 	const struct label_peer *peer = &label->peers[place];
 	struct member *member = &assembly->members[place];
 
-	if (member->vouched &&
-		(accuser == place || assembly->members[accuser].vouched != member->vouched))
+	if (!is_heard(assembly, place, accuser))
 		return;
 	member->is_copy |= is_of_another(leaf, label, accuser);
 	if (peer->state != LABEL_PEER_IN_SYNC && is_superseded(assembly, place, accuser))

@@ -4,7 +4,8 @@
  *
  * A preferred leaf vouches for its leg of each redundant node above it that can't do by itself: as
  * all its legs accuse each other, or as nobody is left to say whether they missed writes. Against
- * it only other legs count that are vouched for in the same way. The legs of that node that have no
+ * it only other legs count that are vouched for as well: where the user names leaves of two legs, what
+ * they say of each other still holds, also when he has decided something further below. The legs of that node that have no
  * preferred leaf are given up: their accusations don't count any more, and
  * LABEL_GIVEN_UP on their leaves says so also at later starts. Nothing else is written to them:
  * what they alone hold stays readable until the user takes them back (--take-back): then they are
@@ -71,8 +72,8 @@ static bool has_preferred(const struct assembly *assembly, const struct node *no
 	return false;
 }
 
-/* `vouched` for the leaves below a leg that is used, 0 for those that are given up. */
-static void set_below(struct assembly *assembly, const struct node *node, unsigned vouched)
+/* `vouched` for the leaves below a leg that is used; else they are given up. */
+static void set_below(struct assembly *assembly, const struct node *node, bool vouched)
 {
 	unsigned i;
 
@@ -92,23 +93,35 @@ static bool is_open_question(const struct assembly *assembly, const struct node 
 	       (assemble_was_open(assembly) && node_is_unsure(assembly, node));
 }
 
+static void decide(struct assembly *assembly, const struct node *node);
+
+/* What is lost below it is another leg's to replace, as soon as one can be used. */
+static void decide_legs(struct assembly *assembly, const struct node *node, bool lost)
+{
+	unsigned i;
+
+	for (i = 0; i < node->child_count && is_open_question(assembly, node); i++)
+		if (node_is_lost(assembly, node->children[i]) == lost)
+			decide(assembly, node->children[i]);
+}
+
 static void decide(struct assembly *assembly, const struct node *node)
 {
 	unsigned i;
 
 	if (!is_open_question(assembly, node) || !has_preferred(assembly, node))
 		return;
-	if (node->type->redundant) {
+	if (!node->type->redundant) {
 		for (i = 0; i < node->child_count; i++)
-			set_below(assembly, node->children[i],
-				has_preferred(assembly, node->children[i]) ? node->index + 1 : 0);
-		assembly->decided[node->index] = true;
-		assemble_accuse(assembly);
-		if (!is_open_question(assembly, node))
-			return; /* what is lost below it is another leg's to replace */
+			decide(assembly, node->children[i]);
+		return;
 	}
 	for (i = 0; i < node->child_count; i++)
-		decide(assembly, node->children[i]);
+		set_below(assembly, node->children[i], has_preferred(assembly, node->children[i]));
+	assembly->decided[node->index] = true;
+	assemble_accuse(assembly);
+	decide_legs(assembly, node, false);
+	decide_legs(assembly, node, true);
 }
 
 int assemble_prefer(struct assembly *assembly, struct err *err)

@@ -217,6 +217,83 @@ static void each_mirror_of_a_stripe_is_decided_by_itself(void **state)
 	scene_run();
 }
 
+/* A mirror x of a and b, beside a mirror y of c and d; each one's first leaf is a mirror's only leg. */
+static void two_mirrors(void)
+{
+	scene_document(
+		"{'id':'r','type':'mirror','children':[{'id':'x','type':'mirror','children':["
+		"{'type':'mirror','children':[{'id':'d0','type':'file','path':'a','size':'8MiB'}]},"
+		"{'id':'d1','type':'file','path':'b','size':'8MiB'}]},"
+		"{'id':'y','type':'mirror','children':["
+		"{'type':'mirror','children':[{'id':'d2','type':'file','path':'c','size':'8MiB'}]},"
+		"{'id':'d3','type':'file','path':'d','size':'8MiB'}]}]}");
+	scene_run();
+}
+
+/* The labels of one mirror's leaves call those of the other's stale, as the record does. */
+static void accuse(unsigned from, unsigned whom)
+{
+	unsigned i;
+
+	for (i = from; i < from + 2; i++) {
+		struct leaf *leaf = scene_assembled()->leaves[i];
+
+		leaf->label.peers[whom].state = LABEL_PEER_STALE;
+		leaf->label.peers[whom + 1].state = LABEL_PEER_STALE;
+		assert_int_equal(label_update(leaf->fd, &leaf->label), 0);
+	}
+}
+
+static void a_word_for_all_leaves_does_not_make_a_stale_leg_one_in_sync(unsigned stale)
+{
+	static const char *const all[] = { "d0", "d1", "d2", "d3" };
+	const struct assemble_options options = { .degraded = true, .prefer = all, .prefer_count = 4 };
+	const char *witness = stale ? "b" : "d";
+	const struct node *root;
+
+	two_mirrors();
+	assert_true(scene_start(scene_plain));
+	accuse(stale ? 0 : 2, stale);
+	scene_copy(witness, "older");
+	scene_close(); /* a crash: what the witness knew is not to be had */
+	assert_true(scene_start(scene_plain));
+	scene_close();
+	scene_rename("older", witness);
+	assert_false(scene_start(scene_plain));
+	assert_true(scene_start(options));
+	root = scene_assembled()->root;
+	assert_true(root->children[stale / 2]->rebuilding);
+	assert_true(node_is_in_sync(root->children[!stale]));
+	scene_close();
+}
+
+static void a_word_for_all_leaves_leaves_the_second_leg_stale(void **state)
+{
+	a_word_for_all_leaves_does_not_make_a_stale_leg_one_in_sync(2);
+}
+
+static void a_word_for_all_leaves_leaves_the_first_leg_stale(void **state)
+{
+	a_word_for_all_leaves_does_not_make_a_stale_leg_one_in_sync(0);
+}
+
+/* Nobody has said which: both would be served, each with writes that the other never got. */
+static void a_word_for_both_of_two_mirrors_that_accuse_each_other_decides_nothing(void **state)
+{
+	static const char *const both[] = { "d0", "d2" };
+	const struct assemble_options options = { .degraded = true, .prefer = both, .prefer_count = 2 };
+
+	two_mirrors();
+	assert_true(scene_start(scene_plain));
+	accuse(0, 2);
+	accuse(2, 0);
+	scene_close();
+	assert_false(scene_start(options));
+	assert_true(scene_start(scene_prefer("d2")));
+	assert_true(scene_assembled()->root->children[0]->failed);
+	scene_stop();
+}
+
 static void a_preference_that_is_not_needed_changes_nothing(void **state)
 {
 	scene_two_legs("'mirror'");
@@ -264,6 +341,9 @@ int main(void)
 		TEST(after_a_clean_stop_no_word_is_needed),
 		TEST(of_three_legs_those_that_are_not_preferred_are_left_out),
 		TEST(each_mirror_of_a_stripe_is_decided_by_itself),
+		TEST(a_word_for_all_leaves_leaves_the_second_leg_stale),
+		TEST(a_word_for_all_leaves_leaves_the_first_leg_stale),
+		TEST(a_word_for_both_of_two_mirrors_that_accuse_each_other_decides_nothing),
 		TEST(a_preference_that_is_not_needed_changes_nothing),
 		TEST(a_stale_leg_that_the_labels_know_is_not_preferred),
 		TEST(what_is_no_leaf_is_not_preferred),
