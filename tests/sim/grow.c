@@ -140,6 +140,7 @@ void grow_started(unsigned sectors)
 	totals.grown++;
 	sim_note("has grown from %u to %u sectors", life.sectors, sectors);
 	model_extend(sectors);
+	judge_tell_void(life.sectors, sectors);
 	life.sectors = sectors;
 }
 

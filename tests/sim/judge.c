@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Whether a sector of the node is one of a zero target: only mappings are asked. */
-bool judge_is_void(struct node *node, uint64_t offset)
+static bool is_void(struct node *node, uint64_t offset)
 {
 	struct op ops[64];
 	struct plan plan = { .ops = ops, .capacity = 64, .result = PLAN_RUNNING };
@@ -22,7 +22,14 @@ bool judge_is_void(struct node *node, uint64_t offset)
 	if (node->leaf || node->type->redundant || node->type->roles)
 		return false;
 	node->type->map(node, &request, &plan);
-	return judge_is_void(node->children[ops[0].child], ops[0].request.offset);
+	return is_void(node->children[ops[0].child], ops[0].request.offset);
+}
+
+void judge_tell_void(unsigned first, unsigned end)
+{
+	for (; first < end; first++)
+		if (is_void(life.tree->root, (uint64_t)first * SECTOR))
+			model_set_void(first);
 }
 
 const char *judge_sector(struct node *node, uint64_t offset)

@@ -265,9 +265,7 @@ static bool begin_life(void)
 	if (is_first) {
 		life.sectors = (unsigned)(life.tree->root->limits.size / SECTOR);
 		model_open(life.sectors);
-		for (i = 0; i < life.sectors; i++)
-			if (judge_is_void(life.tree->root, (uint64_t)i * SECTOR))
-				model_set_void(i);
+		judge_tell_void(0, life.sectors);
 		flatten_tell_model();
 		meddle_choose_guards();
 	}

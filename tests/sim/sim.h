@@ -209,7 +209,7 @@ void requests_read_all(void); /* twice, without faults */
 void requests_settle(void); /* until the background has nothing to do; without faults */
 
 /* judge.c */
-bool judge_is_void(struct node *node, uint64_t offset); /* a zero target's; asks only mappings */
+void judge_tell_void(unsigned first, unsigned end); /* the model, of sectors of a zero target */
 const char *judge_sector(struct node *node, uint64_t offset); /* what it holds, below the engine */
 void judge_watch(void); /* after each event: whether other legs are read from now on */
 void judge_legs(void); /* those in sync hold the same */
