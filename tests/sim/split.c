@@ -191,7 +191,7 @@ static unsigned name_leaves(bool of_the_leg, const char **names)
 	unsigned place, count = 0;
 
 	for (place = 0; place < life.document.leaf_count; place++)
-		if (split.is_alone[place] == of_the_leg && !life.is_hidden[place]) {
+		if (split.is_alone[place] == of_the_leg && !life.is_hidden[place] && !life.is_blank[place]) {
 			meddle_path(place, "", paths[count]);
 			names[count] = paths[count];
 			count++;
