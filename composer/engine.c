@@ -233,6 +233,17 @@ void engine_flush_failed(struct leaf *leaf)
 	__atomic_store_n(&leaf->flush_failed, true, __ATOMIC_RELAXED);
 }
 
+bool child_flushes(const struct node *child)
+{
+	unsigned believed = 0, i;
+
+	if (child->leaf)
+		return !__atomic_load_n(&child->leaf->flush_failed, __ATOMIC_RELAXED);
+	for (i = 0; i < child->child_count; i++)
+		believed += child_flushes(child->children[i]);
+	return child->type->redundant ? believed > 0 : believed == child->child_count;
+}
+
 /*
  * A failed flush may have cost what it should have made durable, and the kernel tells of that only
  * once: no later flush of the leaf is believed until it is opened anew.

@@ -280,6 +280,12 @@ int limits_open_sized(struct node *node, struct err *err);
  */
 bool child_rejoins(struct node *child);
 
+/*
+ * Whether a flush of the child can succeed: not once a leaf has failed one that it can't do without. It stays so
+ * until the device is started anew. Any thread (engine.c).
+ */
+bool child_flushes(const struct node *child);
+
 /* One op of the request's kind on every child: FLUSH, and whatever has no range. */
 void plan_all(struct plan *plan, const struct node *node, const struct request *request);
 

@@ -67,6 +67,11 @@ static int add_leg(struct node *node, unsigned place, struct err *err)
 			"mirror %s: leg %s was not used when the device was started; stop and create it "
 			"with all its legs",
 			node->id, child->id);
+	if (!child_flushes(child))
+		return err_add(err,
+			"mirror %s: leg %s has failed a flush, and none of it is believed any more: it comes "
+			"back when the device is started again",
+			node->id, child->id);
 	if (!child_rejoins(child))
 		return err_add(err,
 			"mirror %s: leg %s hangs: what it had under way has not ended yet; it can be added "

@@ -486,6 +486,9 @@ static void verbs_fail_a_leg_and_take_it_in_again(void **state)
 	assert_int_equal(mirror_command(tree->root, "fail", leg, answer, &err), 0);
 	assert_true(tree->root->children[1]->failed);
 	assert_true(mirror->work.wants_record);
+	engine_flush_failed(tree->leaves[1]);
+	assert_int_equal(mirror_command(tree->root, "add", leg, answer, &err), -1);
+	tree->leaves[1]->flush_failed = false;
 	assert_int_equal(mirror_command(tree->root, "fail", other, answer, &err), -1);
 	assert_int_equal(mirror_command(tree->root, "add", other, answer, &err), -1);
 	mirror_set_bits(mirror, 3, REGION_CHANGED | REGION_WRITTEN, 0);
@@ -494,6 +497,8 @@ static void verbs_fail_a_leg_and_take_it_in_again(void **state)
 	assert_int_equal(mirror->todo_count, 1);
 	assert_true(mirror->work.wants_super);
 	assert_string_equal(err.text,
+		"mirror mirror0: leg file2 has failed a flush, and none of it is believed any more: it comes "
+		"back when the device is started again\n"
 		"mirror mirror0: leg file1 is the only one in sync, and can't be failed\n"
 		"mirror mirror0: leg file1 is in sync; only a failed one can be added\n");
 	json_object_put(answer);
