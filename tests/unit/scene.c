@@ -244,6 +244,19 @@ void scene_two_legs(const char *type)
 	scene_write("b", SCENE_DATA, "of b");
 }
 
+void scene_diverge(void)
+{
+	scene_two_legs("'mirror'");
+	scene_rename("b", "b-away");
+	assert_true(scene_start(scene_degraded));
+	scene_stop();
+	scene_rename("a", "a-away");
+	scene_rename("b-away", "b");
+	assert_true(scene_start(scene_degraded));
+	scene_stop();
+	scene_rename("a-away", "a");
+}
+
 /* "2026-11-22T19:58:48Z" at `text`? */
 static bool is_time(const char *text)
 {

@@ -50,6 +50,8 @@ void scene_tree(const char *type, const char *names);
 
 /* Such a tree over "a" and "b" with something in each at SCENE_DATA, after a clean stop. */
 void scene_two_legs(const char *type);
+/* A mirror of two: each leg was served alone, one after the other, and both are there afterwards. */
+void scene_diverge(void);
 
 /*
  * Opens the leaves, assembles and opens the tree of the document. On success the tree stands until

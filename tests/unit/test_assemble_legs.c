@@ -111,15 +111,7 @@ static void legs_that_accuse_each_other_are_refused(void **state)
 {
 	uint64_t sum;
 
-	scene_two_legs("'mirror'");
-	scene_rename("b", "b-away");
-	assert_true(scene_start(scene_degraded));
-	scene_stop();
-	scene_rename("a", "a-away");
-	scene_rename("b-away", "b");
-	assert_true(scene_start(scene_degraded));
-	scene_stop();
-	scene_rename("a-away", "a");
+	scene_diverge();
 	sum = scene_sum("a b");
 	assert_false(scene_start(scene_plain));
 	scene_said(

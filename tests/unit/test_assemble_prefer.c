@@ -15,23 +15,9 @@ int fsync(int fd)
 	return 0;
 }
 
-/* Each leg alone, one after the other; both are there afterwards. */
-static void diverge(void)
-{
-	scene_two_legs("'mirror'");
-	scene_rename("b", "b-away");
-	assert_true(scene_start(scene_degraded));
-	scene_stop();
-	scene_rename("a", "a-away");
-	scene_rename("b-away", "b");
-	assert_true(scene_start(scene_degraded));
-	scene_stop();
-	scene_rename("a-away", "a");
-}
-
 static void of_diverged_legs_the_preferred_one_is_used(void **state)
 {
-	diverge();
+	scene_diverge();
 	assert_false(scene_start(scene_plain));
 	assert_true(scene_start(scene_prefer("d1")));
 	scene_noted("mirror r: leg d0 (a) is given up and is not used; 1 of 2 legs in sync\n");
@@ -44,7 +30,7 @@ static void what_was_decided_stays_so(void **state)
 {
 	struct label label;
 
-	diverge();
+	scene_diverge();
 	assert_true(scene_start(scene_prefer("d1")));
 	scene_stop();
 	scene_label("a", &label);
@@ -58,7 +44,7 @@ static void what_was_decided_stays_so(void **state)
 
 static void what_is_given_up_keeps_its_bytes(void **state)
 {
-	diverge();
+	scene_diverge();
 	assert_true(scene_start(scene_prefer("d1")));
 	scene_stop();
 	assert_string_equal(scene_read("a", SCENE_DATA), "of a");
@@ -68,7 +54,7 @@ static void a_leg_that_was_given_up_does_not_come_back_by_itself(void **state)
 {
 	struct label label;
 
-	diverge();
+	scene_diverge();
 	assert_true(scene_start(scene_prefer("d1")));
 	scene_stop();
 	scene_rename("b", "away");
@@ -87,7 +73,7 @@ static void a_leg_that_was_given_up_does_not_come_back_by_itself(void **state)
 
 static void a_crash_amid_giving_up_leaves_the_same_choice(void **state)
 {
-	diverge();
+	scene_diverge();
 	assert_true(scene_assemble(scene_prefer("d1")));
 	scene_assembled()->leaves[0]->label.flags |=
 		LABEL_GIVEN_UP; /* the first copy, and then … */
@@ -318,7 +304,7 @@ static void a_stale_leg_that_the_labels_know_is_not_preferred(void **state)
 
 static void what_is_no_leaf_is_not_preferred(void **state)
 {
-	diverge();
+	scene_diverge();
 	assert_false(scene_start(scene_prefer("d7")));
 	scene_said("--prefer=d7: it is no leaf of this tree\n");
 	assert_true(scene_start(scene_prefer(scene_path("b"))));
