@@ -50,6 +50,15 @@ void command_note(struct err *notes)
 	(void)command_fail(notes); /* printed the same way, only that nothing has failed */
 }
 
+int command_check_rate(const char *rate, struct err *err)
+{
+	uint64_t bytes;
+
+	if (rate && (!json_parse_size(rate, &bytes) || bytes == 0))
+		return err_add(err, "--rate: \"%s\" is no size above 0, as 10MiB", rate);
+	return 0;
+}
+
 int command_print_json(struct json_object *made, struct err *err)
 {
 	const char *text = json_object_to_json_string_ext(

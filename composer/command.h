@@ -82,6 +82,12 @@ bool command_directory(const char *path, const char **resolved, struct err *err)
 /* A size as people type it: what documents allow, and 96K, 1M, 2G, 1T. False: it is none. */
 bool command_size(const char *text, uint64_t *bytes);
 
+/*
+ * The value of a --rate, NULL if there is none. Before the daemon is asked, so that the message is about what was
+ * typed. 0, or -1 with a message.
+ */
+int command_check_rate(const char *rate, struct err *err);
+
 struct json_object; /* json-c's */
 
 /* Prints it to stdout, indented, as all verbs do. 0, or -1 with a message. */

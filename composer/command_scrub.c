@@ -107,18 +107,14 @@ static void ask_device(struct scrub *scrub)
 		err_add(scrub->err, "%s: there is no mirror in it", scrub->name);
 }
 
-/* Before the daemon is asked, so that the message is about what was typed. */
 static int check(const struct arguments *arguments, struct err *err)
 {
 	const char *rate = arguments->options[RATE];
-	uint64_t bytes;
 
 	if (arguments->options[STOP] &&
 		(rate || arguments->options[REPAIR] || arguments->options[BELIEVE]))
 		return err_add(err, "--stop goes with no other option");
-	if (rate && (!json_parse_size(rate, &bytes) || bytes == 0))
-		return err_add(err, "--rate: \"%s\" is no size above 0, as 10MiB", rate);
-	return 0;
+	return command_check_rate(rate, err);
 }
 
 static int run(const struct arguments *arguments)
