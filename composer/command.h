@@ -88,6 +88,16 @@ bool command_size(const char *text, uint64_t *bytes);
  */
 int command_check_rate(const char *rate, struct err *err);
 
+struct json;
+
+/*
+ * The id of the thin that the user means, out of a device's status: that of `id`, or of the only one there is; of those
+ * that have this member there. `what` is what messages call such a one: "thin volume that is written to". The
+ * status owns it. NULL with a message.
+ */
+const char *command_find_thin(const struct json *status, const char *id, const char *member,
+	const char *what, struct err *err);
+
 struct json_object; /* json-c's */
 
 /* Prints it to stdout, indented, as all verbs do. 0, or -1 with a message. */

@@ -7,66 +7,26 @@
 
 #include <json-c/json_object.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { RATE, STOP, OPTION_COUNT };
 
-/* Who could be meant: only a thin that is written to and named a backing has that in its status. */
-struct found {
-	const char *node; /* NULL: any */
-	const char *id;
-	unsigned count;
-};
-
-static void find(struct found *found, const struct json *node)
-{
-	const struct json *children = json_get(node, "children");
-	const char *id = json_get_string(node, "id", "");
-	size_t i;
-
-	if (json_get(node, "flatten") && (!found->node || !strcmp(found->node, id))) {
-		found->id = id;
-		found->count++;
-	}
-	for (i = 0; i < json_count(children); i++)
-		find(found, json_at(children, i));
-}
-
-static struct json_object *request_make(const char *node, const char *const *options)
-{
-	struct json_object *request = json_object_new_object();
-	struct json_object *arguments = json_object_new_object();
-
-	if (options[RATE])
-		json_object_object_add(arguments, "rate", json_object_new_string(options[RATE]));
-	json_object_object_add(request, "command", json_object_new_string("node"));
-	json_object_object_add(request, "node", json_object_new_string(node));
-	json_object_object_add(
-		request, "verb", json_object_new_string(options[STOP] ? "stop-flatten" : "flatten"));
-	json_object_object_add(request, "arguments", arguments);
-	return request;
-}
-
 static void ask(const char *name, const struct arguments *arguments, struct err *err)
 {
-	struct found found = { .node = arguments->operand_count > 1 ? arguments->operands[1] : NULL };
+	const char *node = arguments->operand_count > 1 ? arguments->operands[1] : NULL;
+	const char *rate = arguments->options[RATE];
 	struct json *status = control_ask(name, CONTROL_STATUS, NULL, NULL, err);
-	struct json_object *request;
+	struct json_object *details;
 
 	if (!status)
 		return;
-	find(&found, json_get(json_get(status, "status"), "root"));
-	if (found.count == 1) {
-		request = request_make(found.id, arguments->options);
-		json_destroy(control_ask_node(name, request, err));
-		json_object_put(request);
-	} else if (found.node) {
-		err_add(err, "%s: \"%s\" is no thin volume with a backing that is written to; `" PROGRAM
-			" status %s` shows the tree", name, found.node, name);
-	} else if (found.count) {
-		err_add(err, "%s: %u thin volumes have a backing; name one of them", name, found.count);
-	} else {
-		err_add(err, "%s: no thin volume in it has a backing and is written to", name);
+	node = command_find_thin(json_get(status, "status"), node, "flatten",
+		"thin volume with a backing that is written to", err);
+	if (node) {
+		details = json_object_new_object();
+		if (rate)
+			json_object_object_add(details, "rate", json_object_new_string(rate));
+		json_destroy(control_ask_node(
+			name, node, arguments->options[STOP] ? "stop-flatten" : "flatten", details, err));
 	}
 	json_destroy(status);
 }

@@ -10,7 +10,6 @@
 
 #include <inttypes.h>
 #include <json-c/json_object.h>
-#include <json-c/json_tokener.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -101,24 +100,10 @@ static struct json_object *ask_node(const struct source *source, uint64_t offset
 
 static struct json_object *ask_daemon(const struct source *source, uint64_t offset, struct err *err)
 {
-	struct json_object *request = json_object_new_object(), *made = NULL;
 	struct json_object *arguments = json_object_new_object();
-	struct json *reply;
-	size_t length;
 
 	json_object_object_add(arguments, "offset", json_object_new_uint64(offset));
-	json_object_object_add(request, "command", json_object_new_string("node"));
-	json_object_object_add(request, "node", json_object_new_string(source->id));
-	json_object_object_add(request, "verb", json_object_new_string("map"));
-	json_object_object_add(request, "arguments", arguments);
-	reply = control_ask_node(source->device, request, err);
-	json_object_put(request);
-	if (reply && json_get(reply, "answer"))
-		made = json_tokener_parse(json_text(json_get(reply, "answer"), &length));
-	if (reply && !made)
-		err_add(err, "%s: its daemon has answered with no map", source->device);
-	json_destroy(reply);
-	return made;
+	return control_ask_answer(source->device, source->id, "map", arguments, err);
 }
 
 /* The next piece begins where this one did: what it needs is being read (thin_report.c). */

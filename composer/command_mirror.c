@@ -25,25 +25,22 @@ static const struct json *find_parent(const struct json *node, const char *leg)
 	return NULL;
 }
 
-static struct json_object *request_make(const char *node, const char *verb, const char *leg)
+/* `with`: another leg of the same, or NULL. */
+static struct json_object *arguments_make(const char *leg, const char *with)
 {
-	struct json_object *request = json_object_new_object();
 	struct json_object *arguments = json_object_new_object();
 
 	json_object_object_add(arguments, "leg", json_object_new_string(leg));
-	json_object_object_add(request, "command", json_object_new_string("node"));
-	json_object_object_add(request, "node", json_object_new_string(node));
-	json_object_object_add(request, "verb", json_object_new_string(verb));
-	json_object_object_add(request, "arguments", arguments);
-	return request;
+	if (with)
+		json_object_object_add(arguments, "with", json_object_new_string(with));
+	return arguments;
 }
 
 /* Asks the leg's mirror. 0, or -1 with messages. */
-static int ask(const char *name, const char *verb, const char *leg, struct err *err)
+static int ask(const char *name, const char *verb, const char *leg, const char *with, struct err *err)
 {
 	struct json *status = control_ask(name, CONTROL_STATUS, NULL, NULL, err), *reply;
 	const struct json *parent;
-	struct json_object *request;
 
 	if (!status)
 		return -1;
@@ -53,9 +50,8 @@ static int ask(const char *name, const char *verb, const char *leg, struct err *
 		return err_add(err, "%s: \"%s\" is no leg of a mirror; `" PROGRAM
 			" status %s` shows the tree", name, leg, name);
 	}
-	request = request_make(json_get_string(parent, "id", ""), verb, leg);
-	reply = control_ask_node(name, request, err);
-	json_object_put(request);
+	reply = control_ask_node(
+		name, json_get_string(parent, "id", ""), verb, arguments_make(leg, with), err);
 	json_destroy(status);
 	if (!reply)
 		return -1;
@@ -63,11 +59,11 @@ static int ask(const char *name, const char *verb, const char *leg, struct err *
 	return 0;
 }
 
-static int run(const struct arguments *arguments, const char *verb)
+static int run(const struct arguments *arguments, const char *verb, const char *with)
 {
 	struct err err = { 0 };
 	char *name = device_name_find(arguments->operands[0], &err);
-	int result = name ? ask(name, verb, arguments->operands[1], &err) : -1;
+	int result = name ? ask(name, verb, arguments->operands[1], with, &err) : -1;
 
 	free(name);
 	return result < 0 ? command_fail(&err) : STATUS_DONE;
@@ -75,12 +71,12 @@ static int run(const struct arguments *arguments, const char *verb)
 
 static int fail(const struct arguments *arguments)
 {
-	return run(arguments, "fail");
+	return run(arguments, "fail", NULL);
 }
 
 static int add(const struct arguments *arguments)
 {
-	return run(arguments, "add");
+	return run(arguments, "add", NULL);
 }
 
 extern const struct command fail_command, add_command;

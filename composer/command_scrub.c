@@ -61,16 +61,9 @@ static struct json_object *arguments_make(const char *const *options)
 static void ask(struct scrub *scrub, const struct json *node)
 {
 	const char *const *options = scrub->arguments->options;
-	struct json_object *request = json_object_new_object();
 
-	json_object_object_add(request, "command", json_object_new_string("node"));
-	json_object_object_add(
-		request, "node", json_object_new_string(json_get_string(node, "id", "")));
-	json_object_object_add(request, "verb",
-		json_object_new_string(options[STOP] ? "stop-scrub" : "scrub"));
-	json_object_object_add(request, "arguments", arguments_make(options));
-	json_destroy(control_ask_node(scrub->name, request, scrub->err));
-	json_object_put(request);
+	json_destroy(control_ask_node(scrub->name, json_get_string(node, "id", ""),
+		options[STOP] ? "stop-scrub" : "scrub", arguments_make(options), scrub->err));
 	scrub->asked++;
 }
 

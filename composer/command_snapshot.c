@@ -72,27 +72,13 @@ static char *find_node(const char *device, const char *id, struct err *err)
 /* The answer, to be freed with json_object_put(); NULL with messages. `name` may be NULL. */
 static struct json_object *ask(const struct target *target, const char *verb, const char *name, struct err *err)
 {
-	struct json_object *request = json_object_new_object(), *arguments = json_object_new_object();
-	struct json_object *answer = NULL;
-	struct json *reply;
-	size_t length;
+	struct json_object *arguments = json_object_new_object();
 
 	if (name)
 		json_object_object_add(arguments, "name", json_object_new_string(name));
 	if (name)
 		json_object_object_add(arguments, "seconds", json_object_new_uint64((uint64_t)time(NULL)));
-	json_object_object_add(request, "command", json_object_new_string("node"));
-	json_object_object_add(request, "node", json_object_new_string(target->node));
-	json_object_object_add(request, "verb", json_object_new_string(verb));
-	json_object_object_add(request, "arguments", arguments);
-	reply = control_ask_node(target->device, request, err);
-	json_object_put(request);
-	if (reply && json_get(reply, "answer"))
-		answer = json_tokener_parse(json_text(json_get(reply, "answer"), &length));
-	if (reply && !answer)
-		err_add(err, "%s: its daemon has answered with nothing", target->device);
-	json_destroy(reply);
-	return answer;
+	return control_ask_answer(target->device, target->node, verb, arguments, err);
 }
 
 static uint64_t number_of(struct json_object *object, const char *key)

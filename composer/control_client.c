@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <json-c/json_object.h>
+#include <json-c/json_tokener.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -210,17 +211,40 @@ struct json *control_ask(
 	return reply;
 }
 
-struct json *control_ask_node(const char *name, struct json_object *request, struct err *err)
+struct json *control_ask_node(const char *name, const char *node, const char *verb,
+	struct json_object *arguments, struct err *err)
 {
+	struct json_object *request = json_object_new_object();
 	struct json *reply;
 	char *frame;
 
+	json_object_object_add(request, "command", json_object_new_string("node"));
+	json_object_object_add(request, "node", json_object_new_string(node));
+	json_object_object_add(request, "verb", json_object_new_string(verb));
+	json_object_object_add(
+		request, "arguments", arguments ? arguments : json_object_new_object());
 	if (asprintf(&frame, "%s\n",
 		    json_object_to_json_string_ext(request, JSON_C_TO_STRING_PLAIN)) < 0)
 		abort();
 	reply = exchange(name, frame, NULL, NULL, err);
 	free(frame);
+	json_object_put(request);
 	return reply;
+}
+
+struct json_object *control_ask_answer(const char *name, const char *node, const char *verb,
+	struct json_object *arguments, struct err *err)
+{
+	struct json *reply = control_ask_node(name, node, verb, arguments, err);
+	struct json_object *answer = NULL;
+	size_t length;
+
+	if (reply && json_get(reply, "answer"))
+		answer = json_tokener_parse(json_text(json_get(reply, "answer"), &length));
+	if (reply && !answer)
+		err_add(err, "%s: its daemon has answered with nothing", name);
+	json_destroy(reply);
+	return answer;
 }
 
 int control_follow(const char *name, struct err *err)

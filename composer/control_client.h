@@ -22,10 +22,14 @@ struct json *control_ask(
 	const char *name, enum control_command command, pid_t *pid, int *reason, struct err *err);
 
 /*
- * Sends a whole request made with json-c, as of a node's verb (node_command.h). The reply, to be freed,
- * or NULL with a message.
+ * Asks a node of NAME's tree for a verb of its type's (node_command.h). Takes `arguments`; NULL: there are none. The
+ * reply, to be freed, or NULL with a message.
  */
-struct json *control_ask_node(const char *name, struct json_object *request, struct err *err);
+struct json *control_ask_node(const char *name, const char *node, const char *verb,
+	struct json_object *arguments, struct err *err);
+/* The same, and its answer, to be freed with json_object_put(). */
+struct json_object *control_ask_answer(const char *name, const char *node, const char *verb,
+	struct json_object *arguments, struct err *err);
 
 /*
  * Begins to follow NAME's events: the fd, from which lines come until the daemon ends, or -1 with a
