@@ -9,65 +9,22 @@
 
 #include "control_client.h"
 #include "device_name.h"
+#include "disk_take.h"
 #include "frontend.h"
-#include "holders.h"
 #include "leaf.h"
 #include "orphan.h"
 #include "run_directory.h"
 #include "serve.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #define STOP_TIMEOUT_MS 30000
 #define POLL_MS 10
-/* udev looks at new disks: what only has them open may go by itself */
-#define BUSY_TIMEOUT_MS 2000
-
-static void sleep_ms(unsigned ms)
-{
-	struct timespec time = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
-
-	(void)nanosleep(&time, NULL); /* shorter is no harm */
-}
-
-/* The disk's fd, or -1: it can't be opened, which is no reason to keep it; or -2 after messages. */
-static int disk_take(const char *name, const char *path, struct err *err)
-{
-	const char *disk = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
-	struct err holders = { 0 };
-	unsigned waited, found;
-	int fd;
-
-	for (waited = 0;; waited += 100) {
-		fd = open(path, O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC);
-		found = holders_find(&holders_roots_real, disk, &holders);
-		if (!found && (fd >= 0 || errno != EBUSY))
-			return fd;
-		if (fd < 0 || waited >= BUSY_TIMEOUT_MS)
-			break;
-		close(fd);
-		err_finish(&holders);
-		sleep_ms(100);
-	}
-	if (fd >= 0)
-		close(fd);
-	err_add(err, "%s is in use and stays as it is", name);
-	if (found)
-		err_add(err, "%.*s", (int)holders.length - 1, holders.text);
-	else
-		err_add(err,
-			"%s is held exclusively by the kernel or by a process that can't be seen",
-			path);
-	err_finish(&holders);
-	return -2;
-}
 
 static bool is_there(const char *path)
 {
