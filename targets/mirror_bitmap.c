@@ -44,7 +44,7 @@
  *   yet. A sector that no leg in sync has whole counts as all ones: copied, never trusted.
  * - A resync interrupted goes on with what is still marked: marks are taken back like "dirty" is.
  */
-#include "mirror.h"
+#include "mirror_bitmap.h"
 
 #include "crc32c.h"
 

@@ -3,8 +3,8 @@
  * thin: a qcow2 image on child `data`, over child `backing` if there is one: a volume that takes
  * room as it is written. How its parts stand to each other, and the crash story: thin.h.
  */
-#include "thin.h"
 #include "thin_next.h"
+#include "thin_open.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -23,7 +23,8 @@
  * thin_make.c     a new image, in memory
  * thin_create.c   load() and unload(): writing it, and what a clean stop leaves
  * thin_report.c   status, and the map as others may read it
- * thin_snapshot.c snapshots, made and deleted while the device is live; thin_next.h: what that takes
+ *
+ * Of their own: thin_bits.h, thin_cache.h, thin_flatten.h, and thin_open.h for what is done while nothing is served.
  *
  * The crash story, for all of them. On disk these hold at every moment, whatever part of the
  * writes since the last flush a power cut leaves:
@@ -42,6 +43,9 @@
 
 #include "qcow2.h"
 #include "target.h"
+#include "thin_bits.h"
+#include "thin_cache.h"
+#include "thin_flatten.h"
 
 #define THIN_DATA 0u /* places of the children */
 #define THIN_BACKING 1u
@@ -55,8 +59,6 @@
 #define THIN_RESERVE_EXTRA 64u /* clusters beyond what is asked for */
 #define THIN_COMMIT_EXTRA 16u /* L2 pages of other requests that one commit takes along, at most */
 #define THIN_UNMAP_PAGES 16u /* L2 pages that one DISCARD or WRITE_ZEROES covers, at most */
-#define THIN_CACHE_DEFAULT (UINT64_C(32) << 20)
-#define THIN_LANES 64u /* SELF_BRINGs at once, at most */
 
 /* What a self op is for: request.flags. plan->asker is the struct thin_io of who wants it. */
 enum thin_self {
@@ -92,8 +94,6 @@ enum thin_step {
 	STEP_AWAITED, /* RESERVE: time has passed; what was being punched may be there */
 };
 
-enum thin_flatten_step { FLATTEN_NONE, FLATTEN_LOOK, FLATTEN_READ, FLATTEN_WRITE, FLATTEN_FLUSH, FLATTEN_HEADER };
-
 /* A request that allocates or unmaps, or a self op. */
 struct thin_io {
 	enum thin_step step;
@@ -116,43 +116,6 @@ struct thin_io {
 	uint64_t pages[THIN_RESERVE_PAGES]; /* RESERVE: by index of all refcount pages */
 	bool tail; /* compressed: the tail's turn */
 	enum thin_flatten_step flatten; /* FLATTEN: beside `step`, which its write has */
-};
-
-enum thin_flatten_state { FLATTEN_NEVER, FLATTEN_RUNNING, FLATTEN_STOPPED, FLATTEN_FAILED, FLATTEN_DONE };
-
-/* thin_flatten.c */
-struct thin_flatten {
-	enum thin_flatten_state state;
-	bool is_busy; /* a request of it is under way */
-	uint64_t cursor, end; /* of the device: what is before the cursor is in the image */
-	uint64_t copied; /* bytes: what isn't zeroes */
-	uint64_t rate, next; /* bytes a second at most, 0: no bound; when the next may begin */
-	int error; /* FAILED */
-};
-
-struct thin_bits {
-	uint64_t *words;
-	uint64_t count; /* bits that are set */
-	uint64_t low, high; /* they lie within [low, high) */
-};
-
-struct thin_slot {
-	uint64_t page; /* that has it */
-	uint64_t written; /* the commit that has written the page last: it stays until that is durable */
-};
-
-/* L2 pages in memory (thin_cache.c). */
-struct thin_cache {
-	uint8_t *memory; /* a page of zeroes for all, and then the slots */
-	struct thin_slot *slots;
-	uint32_t count, used, hand; /* slots; those that were ever taken; whose turn it is to go */
-	uint32_t lanes; /* SELF_BRINGs at once */
-	bool evicts; /* there are more pages than slots */
-	uint8_t *pins, *recent; /* by page: who needs it to stay; it was looked at of late */
-	uint64_t *sums; /* by page that is not in memory: of what it must read as */
-	uint8_t *is_outdated; /* by page: its entries' flags are of the generation before */
-	uint64_t wanted, unread; /* page + 1: for who tells the map; and what could not be had for that */
-	uint64_t hits, misses, evicted; /* requests; pages */
 };
 
 struct thin {
@@ -270,19 +233,6 @@ static inline uint64_t thin_up(const struct thin *thin, uint64_t offset)
 	return thin_down(thin, offset + thin_cluster(thin) - 1);
 }
 
-static inline bool thin_bit(const uint64_t *words, uint64_t bit)
-{
-	return words[bit / 64] >> (bit % 64) & 1;
-}
-
-static inline void thin_bit_set(uint64_t *words, uint64_t bit, bool value)
-{
-	if (value)
-		words[bit / 64] |= UINT64_C(1) << (bit % 64);
-	else
-		words[bit / 64] &= ~(UINT64_C(1) << (bit % 64));
-}
-
 /* thin_map.c: guest clusters by number. Their pages are in memory. */
 uint8_t *thin_entry(const struct thin *thin, uint64_t cluster); /* its bytes in memory */
 struct qcow2_entry thin_lookup(const struct thin *thin, uint64_t cluster);
@@ -306,31 +256,11 @@ static inline bool thin_is_there(const struct thin *thin, uint64_t offset, uint6
 	return true;
 }
 
-/* thin_cache.c */
-int thin_cache_make(struct node *node, uint64_t bytes); /* -1: out of memory */
-void thin_cache_free(struct thin *thin);
-bool thin_cache_is_pressed(const struct thin *thin); /* a flush is due before more pages are written */
-void thin_cache_seen(struct thin *thin, uint64_t page, const uint8_t *bytes); /* at the start: what is there */
-void thin_cache_mended(struct thin *thin, uint64_t page, const uint8_t *bytes); /* not live: it is so now */
-int thin_cache_put(struct thin *thin, uint64_t page, const uint8_t *bytes); /* read again. 0 or -EIO */
-void thin_cache_own(struct thin *thin, uint64_t page); /* it may be written to: not the one of zeroes */
-void thin_cache_written(struct thin *thin, uint64_t page); /* by this commit, which is thin->committed */
-void thin_cache_pin(struct thin *thin, uint64_t page, int more);
-/* Part of a table, from memory; what is not there must be in `bytes`, read again. 0 or -EIO. */
-int thin_cache_copy(const struct thin *thin, uint64_t first, uint8_t *bytes, uint32_t length);
-int thin_cache_table(const struct node *node, uint64_t index, uint8_t *bytes); /* not live. 0 or -errno */
-
 /* thin_bring.c */
 void thin_bring(struct thin *thin, struct plan *plan, uint64_t offset, uint64_t length);
 void thin_bring_map(struct node *node, const struct request *request, struct plan *plan);
 void thin_bring_resume(struct node *node, const struct request *request, struct plan *plan);
 
-/* thin_bits.c */
-int thin_bits_make(struct thin_bits *bits, uint64_t count);
-void thin_bits_put(struct thin_bits *bits, uint64_t bit);
-bool thin_bits_take(struct thin_bits *bits, uint64_t bit);
-uint64_t thin_bits_first(struct thin_bits *bits); /* the lowest, taken out; there is one */
-void thin_bits_move(struct thin_bits *to, struct thin_bits *from); /* all */
 
 /* thin_space.c */
 uint64_t thin_count_of(const struct thin *thin, uint64_t cluster);
@@ -401,41 +331,9 @@ bool thin_work(struct node *node, uint64_t now, struct request *request, uint64_
 void thin_punch_map(struct node *node, const struct request *request, struct plan *plan);
 void thin_punch_resume(struct node *node, struct plan *plan);
 
-/* thin_flatten.c */
-bool thin_may_flatten(const struct node *node); /* there is something to be flattened */
-void thin_flatten_needs(struct node *node); /* adds to what it needs otherwise */
-bool thin_flatten_next(struct node *node, uint64_t now, struct request *request, uint64_t *again);
-void thin_flatten_hold(const struct thin *thin, const struct request *request, struct range *range);
-void thin_flatten_map(struct node *node, const struct request *request, struct plan *plan);
-void thin_flatten_resume(struct node *node, const struct request *request, struct plan *plan);
-
-/* thin_flatten_command.c */
-void thin_flatten_status(const struct node *node, struct json_object *out);
-int thin_flatten_begin(struct node *node, const struct json *arguments, struct err *err);
-void thin_flatten_stop(struct node *node);
-
 /* thin_report.c */
 void thin_status(const struct node *node, struct json_object *out);
 int thin_command(struct node *node, const char *verb, const struct json *arguments,
 	struct json_object *answer, struct err *err);
-
-/* thin_open.c, thin_count.c, thin_create.c */
-int thin_probe(struct node *node, struct err *err);
-int thin_child_read(const struct node *node, uint64_t offset, void *memory, uint64_t length);
-int thin_count(struct node *node, struct err *err);
-void thin_grow_plan(struct thin *thin); /* all is counted: finds a place for it, or none */
-int thin_grow(struct node *node); /* 0 or -errno */
-int thin_resize_plan(struct node *node, struct err *err); /* the header is there; 0, or -1 with messages */
-void thin_resize_clear(struct thin *thin); /* new L1 entries, once the old ones have been read */
-int thin_resize(struct node *node); /* 0 or -errno */
-int thin_make(struct node *node, struct err *err); /* a new image's tables, in memory */
-void thin_make_cluster(const struct node *node, uint64_t cluster, uint8_t *bytes); /* what it has there */
-/* Memory for all tables, and so much of it for the map. */
-int thin_allocate(struct node *node, uint64_t cache, struct err *err);
-int thin_write_top(struct node *node); /* all of it; 0 or -errno */
-int thin_write_counts(struct node *node); /* that differ from the disk's; 0 or -errno */
-int thin_load(struct node *node, struct err *err);
-int thin_unload(struct node *node, struct err *err);
-void thin_free(struct thin *thin);
 
 #endif

@@ -15,8 +15,8 @@
  * the next commit flushes), and pages_max for each lane that reads. Requests pin nothing: they use what they
  * find in the same step, or have it brought.
  */
-#include "thin.h"
 #include "thin_next.h"
+#include "thin_open.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -8,7 +8,7 @@
  * Each cluster is read once however often it is named: what was judged is what is used. Memory:
  * three bytes for each cluster of the child while counting, and what thin_allocate() takes.
  */
-#include "thin.h"
+#include "thin_open.h"
 
 #include <errno.h>
 #include <inttypes.h>

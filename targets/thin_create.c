@@ -21,7 +21,7 @@
  * Crash story of unload(): all requests have ended and are flushed; the counts of clusters that
  * nothing names go down to 0. A crash in the middle leaves some of them counted.
  */
-#include "thin.h"
+#include "thin_open.h"
 
 #include "child_io.h"
 #include "thin_next.h"

@@ -9,7 +9,7 @@
  * says; a flush; then the header names it, with one sector; a flush. Until then the new table's
  * clusters are counted and not named, afterwards the old one's.
  */
-#include "thin.h"
+#include "thin_open.h"
 
 #include "child_io.h"
 

@@ -4,7 +4,7 @@
  *
  *   cluster 0 the header; the refcount table; refcount blocks; the L1 table
  */
-#include "thin.h"
+#include "thin_open.h"
 
 #include <inttypes.h>
 #include <stdio.h>

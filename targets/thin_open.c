@@ -3,7 +3,7 @@
  * thin's probe(): from a child's bytes to a map in memory, or to the plan of a new image where the
  * child is blank. It writes nothing, so that `check` may ask it too.
  */
-#include "thin.h"
+#include "thin_open.h"
 
 #include "child_io.h"
 #include "thin_next.h"

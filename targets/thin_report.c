@@ -10,8 +10,8 @@
  * LOOKUPS_MAX lookups, or at what is not in memory: that is then brought in the background, and the
  * answer, which may have no extents at all, to be asked for again.
  */
-#include "thin.h"
 #include "thin_next.h"
+#include "thin_open.h"
 
 #include <errno.h>
 #include <json-c/json_object.h>

@@ -9,7 +9,7 @@
  * sector; a flush. Until then the entries are nobody's. What the device had is mapped as before at every
  * moment, and what is new reads as zeroes: where a backing file would show through there, it is refused.
  */
-#include "thin.h"
+#include "thin_open.h"
 
 #include "child_io.h"
 
