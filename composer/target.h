@@ -138,6 +138,15 @@ static inline bool node_is_in_sync(const struct node *node)
 	return !node->failed && !node->rebuilding && !node->spare;
 }
 
+/* It, or a node above it, has failed, stands by, or is still to be brought up to date: labels call it stale. */
+static inline bool node_is_stale(const struct node *node)
+{
+	for (; node; node = node->parent)
+		if (!node_is_in_sync(node))
+			return true;
+	return false;
+}
+
 enum hold {
 	HOLD_NONE,
 	HOLD_SHARED, /* kept back only by an exclusive hold that overlaps */

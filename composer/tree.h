@@ -85,8 +85,6 @@ bool tree_is_loaded(const struct tree *tree);
 
 /* Whether it, or a node above it, has failed: nothing on it counts. */
 bool node_has_failed(const struct node *node);
-/* Whether labels call what is below stale: it has failed, stands by, or is still to be brought up to date. */
-bool node_is_stale(const struct node *node);
 /* What labels are to say of it. */
 enum label_peer_state leaf_peer_state(const struct leaf *leaf);
 

@@ -42,14 +42,6 @@ bool node_has_failed(const struct node *node)
 	return false;
 }
 
-bool node_is_stale(const struct node *node)
-{
-	for (; node; node = node->parent)
-		if (node->failed || node->rebuilding || node->spare)
-			return true;
-	return false;
-}
-
 enum label_peer_state leaf_peer_state(const struct leaf *leaf)
 {
 	const struct node *node;

@@ -65,18 +65,10 @@ static int mirror_parse(struct node *node, struct err *err)
 	return 0;
 }
 
-/* It is below a leg that is brought up to date, or is one: what its superblock says may be of an older copy. */
-static bool is_behind(const struct node *node)
-{
-	for (; node; node = node->parent)
-		if (!node_is_in_sync(node))
-			return true;
-	return false;
-}
-
 /*
  * The mirror's size, from the smallest leg: a failed one counts too, so that the device doesn't grow
- * unless that is asked for. Who is behind is as large as there is room, so that it doesn't shrink either.
+ * unless that is asked for. Who is stale is as large as there is room, so that it doesn't shrink either:
+ * what its superblock says may be of an older copy.
  */
 static int find_size(struct node *node, struct err *err)
 {
@@ -95,7 +87,7 @@ static int find_size(struct node *node, struct err *err)
 			" are the mirror's own, so that it needs %" PRIu64 " at least",
 			node->children[smallest]->id, least, MIRROR_FRONT, needed);
 	least -= MIRROR_FRONT;
-	if (mirror->is_found && mirror->super.size <= least && !node->grows && !is_behind(node))
+	if (mirror->is_found && mirror->super.size <= least && !node->grows && !node_is_stale(node))
 		least = mirror->super.size;
 	mirror->size = node->limits.size = least - least % node->limits.logical_block_size;
 	return 0;

@@ -77,15 +77,6 @@ void judge_watch(void)
 	last = sum;
 }
 
-/* Below what is stale nothing need be so. */
-static bool is_stale(const struct node *node)
-{
-	for (; node; node = node->parent)
-		if (node->failed || node->rebuilding || node->spare)
-			return true;
-	return false;
-}
-
 /* Just so many stand by as the document says, and nobody does while a leg has failed. */
 static void judge_spares(const struct node *node, bool is_settled)
 {
@@ -169,7 +160,7 @@ void judge_legs(void)
 		struct node *node = life.tree->nodes[i];
 		const struct mirror *mirror = node->state;
 
-		if (!node->type->redundant || is_stale(node))
+		if (!node->type->redundant || node_is_stale(node))
 			continue;
 		judge_scrubbed(node);
 		judge_spares(node, false);
@@ -191,7 +182,7 @@ void judge_settled(void)
 		struct node *node = life.tree->nodes[i];
 		const struct mirror *mirror = node->state;
 
-		if (!node->type->redundant || is_stale(node))
+		if (!node->type->redundant || node_is_stale(node))
 			continue;
 		for (j = 0; j < node->child_count; j++)
 			if (mirror->legs[j].state == LEG_REBUILDING ||
