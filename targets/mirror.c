@@ -111,45 +111,14 @@ static void set_needs(struct node *node)
 	};
 }
 
-static bool has_mirror(const struct node *node)
+static int mirror_open(struct node *node, struct err *err)
 {
 	unsigned i;
 
-	for (i = 0; i < node->child_count && !node->type->redundant; i++)
-		if (has_mirror(node->children[i]))
-			return true;
-	return node->type->redundant;
-}
-
-static int mirror_open(struct node *node, struct err *err)
-{
-	struct mirror *mirror = node->state;
-	unsigned i, in_sync = 0;
-
 	assert(node->child_count <= LEGS_MAX); /* the schema's maxItems */
 	limits_join(node);
-	mirror->primary = LEGS_MAX;
-	for (i = 0; i < node->child_count; i++) {
-		const struct node *child = node->children[i];
-		struct leg *leg = &mirror->legs[i];
-
-		leg->has_mirror = has_mirror(child);
-		leg->write_mostly = json_get_boolean(child->json, "write_mostly", false);
-		leg->state = child->failed	 ? LEG_FAILED
-			     : child->spare	 ? LEG_SPARE
-			     : child->rebuilding ? LEG_REBUILDING
-						 : LEG_IN_SYNC;
-		leg->was_used = leg->state != LEG_FAILED;
-		if (leg->state == LEG_IN_SYNC && in_sync++ == 0)
-			mirror->primary = i;
-	}
-	if (in_sync == 0)
-		return json_err(node->json, err, "mirror: none of the %u legs of %s is in sync",
-			node->child_count, node->id);
-	if (mirror->is_found && mirror->super.primary < node->child_count &&
-		mirror->legs[mirror->super.primary].state == LEG_IN_SYNC)
-		mirror->primary = mirror->super.primary;
-	if (find_size(node, err) < 0 || mirror_find_regions(node, err) < 0)
+	if (mirror_find_legs(node, err) < 0 || find_size(node, err) < 0 ||
+		mirror_find_regions(node, err) < 0)
 		return -1;
 	for (i = 0; i < node->child_count; i++)
 		if (!node->children[i]->failed)

@@ -173,6 +173,8 @@ struct mirror_io {
 #define SELF_RANGES (UINT64_C(1) << 62) /* where self ops' ranges begin: page by page */
 
 /* mirror_legs.c */
+/* For open(): their states, and the primary. 0, or -1 with a message: none is in sync. */
+int mirror_find_legs(struct node *node, struct err *err);
 bool mirror_leg_is_used(const struct mirror *mirror, unsigned place); /* written at all */
 unsigned mirror_legs_used(const struct node *node);
 bool mirror_has_away(const struct node *node); /* marks are kept of what some leg misses */

@@ -14,6 +14,45 @@
 
 #include <errno.h>
 
+static bool has_mirror(const struct node *node)
+{
+	unsigned i;
+
+	for (i = 0; i < node->child_count && !node->type->redundant; i++)
+		if (has_mirror(node->children[i]))
+			return true;
+	return node->type->redundant;
+}
+
+int mirror_find_legs(struct node *node, struct err *err)
+{
+	struct mirror *mirror = node->state;
+	unsigned i, in_sync = 0;
+
+	mirror->primary = LEGS_MAX;
+	for (i = 0; i < node->child_count; i++) {
+		const struct node *child = node->children[i];
+		struct leg *leg = &mirror->legs[i];
+
+		leg->has_mirror = has_mirror(child);
+		leg->write_mostly = json_get_boolean(child->json, "write_mostly", false);
+		leg->state = child->failed	 ? LEG_FAILED
+			     : child->spare	 ? LEG_SPARE
+			     : child->rebuilding ? LEG_REBUILDING
+						 : LEG_IN_SYNC;
+		leg->was_used = leg->state != LEG_FAILED;
+		if (leg->state == LEG_IN_SYNC && in_sync++ == 0)
+			mirror->primary = i;
+	}
+	if (in_sync == 0)
+		return json_err(node->json, err, "mirror: none of the %u legs of %s is in sync",
+			node->child_count, node->id);
+	if (mirror->is_found && mirror->super.primary < node->child_count &&
+		mirror->legs[mirror->super.primary].state == LEG_IN_SYNC)
+		mirror->primary = mirror->super.primary;
+	return 0;
+}
+
 bool mirror_leg_is_used(const struct mirror *mirror, unsigned place)
 {
 	return mirror->legs[place].state < LEG_SPARE;
