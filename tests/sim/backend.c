@@ -4,7 +4,7 @@
  * along only if it succeeds in full, as io_uring's chains do; what was handed down is carried out
  * and answered without the engine, as the driver does.
  */
-#include "sim.h"
+#include "perform.h"
 
 #include <errno.h>
 #include <string.h>
@@ -12,32 +12,12 @@
 #define PENDING_MAX 16384
 #define MS UINT64_C(1000000)
 
-struct pending {
-	struct sub_io *sub; /* NULL: a WRITE's bytes are on their way to its buffer */
-	bool has_commit, is_passed, is_hung;
-	unsigned tag;
-	int result; /* of the commit behind it */
-	uint64_t writes; /* FLUSH: what it covers */
-	uint64_t begun; /* time */
-};
-
 static struct pending pending[PENDING_MAX];
 static unsigned pending_count;
 
-static struct passed { /* by tag: a request that is the driver's */
-	unsigned left;
-	bool is_under_way, has_failed, has_ended;
-	bool has_lost[IMAGES_MAX]; /* a flush of that leaf, of which the engine doesn't know yet */
-} passed[TAGS];
-static bool lost[IMAGES_MAX]; /* the driver believes no flush of that leaf any more */
 static bool poll_wanted;
 
 struct backend backend;
-
-static bool has_bytes(const struct sub_io *sub)
-{
-	return sub->kind == IO_READ || sub->kind == IO_WRITE;
-}
 
 static struct pending *pending_add(struct sub_io *sub)
 {
@@ -84,32 +64,14 @@ static void sim_commit(void *context, unsigned tag, int result, bool linked)
 	last->result = result;
 }
 
-/* What the driver would refuse, or a bug. */
-static bool can_pass(unsigned tag, const struct sub_io *subs)
-{
-	const struct sub_io *sub;
-
-	if (passed[tag].is_under_way)
-		sim_fail("tag %u is handed down twice", tag);
-	if (subs && random_one_in(5))
-		return false;
-	for (sub = subs; sub; sub = sub->next) {
-		if (sub->kind == IO_RECORD)
-			return false; /* the driver knows no labels */
-		if (sub->kind == IO_WRITE_ZEROES && sub->flags & IO_FUA)
-			return false;
-	}
-	return true;
-}
-
 static bool sim_pass(void *context, unsigned tag, const struct sub_io *subs)
 {
 	const struct sub_io *sub;
+	unsigned count = 0;
 
 	(void)context;
-	if (!can_pass(tag, subs))
+	if (!pass_begin(tag, subs))
 		return false;
-	passed[tag] = (struct passed){ .is_under_way = true };
 	if (!subs) {
 		struct pending *each = pending_add(NULL);
 
@@ -123,9 +85,9 @@ static bool sim_pass(void *context, unsigned tag, const struct sub_io *subs)
 
 		each->is_passed = true;
 		each->tag = tag;
-		passed[tag].left++;
+		count++;
 	}
-	sim_note("  pass tag=%u in %u", tag, passed[tag].left);
+	sim_note("  pass tag=%u in %u", tag, count);
 	totals.passed++;
 	return true;
 }
@@ -133,7 +95,7 @@ static bool sim_pass(void *context, unsigned tag, const struct sub_io *subs)
 static bool sim_ended(void *context, unsigned tag)
 {
 	(void)context;
-	return passed[tag].has_ended;
+	return pass_has_ended(tag);
 }
 
 static void sim_poll(void *context)
@@ -204,150 +166,8 @@ void backend_reset(void)
 	pending_count = 0;
 	poll_wanted = false;
 	clock_reset();
-	memset(passed, 0, sizeof(passed));
-	memset(lost, 0, sizeof(lost));
+	pass_reset();
 	memset(backend.dead, 0, sizeof(backend.dead));
-}
-
-/* One piece of memory of the sub-I/O against the leaf. */
-static void move_piece(struct image *image, const struct sub_io *sub, uint64_t offset, void *memory,
-	uint64_t length)
-{
-	if (offset > image->bytes || length > image->bytes - offset)
-		sim_fail("leaf %u of %zu bytes is asked for %llu at %llu", sub->leaf->place,
-			image->bytes, (unsigned long long)length, (unsigned long long)offset);
-	if (sub->kind == IO_READ) {
-		memcpy(memory, image->view + offset, length);
-		lie_read(image, offset, memory, length);
-	} else {
-		image_write(image, offset, memory, length);
-		lie_written(image, offset, memory, length);
-	}
-}
-
-/* Carries out the first `length` bytes. */
-static void perform(const struct pending *each, uint64_t length)
-{
-	const struct sub_io *sub = each->sub, *part = sub;
-	struct image *image = backend.images[sub->leaf->place];
-	struct lie lie = lie_about(image, sub, length, each->is_passed);
-	uint64_t offset = lie.offset, left = length;
-	unsigned i;
-
-	if (lie.kind == LIE_LOST)
-		return;
-	if (sub->kind == IO_FLUSH)
-		image_flush(image, random_below(2) ? each->writes : image->writes);
-	if (sub->kind == IO_WRITE_ZEROES || sub->kind == IO_DISCARD) {
-		image_zero(image, sub->offset, length);
-		lie_zeroed(image, sub, length);
-	}
-	for (i = 0; has_bytes(sub) && left > 0; i++) {
-		struct iovec piece = each->is_passed ? part->vector : sub->vectors[i];
-		uint64_t count = piece.iov_len < left ? piece.iov_len : left;
-
-		if (each->is_passed) /* the driver works on the request's own pages */
-			piece.iov_base = backend.page_of(each->tag, piece.iov_base);
-
-		if (!each->is_passed && i >= sub->vector_count)
-			sim_fail("leaf %u: the vectors hold less than %llu bytes", sub->leaf->place,
-				(unsigned long long)sub->length);
-		move_piece(image, sub, offset, piece.iov_base, count);
-		offset += count;
-		left -= count;
-		part = part->merged;
-	}
-	if (sub->kind == IO_WRITE && sub->flags & IO_FUA && length)
-		image_persist(image, lie.offset, length);
-	lie_told(image, &lie, length);
-}
-
-/* Some whole sectors of it, perhaps none, perhaps all. */
-static uint64_t some_of(const struct sub_io *sub)
-{
-	uint32_t count = (uint32_t)(sub->length / SECTOR);
-
-	switch (random_below(3)) {
-	case 0:
-		return 0;
-	case 1:
-		return sub->length;
-	default:
-		return (uint64_t)random_below(count + 1) * SECTOR;
-	}
-}
-
-static int fail(const struct pending *each)
-{
-	const struct sub_io *sub = each->sub;
-	struct image *image = backend.images[sub->leaf->place];
-
-	model_fault();
-	backend.has_lost |= sub->kind == IO_FLUSH;
-	if (sub->kind == IO_FLUSH && random_below(2))
-		image_lose_flush(image);
-	else if (sub->kind != IO_FLUSH && !backend.dead[sub->leaf->place])
-		perform(each, some_of(sub));
-	return random_below(4) ? -EIO : -ENOSPC;
-}
-
-/* What becomes of it: bytes, 0 or -errno. */
-static int outcome(const struct pending *each)
-{
-	const struct sub_io *sub = each->sub;
-	unsigned place = sub->leaf->place;
-	uint64_t length = sub->length;
-
-	if (backend.dead[place] || (!backend.guarded[place] && random_one_in(backend.faults.error)))
-		return fail(each);
-	if (random_one_in(backend.faults.again))
-		return random_below(2) ? -EAGAIN : -EINTR;
-	if (has_bytes(sub) && length > SECTOR && random_one_in(backend.faults.shorter))
-		length = SECTOR * (1 + random_below((uint32_t)(length / SECTOR) - 1));
-	perform(each, length);
-	return has_bytes(sub) ? (int)length : 0;
-}
-
-/* As the driver judges flushes: by the first one of the leaf that has failed. */
-static int passed_flush_judge(struct passed *request, const struct sub_io *sub, int result)
-{
-	unsigned place = sub->leaf->place;
-
-	if (sub->kind != IO_FLUSH || result == -EAGAIN || result == -EINTR)
-		return result;
-	lost[place] |= result < 0;
-	request->has_lost[place] |= lost[place];
-	return lost[place] ? -EIO : 0;
-}
-
-static void passed_back(unsigned tag)
-{
-	unsigned place;
-
-	totals.restarted++;
-	for (place = 0; place < backend.tree->leaf_count; place++)
-		if (passed[tag].has_lost[place])
-			engine_flush_failed(backend.tree->leaves[place]);
-	backend.fetch(tag);
-	engine_restart(backend.engine, tag);
-}
-
-static void passed_part_ended(const struct pending *each, int result)
-{
-	struct passed *request = &passed[each->tag];
-	const struct request *whole = &backend.engine->ios[each->tag].request;
-	int full = has_bytes(each->sub) ? (int)each->sub->length : 0;
-
-	request->has_failed |= passed_flush_judge(request, each->sub, result) != full;
-	if (--request->left)
-		return;
-	request->is_under_way = false;
-	if (request->has_failed) {
-		passed_back(each->tag);
-		return;
-	}
-	request->has_ended = true;
-	backend.passed(each->tag, whole->data.home == DATA_REQUEST ? (int)whole->length : 0);
 }
 
 static void end_pending(unsigned n)
@@ -358,18 +178,16 @@ static void end_pending(unsigned n)
 
 	pending[n] = pending[--pending_count];
 	if (!sub) {
-		passed[each.tag].is_under_way = false;
-		backend.fetch(each.tag);
-		engine_restart(backend.engine, each.tag);
+		pass_fetched(each.tag);
 		return;
 	}
 	full = has_bytes(sub) ? (int)sub->length : 0;
 	totals.late += is_late(&each);
-	result = outcome(&each);
+	result = perform(&each);
 	sim_note("  end tag=%u leaf=%u %s %llu: %d", sub->io->tag, sub->leaf->place,
 		io_kind_name(sub->kind), (unsigned long long)sub->offset, result);
 	if (each.is_passed)
-		passed_part_ended(&each, result);
+		pass_part_ended(&each, result);
 	else if (each.has_commit && result == full)
 		backend.ended(each.tag, each.result);
 	else
@@ -461,7 +279,7 @@ static void land(const struct pending *each)
 
 	if (sub->kind != IO_READ && sub->kind != IO_FLUSH && !backend.dead[sub->leaf->place]) {
 		sub->flags &= ~IO_FUA;
-		perform(each, some_of(sub));
+		perform_some(each);
 		sub->flags |= is_fua ? IO_FUA : 0;
 	}
 	if (is_late(each))

@@ -18,7 +18,8 @@
  * past.c     snapshots of a thin
  * lie.c      leaves that lie, and what they lied about
  * meddle.c   legs taken away, older copies put back, rot
- * life.c     one run of a device from start to stop or crash
+ * start.c    how a run of a device begins
+ * life.c     and goes on, to a stop or crash
  * main.c     seeds, totals, the report of a failure
  */
 #ifndef SIM_H
@@ -305,6 +306,10 @@ void split_meddle(void); /* a leg may go on alone, between two lives */
 bool split_is_alone(unsigned place); /* and is given up, until it is taken back */
 void split_choose(struct assemble_options *options); /* for the next start */
 void split_judge(void); /* the device has been started, and nothing was copied yet */
+
+/* start.c */
+bool start_stands_by(unsigned place); /* by the label of the leaf there: it is refused to be believed */
+bool start_device(bool permute); /* in the end it has started; false: a lie has been found out */
 
 /* life.c */
 struct life {
