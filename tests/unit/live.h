@@ -11,6 +11,7 @@
 
 #define LIVE_TAGS 8
 #define LIVE_BYTES 4096u /* of each request that has some */
+#define LIVE_REGIONS 16u /* of LIVE_BYTES, which live_write_all() writes */
 #define LIVE_UNDER_WAY 1 /* no result of a request */
 #define LIVE_PENDING_MAX 4096
 #define LIVE_BEGUN UINT64_C(1000000000000) /* ns: the time of live_begin() */
@@ -37,11 +38,19 @@ void live_end_one(unsigned n, int error);
 void live_end_all(void);
 /* The time of the timer has come. */
 void live_tick(void);
+/* The first of what is pending is done; nothing is: time passes. */
+void live_step(void);
+/* The first LIVE_REGIONS are written, each by itself. */
+void live_write_all(char byte);
+/* A write that this leaf fails, and the device doesn't. */
+void live_write_failing(unsigned place, uint64_t offset, char byte);
 
 /* Where the root is a mirror: its legs' states, a letter for each: in sync, joining, rebuilding, spare, failed. */
 const char *live_states(void);
 /* Ends what is under way, and lets time pass, until the legs are so; what goes to the leaf `bad` fails. */
 void live_until(const char *states, int bad);
+/* What the file has there, as a leaf that is a leg. */
+char live_byte_of(const char *name, uint64_t offset);
 /* A verb on a leg of the root, which agrees. */
 void live_command(const char *verb, const char *leg);
 

@@ -320,6 +320,17 @@ void scene_label(const char *name, struct label *label)
 	close(fd);
 }
 
+enum label_peer_state scene_says(const char *name, unsigned of)
+{
+	struct label label;
+	enum label_peer_state state;
+
+	scene_label(name, &label);
+	state = label.peers[of].state;
+	label_finish(&label);
+	return state;
+}
+
 void scene_relabel(const char *name, struct label *label)
 {
 	int fd = file_open(name, O_RDWR);

@@ -78,5 +78,7 @@ bool scene_has_said(const char *part);
 /* Reads a file's label, and writes both copies of it anew. */
 void scene_label(const char *name, struct label *label);
 void scene_relabel(const char *name, struct label *label);
+/* What the label of a file says of the leaf in that place. */
+enum label_peer_state scene_says(const char *name, unsigned of);
 
 #endif

@@ -43,17 +43,6 @@ static void assert_legs(const char *states) /* in sync, rebuilding, spare, faile
 	}
 }
 
-static uint32_t says(const char *name, unsigned of)
-{
-	struct label label;
-	uint32_t state;
-
-	scene_label(name, &label);
-	state = label.peers[of].state;
-	label_finish(&label);
-	return state;
-}
-
 /* As the mirror does when a leg fails, with the records of it on those that are in use. */
 static void exchange(unsigned failed, unsigned spare)
 {
@@ -91,9 +80,9 @@ static void the_documents_spares_stand_by_from_the_first_start_on(void **state)
 	start(scene_plain);
 	assert_legs("iis");
 	scene_close(); /* a crash */
-	assert_int_equal(says("a", 2), LABEL_PEER_SPARE);
-	assert_int_equal(says("s", 2), LABEL_PEER_SPARE);
-	assert_int_equal(says("s", 0), LABEL_PEER_IN_SYNC);
+	assert_int_equal(scene_says("a", 2), LABEL_PEER_SPARE);
+	assert_int_equal(scene_says("s", 2), LABEL_PEER_SPARE);
+	assert_int_equal(scene_says("s", 0), LABEL_PEER_IN_SYNC);
 	start(scene_plain);
 	scene_noted("t was not stopped cleanly\n");
 	assert_legs("iis");
@@ -141,7 +130,7 @@ static void a_start_takes_a_spare_for_a_leg_that_is_away(void **state)
 	start(scene_plain);
 	assert_legs("isi");
 	scene_stop();
-	assert_int_equal(says("b", 1), LABEL_PEER_SPARE);
+	assert_int_equal(scene_says("b", 1), LABEL_PEER_SPARE);
 }
 
 static void a_spare_that_was_taken_live_is_the_leg_from_then_on(void **state)
@@ -208,7 +197,7 @@ static void a_blank_spare_is_taken_in_if_that_is_asked_for(void **state)
 	start((struct assemble_options){ .add = true });
 	assert_legs("iis");
 	scene_stop();
-	assert_int_equal(says("s", 2), LABEL_PEER_SPARE);
+	assert_int_equal(scene_says("s", 2), LABEL_PEER_SPARE);
 	start(scene_plain);
 	assert_legs("iis");
 	scene_stop();

@@ -27,52 +27,6 @@ static void begin(void)
 	live_begin();
 }
 
-static void step(void)
-{
-	if (live_pending_count == 0)
-		live_tick();
-	else
-		live_end_one(0, 0);
-}
-
-static void write_all(char byte)
-{
-	unsigned i;
-
-	for (i = 0; i < 16; i++) {
-		live_ask(0, IO_WRITE, i * LIVE_BYTES, byte);
-		live_end_all();
-		assert_int_equal(live_results[0], 0);
-	}
-}
-
-/* A write that this leaf fails. */
-static void write_failing(unsigned place, uint64_t offset, char byte)
-{
-	live_ask(1, IO_WRITE, offset, byte);
-	while (live_results[1] == LIVE_UNDER_WAY)
-		live_end_one(0, live_pending[0]->leaf->place == place ? -EIO : 0);
-	assert_int_equal(live_results[1], 0);
-}
-
-static char byte_of(const char *name, uint64_t offset)
-{
-	const char *text = scene_read(name, LABEL_FRONT + MIRROR_FRONT + offset);
-
-	return *text;
-}
-
-static uint32_t says(const char *name, unsigned of)
-{
-	struct label label;
-	uint32_t state;
-
-	scene_label(name, &label);
-	state = label.peers[of].state;
-	label_finish(&label);
-	return state;
-}
-
 static void a_spare_is_neither_written_nor_flushed_nor_read(void **state)
 {
 	unsigned i;
@@ -89,40 +43,40 @@ static void a_spare_is_neither_written_nor_flushed_nor_read(void **state)
 	}
 	assert_string_equal(live_states(), "iiss");
 	live_stop();
-	assert_int_equal(byte_of("s", 0), 0);
+	assert_int_equal(live_byte_of("s", 0), 0);
 }
 
 static void a_spare_is_brought_up_to_date_in_a_failed_legs_place(void **state)
 {
 	begin();
-	write_all('x');
-	write_failing(1, 0, 'y');
+	live_write_all('x');
+	live_write_failing(1, 0, 'y');
 	live_until("ifrs", -1);
 	assert_true(scene_assembled()->root->children[1]->spare);
 	assert_false(scene_assembled()->root->children[2]->spare);
 	live_until("ifis", -1);
 	live_stop();
-	assert_int_equal(byte_of("s", 0), 'y');
-	assert_int_equal(byte_of("s", 15 * LIVE_BYTES), 'x');
-	assert_int_equal(byte_of("b", 0), 'x');
-	assert_int_equal(says("a", 1), LABEL_PEER_SPARE);
-	assert_int_equal(says("a", 2), LABEL_PEER_IN_SYNC);
-	assert_int_equal(says("s", 1), LABEL_PEER_SPARE);
-	assert_int_equal(says("s", 2), LABEL_PEER_IN_SYNC);
+	assert_int_equal(live_byte_of("s", 0), 'y');
+	assert_int_equal(live_byte_of("s", 15 * LIVE_BYTES), 'x');
+	assert_int_equal(live_byte_of("b", 0), 'x');
+	assert_int_equal(scene_says("a", 1), LABEL_PEER_SPARE);
+	assert_int_equal(scene_says("a", 2), LABEL_PEER_IN_SYNC);
+	assert_int_equal(scene_says("s", 1), LABEL_PEER_SPARE);
+	assert_int_equal(scene_says("s", 2), LABEL_PEER_IN_SYNC);
 }
 
 static void a_spare_that_fails_is_followed_by_the_next(void **state)
 {
 	begin();
-	write_all('x');
-	write_failing(1, 0, 'y');
+	live_write_all('x');
+	live_write_failing(1, 0, 'y');
 	live_until("iffr", 2);
 	live_until("iffi", -1);
-	write_failing(3, LIVE_BYTES, 'z'); /* and now there is none left */
+	live_write_failing(3, LIVE_BYTES, 'z'); /* and now there is none left */
 	live_end_all();
 	assert_string_equal(live_states(), "ifff");
 	live_stop();
-	assert_int_equal(byte_of("a", LIVE_BYTES), 'z');
+	assert_int_equal(live_byte_of("a", LIVE_BYTES), 'z');
 }
 
 /* Where it was when the daemon was killed: what it has is not copied again. */
@@ -132,12 +86,12 @@ static void a_spare_goes_on_after_a_crash(void **state)
 
 	live_load(SLOW_ROOT);
 	live_begin();
-	write_all('x');
-	write_failing(1, 0, 'y');
+	live_write_all('x');
+	live_write_failing(1, 0, 'y');
 	live_until("ifrs", -1);
 	before = mirror_of()->todo_count;
 	while (mirror_of()->todo_count > before - 8)
-		step();
+		live_step();
 	live_killed();
 	live_load(SLOW_ROOT);
 	assert_string_equal(live_states(), "isrs"); /* the file b is there */
@@ -147,46 +101,46 @@ static void a_spare_goes_on_after_a_crash(void **state)
 	live_begin();
 	live_until("isis", -1);
 	live_stop();
-	assert_int_equal(byte_of("s", 0), 'y');
-	assert_int_equal(byte_of("s", 9 * LIVE_BYTES), 'x');
+	assert_int_equal(live_byte_of("s", 0), 'y');
+	assert_int_equal(live_byte_of("s", 9 * LIVE_BYTES), 'x');
 }
 
 /* What nobody was writing stands in no mark but those that are made for the spare. */
 static void what_was_clean_is_copied_too(void **state)
 {
 	begin();
-	write_all('x');
+	live_write_all('x');
 	while (mirror_of()->dirty_count)
-		step();
-	write_failing(1, 0, 'y');
+		live_step();
+	live_write_failing(1, 0, 'y');
 	live_until("ifrs", -1);
 	while (mirror_of()->work.wants_super)
-		step();
+		live_step();
 	live_killed();
 	live_load(ROOT);
 	live_begin();
 	live_until("isis", -1);
 	live_stop();
-	assert_int_equal(byte_of("s", 0), 'y');
-	assert_int_equal(byte_of("s", 9 * LIVE_BYTES), 'x');
+	assert_int_equal(live_byte_of("s", 0), 'y');
+	assert_int_equal(live_byte_of("s", 9 * LIVE_BYTES), 'x');
 }
 
 /* Its marks were dropped, as nobody waits for it: whatever its superblock says, all is copied. */
 static void a_leg_whose_place_was_taken_begins_anew(void **state)
 {
 	begin();
-	write_all('x');
-	write_failing(1, 0, 'y');
+	live_write_all('x');
+	live_write_failing(1, 0, 'y');
 	live_until("ifis", -1);
-	write_all('z');
+	live_write_all('z');
 	live_command("add", "d1");
 	assert_string_equal(live_states(), "isis");
 	live_command("fail", "s0");
 	live_until("irfs", -1); /* the first one that stands by */
 	live_until("iifs", -1);
 	live_stop();
-	assert_int_equal(byte_of("b", 0), 'z');
-	assert_int_equal(byte_of("b", 15 * LIVE_BYTES), 'z');
+	assert_int_equal(live_byte_of("b", 0), 'z');
+	assert_int_equal(live_byte_of("b", 15 * LIVE_BYTES), 'z');
 }
 
 /* The power goes after any write to any leaf: the next start has everything, and ends in sync. */
@@ -201,10 +155,10 @@ static void a_crash_at_any_moment_loses_nothing(void **state)
 		scene_file("s", 0);
 		scene_file("t", 0);
 		begin();
-		write_all('x');
-		write_failing(1, 0, 'y');
+		live_write_all('x');
+		live_write_failing(1, 0, 'y');
 		for (steps = 0; steps < moment && !has_ended; steps++) {
-			step();
+			live_step();
 			has_ended = !strcmp(live_states(), "ifis");
 		}
 		live_killed();
@@ -214,16 +168,16 @@ static void a_crash_at_any_moment_loses_nothing(void **state)
 		live_begin();
 		for (steps = 0; strchr(live_states(), 'r') || strchr(live_states(), 'j'); steps++) {
 			assert_true(steps < STEPS_MAX);
-			step();
+			live_step();
 		}
 		live_stop();
-		assert_int_equal(byte_of("a", 0), 'y');
-		if (says("a", 2) == LABEL_PEER_IN_SYNC) {
-			assert_int_equal(byte_of("s", 0), 'y');
-			assert_int_equal(byte_of("s", 15 * LIVE_BYTES), 'x');
+		assert_int_equal(live_byte_of("a", 0), 'y');
+		if (scene_says("a", 2) == LABEL_PEER_IN_SYNC) {
+			assert_int_equal(live_byte_of("s", 0), 'y');
+			assert_int_equal(live_byte_of("s", 15 * LIVE_BYTES), 'x');
 		} else {
-			assert_int_equal(says("a", 1), LABEL_PEER_IN_SYNC);
-			assert_int_equal(byte_of("b", 0), 'y');
+			assert_int_equal(scene_says("a", 1), LABEL_PEER_IN_SYNC);
+			assert_int_equal(live_byte_of("b", 0), 'y');
 		}
 	}
 	assert_true(moment > 30);

@@ -8,9 +8,7 @@ SLACK_KIB=12288 # beside the buffers: the program and its libraries, which are l
 THIN_SLACK_KIB=16384 # and an image's tables, and what of its requests' scratch has been in use
 
 load_driver
-mkfs.ext4 -q /dev/vda
-mkdir /legs
-mount /dev/vda /legs
+make_legs
 
 name_of() { sed -n 's/^ *"name": *"\([^"]*\)".*/\1/p' "$1" | head -n 1; }
 

@@ -19,6 +19,13 @@ is_old_ublk() { case $DRIVER:$(uname -r) in ublk:6.?.* | ublk:6.1[0-5].*) true ;
 # What there is of the driver in /dev, on one line.
 driver_nodes() { echo "/dev/$DRIVER"*; }
 
+# /legs: a file system on the test's disk (-d), for files that are leaves.
+make_legs() {
+	mkfs.ext4 -q /dev/vda
+	mkdir /legs
+	mount /dev/vda /legs
+}
+
 # Says what has been seen to be right.
 ok() { echo "ok - $*"; }
 

@@ -4,9 +4,7 @@
 . ./guest.sh
 
 load_driver
-mkfs.ext4 -q /dev/vda
-mkdir /legs
-mount /dev/vda /legs
+make_legs
 cd /legs
 
 qemu-img create -q -f raw base.img 192M
