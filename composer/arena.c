@@ -47,6 +47,7 @@ static void need_add(struct arena_need *need, uint64_t times, const struct arena
 	need->bytes += times * more->bytes;
 	need->scratch += times * more->scratch;
 	need->sub_ios += times * more->sub_ios;
+	need->kept += times * more->kept;
 }
 
 static void need_most(struct arena_need *most, const struct arena_need *one)
@@ -55,6 +56,8 @@ static void need_most(struct arena_need *most, const struct arena_need *one)
 		most->bytes = one->bytes;
 	if (one->scratch > most->scratch)
 		most->scratch = one->scratch;
+	if (one->kept > most->kept)
+		most->kept = one->kept;
 	if (one->sub_ios > most->sub_ios)
 		most->sub_ios = one->sub_ios;
 }
@@ -111,10 +114,9 @@ static struct arena_need frame_alone(const struct node *node, enum frame_rank ra
 	uint32_t ops = frame.ops - frame.selfs;
 	uint32_t others = count_others(node, rank, ops, length, within);
 	struct arena_need other = child->any, need = {
-		.bytes = arena_aligned(sizeof(struct frame)) +
-			arena_aligned(node->type->io_state_size) +
-			arena_aligned(frame.ops * sizeof(struct op)),
+		.bytes = frame_kept_size(node) + arena_aligned(frame.ops * sizeof(struct op)),
 		.scratch = frame.scratch,
+		.kept = node->type->hold ? frame_kept_size(node) : 0,
 	};
 
 	need_most(&other, &child->other); /* they may all be on the first one too */

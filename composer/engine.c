@@ -61,6 +61,7 @@ void io_ended(struct io *io, int result)
 {
 	struct engine *engine = io->engine;
 
+	io_let_go(io);
 	if (io->put_off && io->put_off == result && io_wait(io))
 		return;
 	if (result < 0)
@@ -169,21 +170,15 @@ void engine_start(struct engine *engine, unsigned tag, const struct request *req
 void engine_restart(struct engine *engine, unsigned tag)
 {
 	struct io *io = &engine->ios[tag];
-	struct frame *root;
 
 	assert(io->passed);
 	engine_enter(engine);
 	engine_count(&engine->stats.restarted, 1);
 	engine_count(&engine->stats.gathered, 1);
 	io->gathered = io->fetched = true;
-	root = frames_release(io);
+	io_leave(io);
 	sub_ios_flush(engine);
-	if (root) {
-		io_reset(io);
-		root_restart(io, root);
-	} else {
-		io_begin(io);
-	}
+	io_begin(io);
 	engine_leave(engine);
 }
 

@@ -56,6 +56,7 @@ struct io {
 	 * fail, or wait for a hold. While there is none, a request may complete unseen by us.
 	 */
 	unsigned unsettled;
+	struct frame *left; /* of its plan before: what holds, until the next plan has it */
 	struct frame *held; /* frames with a hold, waiting or granted, or whose node is to be told */
 	bool linked; /* its commit is on its way behind a sub-I/O */
 	bool passed; /* it is the driver's; what is held is released once that has ended it */
@@ -73,6 +74,8 @@ struct io {
 	struct sub_io *fresh, *fresh_last; /* added, not submitted */
 	char *arena;
 	size_t used, size;
+	char *kept; /* room for `left` */
+	size_t kept_size;
 	char *scratch; /* by pages */
 	uint32_t scratch_used, scratch_size;
 };
@@ -146,12 +149,18 @@ void node_start(struct io *io, struct node *node, const struct request *request,
 void op_ended(struct io *io, struct frame *frame, struct op *op, int result);
 void frame_go(struct frame *frame); /* its hold was granted */
 /*
- * A request that is planned again keeps the root's hold: what was handed down may be done in part,
- * and whom it kept back would not find things as the plan had left them. frames_release() releases
- * all others and returns the root's frame, NULL if that holds nothing; between the two io_reset().
+ * A request that is planned again keeps its holds: what was handed down may be done in part, whom it
+ * kept back would not find things as the plan had left them, and nodes that count who is about would
+ * count nobody. io_leave() moves what holds out of the next plan's way. There the frame made for the
+ * same request of the same node takes its hold over (frame_follow(); false: there was none), and
+ * once that has been mapped, frame_followed(), the node is told that the first plan has ended.
+ * io_let_go() ends what nobody follows: when the request ends or is put off, or waits for a new hold,
+ * as nobody waits while he holds what he doesn't use.
  */
-struct frame *frames_release(struct io *io);
-void root_restart(struct io *io, struct frame *root);
+void io_leave(struct io *io);
+bool frame_follow(struct frame *frame);
+void frame_followed(struct frame *frame);
+void io_let_go(struct io *io);
 void engine_reap_all(struct engine *engine); /* what the driver has ended holds nothing any more */
 
 void frame_keep(struct frame *frame); /* until its request has ended */
@@ -241,9 +250,15 @@ struct frame_need {
 };
 struct frame_need frame_need(const struct node *node, enum frame_rank rank, uint32_t length);
 
+/* What frame_keep() needs of a frame beyond its plan: it, and its node's io_state behind it. */
+static inline size_t frame_kept_size(const struct node *node)
+{
+	return arena_aligned(sizeof(struct frame)) + arena_aligned(node->type->io_state_size);
+}
+
 /* What the largest request to a node needs: bytes of arena and of scratch, and sub-I/Os (arena.c). */
 struct arena_need {
-	uint64_t bytes, scratch, sub_ios;
+	uint64_t bytes, scratch, sub_ios, kept; /* `kept`: what of `bytes` may hold something */
 };
 struct arena_need arena_need(const struct node *node, enum frame_rank rank, uint32_t max_io);
 

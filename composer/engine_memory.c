@@ -24,6 +24,15 @@ static bool has_worker(const struct engine *engine, const struct node *node)
 		is_below(engine, node);
 }
 
+/* Work is never handed down, and so not planned again. */
+static struct arena_need work_need(const struct node *node)
+{
+	struct arena_need need = arena_need(node, FRAME_WORK, 0);
+
+	need.kept = 0;
+	return need;
+}
+
 /* Holds are an engine's own: they keep nothing apart from what another queue does. */
 static bool needs_one_queue(const struct engine *engine, const struct node *node)
 {
@@ -42,6 +51,7 @@ static bool sum_add(const struct engine *engine, struct arena_need *sum, unsigne
 	sum->bytes += count * need->bytes;
 	sum->scratch += count * need->scratch;
 	sum->sub_ios += count * need->sub_ios;
+	sum->kept += count * need->kept;
 	return true;
 }
 
@@ -74,7 +84,7 @@ static int engine_sum(struct engine *engine, const struct arena_need *need, stru
 				tree->device.queues, node->type->name, node->id);
 		if (!has_worker(engine, node))
 			continue;
-		work = arena_need(node, FRAME_WORK, 0);
+		work = work_need(node);
 		if (!sum_add(engine, sum, node->needs.work_max, &work))
 			return err_add(err,
 				"%s: the background work of %s %s may need %" PRIu64 " bytes more than "
@@ -102,11 +112,11 @@ static int engine_allocate(struct engine *engine, const struct arena_need *sum)
 	engine->holds = calloc(1, holds);
 	engine->last_subs = calloc(1, subs);
 	engine->workers = calloc(1, workers);
-	engine->arenas = calloc(1, sum->bytes + 1);
+	engine->arenas = calloc(1, sum->bytes + sum->kept + 1);
 	if (sum->scratch && posix_memalign(&scratches, PAGE, sum->scratch) != 0)
 		return -1;
 	engine->scratches = scratches;
-	engine->memory = sizeof(*engine) + ios + holds + subs + workers + sum->bytes + sum->scratch;
+	engine->memory = sizeof(*engine) + ios + holds + subs + workers + sum->bytes + sum->kept + sum->scratch;
 	return engine->ios && engine->holds && engine->last_subs && engine->workers &&
 			engine->arenas ? 0 : -1;
 }
@@ -131,6 +141,9 @@ static void deal_ios(struct engine *engine, struct deal *deal, unsigned count,
 		io->scratch = deal->scratch;
 		io->scratch_size = (uint32_t)need->scratch;
 		deal->arena += need->bytes;
+		io->kept = deal->arena;
+		io->kept_size = need->kept;
+		deal->arena += need->kept;
 		if (need->scratch)
 			deal->scratch += need->scratch;
 	}
@@ -150,7 +163,7 @@ static void engine_deal(struct engine *engine, const struct arena_need *need)
 
 		if (!has_worker(engine, node))
 			continue;
-		work = arena_need(node, FRAME_WORK, 0);
+		work = work_need(node);
 		*worker = (struct worker){
 			.node = node,
 			.ios = &engine->ios[deal.tag],
@@ -166,7 +179,7 @@ int engine_open(struct engine **out, const struct engine_config *config, struct 
 {
 	struct node *root = config->root ? config->root : config->tree->root;
 	struct arena_need need = arena_need(root, FRAME_REQUEST, config->max_io);
-	struct arena_need sum = { 0, 0, 0 };
+	struct arena_need sum = { 0, 0, 0, 0 };
 	struct engine *engine;
 
 	*out = NULL;
@@ -180,6 +193,8 @@ int engine_open(struct engine **out, const struct engine_config *config, struct 
 	engine->ready_end = &engine->ready;
 	waiting_init(engine);
 	engine->timer_at = UINT64_MAX;
+	if (!config->backend || !config->backend->pass)
+		need.kept = 0; /* nothing is planned again */
 	if (engine_sum(engine, &need, &sum, err) < 0)
 		goto fail;
 	engine->fan_out_max = (unsigned)need.sub_ios;

@@ -228,6 +228,8 @@ void frame_go(struct frame *frame)
 	if (frame->node->type->ended)
 		release_told(frame->io->engine);
 	frame_ask(frame, frame->node->type->map);
+	if (frame->io->left)
+		frame_followed(frame);
 	if (frame->plan.tell && !frame->is_held)
 		frame_keep(frame);
 	if (frame->plan.result != PLAN_RUNNING)
@@ -311,14 +313,21 @@ static bool frame_hold(struct frame *frame)
 	struct engine *engine = io->engine;
 	struct hold_list *list = &engine->holds[frame->node->index];
 
-	frame->hold.mode = frame->node->type->hold(frame->node, &frame->request,
-		&frame->hold.range);
-	if (frame->hold.mode == HOLD_NONE)
-		return true;
-	release_oldest(list);
-	frame_keep(frame);
-	if (hold_take(list, &frame->hold))
-		return true;
+	if (io->left && frame_follow(frame)) {
+		frame_keep(frame);
+		if (!frame->hold.waiting)
+			return true;
+	} else {
+		frame->hold.mode = frame->node->type->hold(
+			frame->node, &frame->request, &frame->hold.range);
+		if (frame->hold.mode == HOLD_NONE)
+			return true;
+		release_oldest(list);
+		frame_keep(frame);
+		if (hold_take(list, &frame->hold))
+			return true;
+		io_let_go(io);
+	}
 	engine_count(&engine->stats.held, 1);
 	frame_settle(frame, true);
 	if (engine->config.backend->poll)
@@ -370,17 +379,4 @@ void node_start(struct io *io, struct node *node, const struct request *request,
 		node_route(io, node, request, parent, op);
 	else
 		node_ask(io, node, request, parent, op);
-}
-
-void root_restart(struct io *io, struct frame *root)
-{
-	struct hold_entry hold = root->hold;
-	struct request request = root->request;
-	struct frame *frame = frame_init(io, root->node, &request, NULL, NULL);
-
-	assert(frame == root && !hold.waiting); /* the first in the arena, so the list still names it */
-	frame->hold = hold;
-	frame->is_held = true;
-	frame->next_held = NULL;
-	frame_go(frame);
 }

@@ -65,6 +65,20 @@ bool hold_take(struct hold_list *list, struct hold_entry *entry)
 	return !entry->waiting;
 }
 
+void hold_replace(struct hold_list *list, struct hold_entry *entry, struct hold_entry *by)
+{
+	*by = *entry;
+	if (entry->previous)
+		entry->previous->next = by;
+	else
+		list->first = by;
+	if (entry->next)
+		entry->next->previous = by;
+	else
+		list->last = by;
+	entry->mode = HOLD_NONE;
+}
+
 void hold_release(struct hold_list *list, struct hold_entry *entry,
 	void (*granted)(void *context, struct hold_entry *entry), void *context)
 {

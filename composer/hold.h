@@ -35,6 +35,9 @@ struct hold_list { /* all zeroes is an empty one */
 /* Adds the entry, whose mode and range are set. True: granted. False: it waits. */
 bool hold_take(struct hold_list *list, struct hold_entry *entry);
 
+/* Puts the other one in its place, with what it holds or waits for. */
+void hold_replace(struct hold_list *list, struct hold_entry *entry, struct hold_entry *by);
+
 /* Removes the entry; calls granted() for each waiting one that may go on now. */
 void hold_release(struct hold_list *list, struct hold_entry *entry,
 	void (*granted)(void *context, struct hold_entry *entry), void *context);

@@ -237,9 +237,11 @@ struct target_type {
 	 * Optional. */
 	void (*resume)(struct node *node, const struct request *request, struct plan *plan);
 	/*
-	 * After plan_tell(): the request has ended, or is given up to be planned anew. Once for each
-	 * such map(); without a hold always before the next map() of this node, else before the next
-	 * work(). For counting, and nothing else: how it ended is not told. Optional.
+	 * After plan_tell(): the request has ended, or is given up to be planned anew: then with a hold
+	 * only once the same request has been mapped anew, if it is. Once for each such map(); without a
+	 * hold always before the next map() of this node, else before the next work(). For counting, and
+	 * nothing else: how it ended is not told, and of the plan there may be no more than its io_state.
+	 * Optional.
 	 */
 	void (*ended)(struct node *node, const struct request *request, struct plan *plan);
 	/*

@@ -461,6 +461,35 @@ static void what_is_given_back_keeps_its_turn(void **state)
 	memory_close(&memory);
 }
 
+/*
+ * The same below a linear: the mirror must neither let another one in between nor believe that nobody
+ * writes there.
+ */
+static void what_is_given_back_keeps_its_turn_further_down(void **state)
+{
+	struct tree *tree = fixture_tree("{'type':'linear','children':["
+					 "{'type':'mirror','region_size':4096,'children':[@+65536,@+65536]},@65536]}");
+	struct mirror *mirror = tree->nodes[1]->state;
+	struct memory memory;
+
+	memory_open_passing_tree(&memory, tree);
+	memory_start(&memory, 0, asks(IO_WRITE, 65024, 1024), data); /* the mirror's end, and what follows */
+	memory_start(&memory, 1, asks(IO_WRITE, 64512, 1024), data);
+	assert_string_equal(memory_log(&memory), "pass 0 in 3\npoll\n");
+	assert_int_equal(mirror->regions[15].writers, 1);
+	engine_restart(memory.engine, 0);
+	assert_string_equal(memory_log(&memory), "submit 0 write 1113600 512\nsubmit 1 write 1113600 512\n"
+						 "submit 2 write 0 512\n");
+	assert_int_equal(mirror->regions[15].writers, 1);
+	memory_end_all(&memory);
+	assert_string_equal(memory_log(&memory), "pass 1 in 2\ncommit 0 1024\n"); /* its part has ended */
+	assert_int_equal(mirror->regions[15].writers, 1);
+	memory.ended[1] = true;
+	engine_begin(memory.engine);
+	assert_int_equal(mirror->regions[15].writers, 0);
+	memory_close(&memory);
+}
+
 /* One part waits for a range; for the other, the bytes are fetched. Then all is planned again. */
 static void what_is_fetched_does_nothing_until_it_is_back(void **state)
 {
@@ -530,6 +559,7 @@ int main(void)
 		cmocka_unit_test(what_is_one_leafs_is_handed_down_whole),
 		cmocka_unit_test(a_range_is_held_until_the_driver_has_ended_it),
 		cmocka_unit_test(what_is_given_back_keeps_its_turn),
+		cmocka_unit_test(what_is_given_back_keeps_its_turn_further_down),
 		cmocka_unit_test(what_is_fetched_does_nothing_until_it_is_back),
 		cmocka_unit_test(a_mirrors_write_is_handed_down_where_its_region_is_dirty),
 	};
