@@ -208,17 +208,22 @@ static void join_map(struct node *node, struct plan *plan)
 	plan_ask(plan);
 }
 
-/* All that was ever flushed is durable on them: the labels may say that they are in sync. */
+/*
+ * All that was ever flushed is durable on them: the labels may say that they are in sync. Their own ones first: where others
+ * know of a join that the leg itself doesn't, it looks like an older copy of itself, and nobody would vouch for the others.
+ */
 static void join_record(struct node *node, struct plan *plan)
 {
 	struct mirror *mirror = node->state;
 	unsigned i;
 
-	for (i = 0; i < node->child_count; i++)
-		if (mirror->legs[i].state == LEG_JOINING)
-			__atomic_store_n(
-				&node->children[i]->rebuilding, false, __ATOMIC_RELAXED);
-	mirror_record(node, plan);
+	for (i = 0; i < node->child_count; i++) {
+		if (mirror->legs[i].state != LEG_JOINING)
+			continue;
+		__atomic_store_n(&node->children[i]->rebuilding, false, __ATOMIC_RELAXED);
+		plan_add(plan, i, (struct request){ .kind = IO_RECORD });
+	}
+	plan_ask(plan);
 }
 
 static void join_resume(struct node *node, struct plan *plan)
@@ -232,9 +237,11 @@ static void join_resume(struct node *node, struct plan *plan)
 		return;
 	for (i = 0; i < node->child_count; i++)
 		joining += mirror->legs[i].state == LEG_JOINING;
-	if (io->phase == 0 && joining && result == 0) {
-		io->phase = 1;
-		join_record(node, plan);
+	if (io->phase < 2 && joining && result == 0) {
+		if (io->phase++ == 0)
+			join_record(node, plan);
+		else
+			mirror_record(node, plan);
 		return;
 	}
 	for (i = 0; i < node->child_count; i++) {

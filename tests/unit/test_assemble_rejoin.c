@@ -163,6 +163,36 @@ static void legs_that_are_added_at_once_are_both_told_of(void **state)
 	label_finish(&label);
 }
 
+/* Wherever its record stops, the next start knows who has everything. */
+static void a_crash_as_a_leg_joins_asks_nobody(void **state)
+{
+	unsigned moment, steps;
+	bool has_ended = false;
+
+	for (moment = 0; !has_ended; moment++) {
+		scene_file("a", 0);
+		scene_file("b", 0);
+		scene_file("c", 0);
+		begin_three();
+		lose("d2");
+		live_command("add", "d2");
+		for (steps = 0; steps < moment && !has_ended; steps++) {
+			if (live_pending_count)
+				live_end_one(0, 0);
+			else
+				live_tick();
+			has_ended = !strcmp(live_states(), "iii");
+		}
+		live_killed();
+		if (!scene_start(scene_plain))
+			scene_said("");
+		assert_true(node_is_in_sync(scene_assembled()->root->children[0]));
+		assert_true(node_is_in_sync(scene_assembled()->root->children[1]));
+		scene_close();
+	}
+	assert_true(moment > 10);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, scene_setup, scene_teardown)
 
 int main(void)
@@ -174,6 +204,7 @@ int main(void)
 		TEST(what_a_failed_leg_says_of_one_that_was_added_live_is_old),
 		TEST(a_leg_joins_once_its_own_label_calls_it_stale),
 		TEST(legs_that_are_added_at_once_are_both_told_of),
+		TEST(a_crash_as_a_leg_joins_asks_nobody),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
