@@ -356,6 +356,18 @@ static void repair_ended(struct mirror *mirror, bool is_repaired)
 	work->is_repairing = false;
 }
 
+/*
+ * Where legs may differ nobody else's bytes are written over those of the primary, which may be read again
+ * meanwhile, and has been: what it can't read the copying will see (may_read_another()).
+ */
+static bool may_be_repaired(const struct node *node, const struct repair *repair)
+{
+	const struct mirror *mirror = node->state;
+
+	return mirror->legs[repair->place].state == LEG_IN_SYNC &&
+		!(repair->place == mirror->primary && mirror_is_single(node, repair->offset, repair->length));
+}
+
 void mirror_repair_resume(struct node *node, const struct request *request, struct plan *plan)
 {
 	struct mirror *mirror = node->state;
@@ -364,8 +376,7 @@ void mirror_repair_resume(struct node *node, const struct request *request, stru
 	int result = plan->count ? plan->ops[plan->count - 1].result : -EIO;
 
 	if (io->phase == PHASE_READ && result == 0 &&
-		mirror->legs[io->source].state == LEG_IN_SYNC &&
-		mirror->legs[repair->place].state == LEG_IN_SYNC) {
+		mirror->legs[io->source].state == LEG_IN_SYNC && may_be_repaired(node, repair)) {
 		io->phase = PHASE_WRITE;
 		io->from = plan->count;
 		write_bytes(plan, repair->place, repair->offset, repair->length);

@@ -478,6 +478,26 @@ static void what_a_leg_could_not_read_is_written_there_again(void **state)
 	close_pair();
 }
 
+/* Another leg may hold something older or newer than what has been read there. */
+static void nothing_is_written_over_the_primary_where_legs_may_differ(void **state)
+{
+	struct request request;
+	uint64_t again = UINT64_MAX;
+
+	open_pair();
+	mirror_set_bits(mirror, 0, REGION_WRITTEN | REGION_DIRTY | REGION_TODO, 0);
+	assert_non_null(strstr(
+		fixture_story(tree->root, fixture_request(IO_READ, 0, 512, 512), "-5 0"), "result 0"));
+	assert_true(mirror_work(tree->root, 0, &request, &again));
+	fixture_map(&course, tree->root, request);
+	end_ops(0);
+	assert_null(strstr(plans(), "write"));
+	fixture_finish(&course);
+	assert_int_equal(mirror->work.repair_count, 0);
+	assert_int_equal(mirror->legs[0].repaired, 0);
+	close_pair();
+}
+
 static void verbs_fail_a_leg_and_take_it_in_again(void **state)
 {
 	struct err err = { 0 };
@@ -536,6 +556,7 @@ int main(void)
 		cmocka_unit_test(a_leg_that_joins_is_given_every_page),
 		cmocka_unit_test(a_leg_whose_last_flush_fails_does_not_join),
 		cmocka_unit_test(what_a_leg_could_not_read_is_written_there_again),
+		cmocka_unit_test(nothing_is_written_over_the_primary_where_legs_may_differ),
 		cmocka_unit_test(verbs_fail_a_leg_and_take_it_in_again),
 	};
 
