@@ -147,6 +147,13 @@ static inline bool node_is_stale(const struct node *node)
 	return false;
 }
 
+/*
+ * A redundant parent's, from its load() once that has made durable what this child misses, all of it, in marks that a
+ * later start finds: rebuild_all is over, and labels that come call the leaves below stale, and no longer older copies.
+ * What is put back after that is one anew. Leaves below redundant nodes of the child's own keep what they are called.
+ */
+void child_tracked(struct node *child);
+
 enum hold {
 	HOLD_NONE,
 	HOLD_SHARED, /* kept back only by an exclusive hold that overlaps */

@@ -54,6 +54,22 @@ enum label_peer_state leaf_peer_state(const struct leaf *leaf)
 	return leaf->is_old_copy ? LABEL_PEER_OLD_COPY : LABEL_PEER_STALE;
 }
 
+static void forget_copies(const struct node *node)
+{
+	unsigned i;
+
+	if (node->leaf)
+		node->leaf->is_old_copy = false;
+	for (i = 0; i < node->child_count && !node->type->redundant; i++)
+		forget_copies(node->children[i]);
+}
+
+void child_tracked(struct node *child)
+{
+	child->rebuild_all = false;
+	forget_copies(child);
+}
+
 /* Calls a hook that may reach the node's children. */
 static int node_hook(struct node *node, int (*hook)(struct node *node, struct err *err),
 	enum child_io_phase phase, struct err *err)

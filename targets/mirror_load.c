@@ -322,6 +322,19 @@ static void tell_resync(struct node *node)
 			(uint64_t)mirror->todo_count << mirror->region_shift);
 }
 
+/* Marks and superblock are durable: the next start goes on with legs that begin from nothing in this one. */
+static void track(struct node *node)
+{
+	struct mirror *mirror = node->state;
+	unsigned i;
+
+	for (i = 0; i < node->child_count; i++)
+		if (mirror->legs[i].state == LEG_REBUILDING && node->children[i]->rebuild_all) {
+			child_tracked(node->children[i]);
+			mirror->work.wants_record = true;
+		}
+}
+
 int mirror_load(struct node *node, struct err *err)
 {
 	struct mirror *mirror = node->state;
@@ -348,6 +361,7 @@ int mirror_load(struct node *node, struct err *err)
 		mirror->regions[i].is_durable = bits & REGION_DIRTY && bits & REGION_WRITTEN;
 	}
 	tell_resync(node);
+	track(node);
 	return 0;
 }
 

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT
 /* Assembly: what labels say of legs that come back, and of those that have been brought up to date. */
 #include "live.h"
+#include "mirror.h"
+
+#include <fcntl.h>
+#include <unistd.h>
 
 /* A mirror of a stripe over a and b, and of c. */
 static void stripe_and_leaf(void)
@@ -83,6 +87,88 @@ static void who_was_not_told_of_a_rejoin_vouches_for_no_fellow(void **state)
 		    "t was not stopped cleanly\n");
 	assert_true(scene_assembled()->root->children[0]->rebuilding);
 	scene_stop();
+}
+
+/* How much is still to be copied: of 16 regions, one in a second. */
+static unsigned todo_of_two(void)
+{
+	live_load("{'id':'r','type':'mirror','region_size':4096,"
+		  "'recovery_rate':{'min':4096,'max':4096},'children':["
+		  "{'id':'d0','type':'file','path':'a','size':'2MiB','direct':false},"
+		  "{'id':'d1','type':'file','path':'b','size':'2MiB','direct':false}]}");
+	return ((const struct mirror *)scene_assembled()->root->state)->todo_count;
+}
+
+/* What it misses is marked from the start on that has noticed it: what was copied then isn't copied again. */
+static void the_copying_of_an_older_copy_goes_on_after_a_crash(void **state)
+{
+	const struct mirror *mirror;
+	unsigned after;
+
+	(void)todo_of_two();
+	live_begin();
+	live_write_all('x');
+	live_stop();
+	scene_copy("b", "copy");
+	(void)todo_of_two();
+	live_stop();
+	scene_rename("copy", "b");
+	assert_int_equal(todo_of_two(), 16);
+	live_begin();
+	mirror = scene_assembled()->root->state;
+	while (mirror->todo_count > 8)
+		live_step();
+	live_killed();
+	after = todo_of_two();
+	assert_string_equal(live_states(), "ir");
+	assert_in_range(after, 8, 13);
+	live_stop();
+	assert_in_range(todo_of_two(), 8, 13);
+	live_begin();
+	live_until("ii", -1);
+	live_stop();
+	assert_memory_equal(scene_read("b", LABEL_FRONT + MIRROR_FRONT + 4096 * 3), "xxxx", 4);
+}
+
+/* As if b had been part of another start than that since which the mirror marks what it misses. */
+static void change_superblock_of_b(void)
+{
+	struct superblock super;
+	char block[PAGE_BYTES];
+	int fd = open(scene_path("b"), O_RDWR);
+
+	assert_int_equal(pread(fd, block, sizeof(block), LABEL_FRONT), sizeof(block));
+	assert_true(mirror_super_decode(&super, block));
+	super.sequence--;
+	mirror_super_encode(&super, block);
+	assert_int_equal(pwrite(fd, block, sizeof(block), LABEL_FRONT), sizeof(block));
+	close(fd);
+}
+
+/* Labels would have said so; the mirror looks for itself. */
+static void a_leg_that_left_at_another_time_is_copied_as_a_whole(void **state)
+{
+	unsigned is_changed;
+
+	for (is_changed = 0; is_changed < 2; is_changed++) {
+		scene_file("a", 0);
+		scene_file("b", 0);
+		(void)todo_of_two();
+		live_begin();
+		live_write_all('x');
+		live_stop();
+		(void)todo_of_two();
+		live_begin();
+		live_command("fail", "d1");
+		live_end_all();
+		live_ask(0, IO_WRITE, 0, 'y');
+		live_end_all();
+		live_stop();
+		if (is_changed)
+			change_superblock_of_b();
+		assert_int_equal(todo_of_two(), is_changed ? 16 : 1);
+		live_stop();
+	}
 }
 
 static void begin_three(void)
@@ -200,6 +286,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(an_older_copy_is_remembered_until_it_is_up_to_date),
 		TEST(a_stale_leg_that_is_as_it_was_is_no_older_copy),
+		TEST(a_leg_that_left_at_another_time_is_copied_as_a_whole),
+		TEST(the_copying_of_an_older_copy_goes_on_after_a_crash),
 		TEST(who_was_not_told_of_a_rejoin_vouches_for_no_fellow),
 		TEST(what_a_failed_leg_says_of_one_that_was_added_live_is_old),
 		TEST(a_leg_joins_once_its_own_label_calls_it_stale),
