@@ -3,7 +3,8 @@
  * Spares: which legs of a redundant node are in use or wanted to be, and which stand by. It knows no type
  * of target but `redundant`.
  *
- * Of a node's children as many stand by as its document has "spares", always. In a new tree they are
+ * Of a node's children as many stand by as its document has "spares", always; one less for as long as one that
+ * replaces another is in sync with it (mirror_replace.c). In a new tree they are
  * those of the document. Then labels say which (LABEL_PEER_SPARE): a spare that is taken in for a leg that
  * has failed changes places with it, on all labels at once, so that after a crash the same one goes on being
  * brought up to date. What a crash between two labels leaves is one choice or the other: both are stale, and

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* fail, add: verbs on a leg of a live mirror. They find the node that the leg belongs to, and ask it. */
+/* fail, add, replace: verbs on a leg of a live mirror. They find the node that the leg belongs to, and ask it. */
 #include "command.h"
 
 #include "control_client.h"
@@ -79,7 +79,12 @@ static int add(const struct arguments *arguments)
 	return run(arguments, "add", NULL);
 }
 
-extern const struct command fail_command, add_command;
+static int replace(const struct arguments *arguments)
+{
+	return run(arguments, "replace", arguments->options[0]);
+}
+
+extern const struct command fail_command, add_command, replace_command;
 const struct command fail_command = {
 	.name = "fail",
 	.operands = "DEVICE LEG",
@@ -98,8 +103,29 @@ const struct command add_command = {
 	.details = "A leg that has failed since the device was started is written again at once, and brought "
 		   "up to\n"
 		   "date in the background: what has changed meanwhile is copied. `status` shows how far it is.\n"
-		   "If a spare has taken its place, it stands by as a spare instead.\n",
+		   "If a spare has taken its place, or it was replaced, it stands by as a spare instead.\n",
 	.operands_min = 2,
 	.operands_max = 2,
 	.run = add,
+};
+static const struct command_option replace_options[] = {
+	{ .name = "with",
+		.value = "SPARE",
+		.help = "the spare with that id, instead of the first that stands by" },
+	{ 0 },
+};
+const struct command replace_command = {
+	.name = "replace",
+	.operands = "DEVICE LEG",
+	.summary = "have a spare take the place of a leg of a live mirror",
+	.details = "A spare of the document is brought up to date in the background, while the leg with the id "
+		   "LEG\n"
+		   "goes on serving. When the spare is in sync, and the labels say so, the leg is let go: it isn't\n"
+		   "used any more, and doesn't stand by before it is added. `status` shows how far it is. After a\n"
+		   "restart it goes on. If the leg fails meanwhile the spare takes its place as any would, if the\n"
+		   "spare fails (or is failed by hand) all is as before.\n",
+	.options = replace_options,
+	.operands_min = 2,
+	.operands_max = 2,
+	.run = replace,
 };

@@ -4,9 +4,8 @@
  * the record when one no longer is), mirror_regions.c (what is known of each region, and pages that
  * say it durably), mirror_bitmap.c (the bytes of all that), mirror_load.c (from the legs into memory
  * and back), mirror_work.c (what is done in the background), mirror_copy.c (resync), mirror_scrub.c (legs
- * compared), mirror_slow.c (how long legs take), mirror_spare.c (which legs stand by), mirror_own.c (what a
- * leg alone holds),
- * mirror_command.c (verbs).
+ * compared), mirror_slow.c (how long legs take), mirror_spare.c (which legs stand by), mirror_replace.c (one leg in
+ * another's place, while that serves), mirror_own.c (what a leg alone holds), mirror_command.c (verbs).
  *
  * Words: a leg is a child. A region is region_size bytes of the mirror's own range, with bits that
  * say what is known of it. A page is 4096 bytes of bitmap, written as one. The primary is the one
@@ -27,7 +26,7 @@ enum leg_state {
 	LEG_JOINING, /* up to date, its last flush and the record of it are under way: written and
 			flushed as if in sync, but not read and not relied upon */
 	LEG_REBUILDING, /* written, and copied to; stale by the labels */
-	LEG_SPARE, /* stands by: not used either */
+	LEG_SPARE, /* stands by, or was replaced: not used either */
 	LEG_FAILED, /* not used */
 };
 
@@ -37,6 +36,7 @@ struct leg {
 	uint64_t read_errors, repaired; /* relaxed: status reads them */
 	uint64_t latency; /* ns: of the last probe; 0: there was none. Relaxed */
 	uint8_t probes; /* in a row that contradict is_slow */
+	uint8_t replaces; /* as the superblock is to say */
 	bool is_slow; /* read last. Relaxed */
 	bool write_mostly;
 	bool has_mirror; /* it is one, or stands on one */
@@ -178,6 +178,11 @@ int mirror_find_legs(struct node *node, struct err *err);
 bool mirror_leg_is_used(const struct mirror *mirror, unsigned place); /* written at all */
 unsigned mirror_legs_used(const struct node *node);
 bool mirror_has_away(const struct node *node); /* marks are kept of what some leg misses */
+/*
+ * The leg is not used from now on, but has that state, unless it is the last in sync. True: it was in use, and that is to be
+ * recorded.
+ */
+bool mirror_leave(struct node *node, unsigned place, enum leg_state state);
 /* Marks the leg failed, unless it is the last in sync. True: it was, and that is to be recorded. */
 bool mirror_fail(struct node *node, unsigned place);
 /* Plans, on every leg in use, the record of which legs have failed. */
@@ -194,12 +199,34 @@ bool mirror_judge(struct node *node, struct plan *plan, int *result);
 /* mirror_spare.c */
 /* The leg is brought up to date from now on, and written as the others. */
 void mirror_take_in(struct node *node, unsigned place);
+/* The first that stands by; the node's child count: there is none. */
+unsigned mirror_standing_by(const struct node *node);
 /* A spare is taken in for each leg that has failed. For work(): before it looks at anything else. */
 void mirror_take_spares(struct node *node);
+/* The leg is used in the place of another, which is a spare from then on; that is still to be recorded. */
+void mirror_exchange(struct node *node, unsigned spare, unsigned other);
+/* What the superblock is to say besides `tracked`. */
+void mirror_super_fill(struct node *node);
 /* WORD_SUPER, for legs that were taken in. */
 void mirror_super_map(struct node *node, struct plan *plan);
 void mirror_super_resume(struct node *node, struct plan *plan);
 void mirror_spare_status(const struct node *node, struct json_object *out);
+
+/* mirror_replace.c */
+/* For open(): replacements go on that were under way. */
+void mirror_find_replaced(struct node *node);
+/* A spare that stands by begins to take the place of a leg in sync. */
+void mirror_replace(struct node *node, unsigned place, unsigned spare);
+/* For work(): before spares are taken for legs that have failed, as one of a replacement's may have, … */
+void mirror_stop_replacing(struct node *node);
+/* … and after that: who has everything by now takes the other's place. */
+void mirror_end_replacing(struct node *node);
+/* A leg that is to take another's place, any or that one's; the node's child count: there is none. */
+unsigned mirror_replacement(const struct node *node);
+unsigned mirror_replacement_of(const struct node *node, unsigned place);
+/* The other one stays as it is. */
+void mirror_give_up_replacing(struct node *node, unsigned spare);
+void mirror_replace_status(const struct node *node, struct json_object *out);
 
 /* mirror_regions.c */
 /* For open(), once the size is known: the regions, of which nothing is known. 0, or -1 with messages. */

@@ -22,7 +22,9 @@
  *	48	8	offset of the data in the leg, 1 MiB
  *	56	8	zeroes
  *	64	8 × 16	by place: the sequence of the leg from which on all that it misses is marked
- *	192	320	zeroes
+ *	192	16	by place: 1 + the place of the leg in sync whose place this one is to take (`replace`);
+ *			255: its own was taken so, and it doesn't stand by; 0: neither (mirror_replace.c)
+ *	208	304	zeroes
  *	512	3584	zeroes
  *
  * A bitmap sector, of which a page has 8; each stands for itself:
@@ -63,7 +65,8 @@ struct disk_super {
 	uint64_t birth, sequence, size, region_size, data_offset;
 	uint64_t reserved;
 	uint64_t tracked[LEGS_MAX];
-	unsigned char zeroes[320];
+	uint8_t replaces[LEGS_MAX];
+	unsigned char zeroes[304];
 };
 
 struct disk_sector {
@@ -106,6 +109,7 @@ void mirror_super_encode(const struct superblock *super, void *block)
 	memcpy(disk.magic, super_magic, sizeof(super_magic));
 	for (i = 0; i < LEGS_MAX; i++)
 		disk.tracked[i] = htole64(super->tracked[i]);
+	memcpy(disk.replaces, super->replaces, sizeof(disk.replaces));
 	disk.crc = htole32(crc32c(&disk, sizeof(disk)));
 	memset(block, 0, PAGE_BYTES);
 	memcpy(block, &disk, sizeof(disk));
@@ -138,6 +142,7 @@ bool mirror_super_decode(struct superblock *super, const void *block)
 	};
 	for (i = 0; i < LEGS_MAX; i++)
 		super->tracked[i] = le64toh(disk.tracked[i]);
+	memcpy(super->replaces, disk.replaces, sizeof(disk.replaces));
 	return le64toh(disk.data_offset) == MIRROR_FRONT && super->leg_count >= 1 &&
 		super->leg_count <= LEGS_MAX && super->primary < super->leg_count &&
 		super->size > 0 &&

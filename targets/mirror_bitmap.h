@@ -53,7 +53,10 @@ struct superblock {
 	unsigned leg_count, primary;
 	uint64_t tracked[LEGS_MAX]; /* by place: the sequence since which all that the leg misses is
 				       marked; it says the same if it is in step. 0: none */
+	uint8_t replaces[LEGS_MAX]; /* by place: 1 + that of the leg in sync whose place it is to take; LEG_REPLACED: its
+				       own was taken so, and it doesn't stand by; 0: neither */
 };
+#define LEG_REPLACED 255u
 
 /* All pure, safe on any bytes. */
 void mirror_super_encode(const struct superblock *super, void *block); /* PAGE_BYTES */

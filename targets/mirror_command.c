@@ -5,6 +5,9 @@
  *	fail {"leg": ID}	the leg is given up, as if a write to it had failed
  *	add {"leg": ID}		a leg that failed since the start is taken in again, and brought up to date;
  *				or stands by, if a spare has taken its place
+ *	replace {"leg": ID, "with": ID}
+ *				a spare, the first that stands by if none is named, is brought up to date and then
+ *				takes the place of a leg in sync (mirror_replace.c)
  *	scrub {"repair": BOOL, "believe": ID, "rate": SIZE}
  *				all legs are compared; where it is decided who is right, the others are
  *				written if that is asked for
@@ -22,6 +25,15 @@ static const char *const state_words[] = {
 	[LEG_SPARE] = "standing by",
 	[LEG_FAILED] = "failed",
 };
+
+static const char *state_word(const struct mirror *mirror, unsigned place)
+{
+	const struct leg *leg = &mirror->legs[place];
+
+	if (leg->state == LEG_SPARE && leg->replaces == LEG_REPLACED)
+		return "replaced";
+	return state_words[leg->state];
+}
 
 /* The leg that the arguments name under that key. -1 with a message. */
 static int find_leg(
@@ -59,9 +71,11 @@ static int add_leg(struct node *node, unsigned place, struct err *err)
 	struct leg *leg = &mirror->legs[place];
 	struct node *child = node->children[place];
 
-	if (leg->state != LEG_FAILED)
-		return err_add(err, "mirror %s: leg %s is %s; only a failed one can be added",
-			node->id, child->id, state_words[leg->state]);
+	if (leg->state != LEG_FAILED &&
+		!(leg->state == LEG_SPARE && leg->replaces == LEG_REPLACED))
+		return err_add(err,
+			"mirror %s: leg %s is %s; only one that has failed, or was replaced, can be added",
+			node->id, child->id, state_word(mirror, place));
 	if (!leg->was_used)
 		return err_add(err,
 			"mirror %s: leg %s was not used when the device was started; stop and create it "
@@ -82,6 +96,8 @@ static int add_leg(struct node *node, unsigned place, struct err *err)
 		return 0;
 	}
 	leg->state = LEG_SPARE; /* its place was taken: it stands by */
+	mirror->work.wants_super |= leg->replaces == LEG_REPLACED; /* so that it still does after a restart */
+	leg->replaces = 0;
 	__atomic_store_n(&child->failed, false, __ATOMIC_RELAXED);
 	return 0;
 }
@@ -94,11 +110,66 @@ static int change_leg(struct node *node, bool adds, const struct json *arguments
 
 	if (place < 0)
 		return -1;
+	mirror_stop_replacing(node); /* who failed just now may have to stand by: the background has not seen it yet */
 	result = adds ? add_leg(node, (unsigned)place, err) : fail_leg(node, (unsigned)place, err);
 	if (result == 0)
 		json_object_object_add(answer, "leg_state",
-			json_object_new_string(state_words[mirror->legs[place].state]));
+			json_object_new_string(state_word(mirror, (unsigned)place)));
 	return result;
+}
+
+/* The leg that is to take another's place. -1 with a message. */
+static int find_replacement(
+	const struct node *node, const struct json *arguments, struct err *err)
+{
+	const struct mirror *mirror = node->state;
+	unsigned first = mirror_standing_by(node);
+	int named;
+
+	if (!node->spare_count)
+		return err_add(err,
+			"mirror %s: its document has no \"spares\": one of them takes the place of a leg that is "
+			"replaced",
+			node->id);
+	if (!json_get(arguments, "with")) {
+		if (first == node->child_count)
+			return err_add(err, "mirror %s: none of its %u spares stands by", node->id,
+				node->spare_count);
+		return (int)first;
+	}
+	named = find_leg(node, arguments, "with", err);
+	if (named >= 0 && (mirror->legs[named].state != LEG_SPARE || mirror->legs[named].replaces))
+		return err_add(err,
+			"mirror %s: leg %s is %s; only a spare that stands by can take a leg's place",
+			node->id, node->children[named]->id, state_word(mirror, (unsigned)named));
+	return named;
+}
+
+static int replace_leg(struct node *node, const struct json *arguments,
+	struct json_object *answer, struct err *err)
+{
+	const struct mirror *mirror = node->state;
+	int place = find_leg(node, arguments, "leg", err), spare;
+	const struct node *leg;
+	unsigned by;
+
+	if (place < 0)
+		return -1;
+	leg = node->children[place];
+	if (mirror->legs[place].state != LEG_IN_SYNC)
+		return err_add(err, "mirror %s: leg %s is %s; only one in sync can be replaced",
+			node->id, leg->id, state_word(mirror, (unsigned)place));
+	by = mirror_replacement_of(node, (unsigned)place);
+	if (by < node->child_count)
+		return err_add(err, "mirror %s: leg %s is being replaced by %s already", node->id,
+			leg->id, node->children[by]->id);
+	spare = find_replacement(node, arguments, err);
+	if (spare < 0)
+		return -1;
+	mirror_replace(node, (unsigned)place, (unsigned)spare);
+	json_object_object_add(
+		answer, "by", json_object_new_string(node->children[spare]->id));
+	return 0;
 }
 
 static int begin_scrub(struct node *node, const struct json *arguments, struct err *err)
@@ -129,10 +200,12 @@ int mirror_command(struct node *node, const char *verb, const struct json *argum
 {
 	if (!strcmp(verb, "fail") || !strcmp(verb, "add"))
 		return change_leg(node, !strcmp(verb, "add"), arguments, answer, err);
+	if (!strcmp(verb, "replace"))
+		return replace_leg(node, arguments, answer, err);
 	if (!strcmp(verb, "scrub"))
 		return begin_scrub(node, arguments, err);
 	if (!strcmp(verb, "stop-scrub"))
 		return mirror_scrub_stop(node, err);
-	return err_add(err, "mirror %s knows no \"%s\"; it knows fail, add, scrub and stop-scrub", node->id,
+	return err_add(err, "mirror %s knows no \"%s\"; it knows fail, add, replace, scrub and stop-scrub", node->id,
 		verb);
 }

@@ -50,6 +50,7 @@ int mirror_find_legs(struct node *node, struct err *err)
 	if (mirror->is_found && mirror->super.primary < node->child_count &&
 		mirror->legs[mirror->super.primary].state == LEG_IN_SYNC)
 		mirror->primary = mirror->super.primary;
+	mirror_find_replaced(node);
 	return 0;
 }
 
@@ -83,28 +84,37 @@ bool mirror_has_away(const struct node *node)
 	return mirror->work.wants_super;
 }
 
-bool mirror_fail(struct node *node, unsigned place)
+bool mirror_leave(struct node *node, unsigned place, enum leg_state state)
 {
 	struct mirror *mirror = node->state;
 	struct leg *leg = &mirror->legs[place];
-	enum leg_state state = leg->state;
+	enum leg_state before = leg->state;
 	unsigned i;
 
 	for (i = 0; i < node->child_count; i++)
 		if (i != place && mirror->legs[i].state == LEG_IN_SYNC)
 			break;
-	if (state == LEG_FAILED || i == node->child_count)
+	if (i == node->child_count)
 		return false;
-	leg->state = LEG_FAILED;
-	__atomic_store_n(&node->children[place]->failed, true, __ATOMIC_RELAXED);
+	leg->state = state;
 	if (mirror->primary == place)
 		mirror->primary = i;
 	if (mirror_legs_used(node) < 2)
 		mirror_drop_todo(mirror);
-	if (state == LEG_REBUILDING || state == LEG_SPARE)
+	if (before == LEG_REBUILDING || before >= LEG_SPARE)
 		return false;
 	mirror->unrecorded |= 1u << place;
 	return true;
+}
+
+bool mirror_fail(struct node *node, unsigned place)
+{
+	struct leg *leg = &((struct mirror *)node->state)->legs[place];
+	bool is_news = leg->state != LEG_FAILED && mirror_leave(node, place, LEG_FAILED);
+
+	if (leg->state == LEG_FAILED)
+		__atomic_store_n(&node->children[place]->failed, true, __ATOMIC_RELAXED);
+	return is_news;
 }
 
 void mirror_record(struct node *node, struct plan *plan)

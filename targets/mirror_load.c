@@ -296,7 +296,7 @@ static void next_super(struct node *node)
 	super->size = mirror->size;
 	super->region_size = mirror->region_size;
 	super->leg_count = node->child_count;
-	super->primary = mirror->primary;
+	mirror_super_fill(node);
 	super->sequence++;
 	for (i = 0; i < node->child_count; i++)
 		super->tracked[i] = mirror_leg_is_used(mirror, i)    ? super->sequence
@@ -387,6 +387,6 @@ int mirror_unload(struct node *node, struct err *err)
 	for (i = 0; i < mirror->region_count; i++)
 		if (mirror->regions[i].bits & (REGION_DIRTY | REGION_COPIED))
 			mirror_settle(node, &mirror->regions[i]);
-	mirror->super.primary = mirror->primary;
+	mirror_super_fill(node);
 	return write_pages(node, err) < 0 ? -1 : write_super(node, err);
 }

@@ -33,7 +33,6 @@ void mirror_take_in(struct node *node, unsigned place)
 	leg->is_slow = false;
 	__atomic_store_n(&child->rebuilding, true, __ATOMIC_RELAXED);
 	__atomic_store_n(&child->failed, false, __ATOMIC_RELAXED);
-	__atomic_store_n(&child->spare, false, __ATOMIC_RELAXED);
 	if (!mirror->super.tracked[place]) {
 		mirror_mark_all_changed(mirror, NULL);
 		work->wants_pages = true;
@@ -45,34 +44,71 @@ void mirror_take_in(struct node *node, unsigned place)
 	mirror_tell_resync(node, place);
 }
 
-/* The first child from there on that is a spare, or is not, and whose leg is in that state. */
-static unsigned find(const struct node *node, bool is_spare, enum leg_state state)
+unsigned mirror_standing_by(const struct node *node)
 {
 	const struct mirror *mirror = node->state;
 	unsigned i;
 
 	for (i = 0; i < node->child_count; i++)
-		if (mirror->legs[i].state == state && node->children[i]->spare == is_spare)
+		if (mirror->legs[i].state == LEG_SPARE && !mirror->legs[i].replaces)
 			break;
 	return i;
 }
 
+static unsigned find_failed(const struct node *node)
+{
+	const struct mirror *mirror = node->state;
+	unsigned i;
+
+	for (i = 0; i < node->child_count; i++)
+		if (mirror->legs[i].state == LEG_FAILED && !node->children[i]->spare)
+			break;
+	return i;
+}
+
+void mirror_exchange(struct node *node, unsigned spare, unsigned other)
+{
+	struct work *work = &((struct mirror *)node->state)->work;
+
+	__atomic_store_n(&node->children[other]->spare, true, __ATOMIC_RELAXED);
+	__atomic_store_n(&node->children[other]->rebuilding, false, __ATOMIC_RELAXED);
+	__atomic_store_n(&node->children[spare]->spare, false, __ATOMIC_RELAXED);
+	work->wants_record = work->wants_super = true;
+}
+
+/* One that is on its way into another's place goes into that of a leg that has failed, where there is no other. */
 void mirror_take_spares(struct node *node)
 {
 	struct mirror *mirror = node->state;
 	unsigned failed, spare;
 
 	while (node->spare_count) {
-		failed = find(node, false, LEG_FAILED);
-		spare = find(node, true, LEG_SPARE);
+		failed = find_failed(node);
+		spare = mirror_standing_by(node);
+		if (failed < node->child_count && spare == node->child_count) {
+			spare = mirror_replacement(node);
+			if (spare < node->child_count)
+				mirror_give_up_replacing(node, spare);
+		}
 		if (failed == node->child_count || spare == node->child_count)
 			return;
-		__atomic_store_n(&node->children[failed]->spare, true, __ATOMIC_RELAXED);
-		__atomic_store_n(&node->children[failed]->rebuilding, false, __ATOMIC_RELAXED);
-		mirror->super.tracked[spare] = 0; /* it is, by now; but that is for sure */
+		mirror_exchange(node, spare, failed);
 		notice_raise(node->children[spare], "spare_taken", NULL, 0);
+		if (mirror->legs[spare].state != LEG_SPARE)
+			continue; /* it is used already */
+		mirror->super.tracked[spare] = 0; /* it is, by now; but that is for sure */
 		mirror_take_in(node, spare);
 	}
+}
+
+void mirror_super_fill(struct node *node)
+{
+	struct mirror *mirror = node->state;
+	unsigned i;
+
+	mirror->super.primary = mirror->primary;
+	for (i = 0; i < node->child_count; i++)
+		mirror->super.replaces[i] = mirror->legs[i].replaces;
 }
 
 static void super_write(struct node *node, struct plan *plan)
@@ -82,7 +118,7 @@ static void super_write(struct node *node, struct plan *plan)
 
 	((struct mirror_io *)plan->io_state)->phase = 1;
 	mirror->super.sequence++;
-	mirror->super.primary = mirror->primary;
+	mirror_super_fill(node);
 	for (i = 0; i < node->child_count; i++)
 		if (mirror_leg_is_used(mirror, i))
 			mirror->super.tracked[i] = mirror->super.sequence;
@@ -134,7 +170,7 @@ void mirror_spare_status(const struct node *node, struct json_object *out)
 	unsigned i, spares = 0;
 
 	for (i = 0; i < node->child_count; i++)
-		spares += mirror->legs[i].state == LEG_SPARE;
+		spares += mirror->legs[i].state == LEG_SPARE && !mirror->legs[i].replaces;
 	if (node->spare_count)
 		json_object_object_add(out, "spares", json_object_new_uint64(spares));
 }

@@ -16,7 +16,7 @@
 static bool stands_alone(const struct node *node)
 {
 	for (; node; node = node->parent)
-		if (node->failed || node->spare)
+		if (node->failed || (node->spare && !node->rebuilding))
 			return true;
 	return false;
 }
@@ -52,12 +52,15 @@ static bool next_clear(struct mirror *mirror, uint64_t now, uint64_t *again)
 	return work->is_clearing = true;
 }
 
-/* Where it can't be written no leg is brought up to date: it is tried again, but not all the time. */
+/*
+ * Where it can't be written no leg is brought up to date: it is tried again, but not all the time. Labels come first: it says
+ * what follows from them (mirror_replace.c).
+ */
 static bool next_super(struct mirror *mirror, uint64_t now, uint64_t *again)
 {
 	struct work *work = &mirror->work;
 
-	if (work->is_joining || !work->wants_super)
+	if (work->is_joining || work->is_recording || work->wants_record || !work->wants_super)
 		return false;
 	if (now < work->super_after) {
 		sooner(again, work->super_after);
@@ -83,7 +86,9 @@ bool mirror_work(struct node *node, uint64_t now, struct request *request, uint6
 	*request = (struct request){ .kind = IO_SELF };
 	if (stands_alone(node))
 		return false;
+	mirror_stop_replacing(node);
 	mirror_take_spares(node);
+	mirror_end_replacing(node);
 	may_join = mirror->todo_count == 0 && !work->wants_super && !work->wants_record &&
 		!work->is_recording && mirror_copy_is_idle(mirror) && has_joining(node);
 	if (begin(&work->is_recording, work->wants_record)) {
@@ -221,6 +226,7 @@ static void join_record(struct node *node, struct plan *plan)
 		if (mirror->legs[i].state != LEG_JOINING)
 			continue;
 		__atomic_store_n(&node->children[i]->rebuilding, false, __ATOMIC_RELAXED);
+		__atomic_store_n(&node->children[i]->spare, false, __ATOMIC_RELAXED);
 		plan_add(plan, i, (struct request){ .kind = IO_RECORD });
 	}
 	plan_ask(plan);
@@ -342,6 +348,13 @@ static const char *const state_names[] = {
 	[LEG_FAILED] = "failed",
 };
 
+static const char *state_name(const struct leg *leg)
+{
+	if (leg->state == LEG_SPARE && leg->replaces == LEG_REPLACED)
+		return "replaced";
+	return state_names[leg->state];
+}
+
 static void add_number(struct json_object *out, const char *key, uint64_t number)
 {
 	json_object_object_add(out, key, json_object_new_uint64(number));
@@ -359,7 +372,7 @@ void mirror_work_status(const struct node *node, struct json_object *out)
 		json_object_array_add(states,
 			json_object_new_string(mirror_leg_is_slow(mirror, i)
 					? "slow"
-					: state_names[mirror->legs[i].state]));
+					: state_name(&mirror->legs[i])));
 	json_object_object_add(out, "leg_states", states);
 	mirror_slow_status(node, out);
 	add_number(out, "region_size", size);

@@ -86,12 +86,17 @@ static void judge_spares(const struct node *node, bool is_settled)
 
 	for (i = 0; i < node->child_count; i++) {
 		const struct node *child = node->children[i];
+		bool is_let_go = mirror->legs[i].replaces == LEG_REPLACED;
+		bool replaces = mirror->legs[i].replaces && !is_let_go;
 
-		spares += child->spare;
+		if (replaces && is_settled)
+			sim_fail("%s: leg %u never takes the other's place", node->id, i);
+		totals.let_go += is_settled && is_let_go;
+		spares += child->spare || replaces; /* one that has joined is one leg more */
 		totals.taken += is_settled && !child->spare && i >= node->child_count - node->spare_count;
 		is_missed |= !child->spare && mirror->legs[i].state == LEG_FAILED;
-		can_help |= mirror->legs[i].state == LEG_SPARE;
-		if (child->spare != (mirror->legs[i].state == LEG_SPARE) && !child->failed)
+		can_help |= mirror->legs[i].state == LEG_SPARE && !is_let_go;
+		if (child->spare != (mirror->legs[i].state == LEG_SPARE) && !child->failed && !replaces)
 			sim_fail("%s: leg %u is a spare and is not", node->id, i);
 	}
 	if (spares != node->spare_count)

@@ -219,8 +219,7 @@ static void live(void)
 			done++;
 		} else {
 			backend_end_one();
-			if (life.document.has_timeout && random_one_in(60))
-				meddle_take_back();
+			hand_meddle();
 		}
 	}
 }
@@ -265,6 +264,7 @@ void seed_run(uint64_t seed)
 	backend.has_lost = false;
 	grow_choose_seed(seed);
 	life.snapshots = past_is_seed(seed);
+	hand_choose_seed(seed);
 	document_make(&life.document,
 		&(struct wishes){
 			.room = life.grows ? GROW_ROOM : 0,

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT
-/* Who may fail, be taken away, replaced by an older copy, or rot, between two lives; and who is taken back. */
+/* Who may fail, be taken away, replaced by an older copy, or rot, between two lives. */
 #include "sim.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <json-c/json_object.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -101,14 +100,14 @@ static bool is_whole(const struct node *node)
 	return whole == node->child_count - node->spare_count;
 }
 
-static bool has_guarded(const struct node *node)
+bool meddle_has_guarded(const struct node *node)
 {
 	unsigned i;
 
 	if (node->leaf)
 		return backend.guarded[node->leaf->place];
 	for (i = 0; i < node->child_count; i++)
-		if (has_guarded(node->children[i]))
+		if (meddle_has_guarded(node->children[i]))
 			return true;
 	return false;
 }
@@ -132,7 +131,7 @@ static bool find_spare(const struct leaf *leaf)
 		for (i = 0; i < node->parent->child_count; i++)
 			has_other |= i != node->place && is_whole(node->parent->children[i]);
 	}
-	return has_other && !backend.guarded[leaf->place] && !split_is_alone(leaf->place) && (mirrors == 1 || !has_guarded(leg));
+	return has_other && !backend.guarded[leaf->place] && !split_is_alone(leaf->place) && (mirrors == 1 || !meddle_has_guarded(leg));
 }
 
 bool meddle_is_spare(unsigned place)
@@ -244,52 +243,4 @@ bool meddle_is_degraded(void)
 		if (life.is_hidden[place])
 			return true;
 	return false;
-}
-
-static bool has_hung(const struct node *node)
-{
-	unsigned i;
-
-	for (i = 0; i < node->child_count; i++)
-		if (has_hung(node->children[i]))
-			return true;
-	return node->leaf && leaf_is_hung(node->leaf);
-}
-
-static void take_back(struct node *node, const struct node *leg)
-{
-	struct json_object *answer = json_object_new_object();
-	struct err err = { 0 };
-	char text[100];
-	struct json *arguments;
-
-	(void)snprintf(text, sizeof(text), "{\"leg\":\"%s\"}", leg->id);
-	arguments = json_parse("", text, strlen(text), &err);
-	if (node->type->command(node, "add", arguments, answer, &err) == 0) {
-		sim_note("%s takes %s back", node->id, leg->id);
-		totals.taken_back++;
-		model_upheavals++; /* it is read one day */
-	} else {
-		totals.too_late++;
-	}
-	err_finish(&err);
-	json_destroy(arguments);
-	json_object_put(answer);
-	engine_wake(backend.engine, node);
-}
-
-/* Not where mirrors stand on each other: labels of other mirrors would not hear of it (HACKING.md). */
-void meddle_take_back(void)
-{
-	unsigned i, j, mirrors = 0;
-
-	for (i = 0; i < life.tree->node_count; i++)
-		mirrors += life.tree->nodes[i]->type->redundant;
-	for (i = 0; mirrors == 1 && i < life.tree->node_count; i++) {
-		struct node *node = life.tree->nodes[i];
-
-		for (j = 0; node->type->redundant && j < node->child_count; j++)
-			if (node->children[j]->failed && has_hung(node->children[j]))
-				take_back(node, node->children[j]);
-	}
 }

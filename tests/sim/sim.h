@@ -18,6 +18,7 @@
  * past.c     snapshots of a thin
  * lie.c      leaves that lie, and what they lied about
  * meddle.c   legs taken away, older copies put back, rot
+ * hand.c     verbs of the user's on legs of a live device
  * start.c    how a run of a device begins
  * life.c     and goes on, to a stop or crash
  * main.c     seeds, totals, the report of a failure
@@ -48,6 +49,7 @@ struct totals {
 	uint64_t start_faults, failed_starts, growths, grown, replaced, slow, taken,
 		without, hung, late, taken_back, too_late;
 	uint64_t snapshots, pasts, pasts_gone; /* made; looked at again; deleted */
+	uint64_t failed_by_hand, added, replacing, let_go;
 	uint64_t brought; /* pages of a thin's map, read again */
 	uint64_t flattened; /* thins that took in all of their backing */
 	uint64_t splits, split_mirrors, overlays, overlays_below;
@@ -277,8 +279,12 @@ void meddle(void);
 bool meddle_is_degraded(void);
 /* Leaves are missing, and all labels know that none of them is needed: a start goes on without being told. */
 bool meddle_misses_only_spares(void);
-void meddle_take_back(void); /* while it is live: legs that hung are added again, if they may */
+bool meddle_has_guarded(const struct node *node); /* leaves that never fail */
 void meddle_path(unsigned place, const char *suffix, char path[300]);
+
+/* hand.c */
+void hand_choose_seed(uint64_t seed);
+void hand_meddle(void); /* while it is live: now and then */
 
 /* grow.c */
 #define GROW_ROOM (128u << 10) /* that each leaf's file has beyond what the document says at first */

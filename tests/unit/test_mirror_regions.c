@@ -523,7 +523,7 @@ static void verbs_fail_a_leg_and_take_it_in_again(void **state)
 		"mirror mirror0: leg file2 has failed a flush, and none of it is believed any more: it comes "
 		"back when the device is started again\n"
 		"mirror mirror0: leg file1 is the only one in sync, and can't be failed\n"
-		"mirror mirror0: leg file1 is in sync; only a failed one can be added\n");
+		"mirror mirror0: leg file1 is in sync; only one that has failed, or was replaced, can be added\n");
 	json_object_put(answer);
 	json_destroy(leg);
 	json_destroy(other);

@@ -95,4 +95,17 @@ grep -qF 'spare d1 (/dev/vdz) is not there and is not used; 2 of 2 legs in sync'
 expect 'nothing is lost' "$sum" "$(dd if="$device" bs=64k count=8 iflag=direct 2>/dev/null | md5sum)"
 ubd-compose delete m
 expect 'the spare has it too' "$sum" "$(dd if=s.img bs=64k skip=80 count=8 2>/dev/null | md5sum)"
+
+# The leg that took it is replaced in turn while it serves, by the one that had failed.
+device=$(ubd-compose create spare.json 2>/dev/null) || fail 'create with both'
+legs_are '["in_sync","spare","in_sync"]' || fail "with both the legs are $(leg_states)"
+refuses 'a spare is nobody to replace' ubd-compose replace m d1
+refuses 'a leg is no spare' ubd-compose replace --with=d0 m s0
+ubd-compose replace --with=d1 m s0 || fail 'replace'
+dd if=/dev/urandom of="$device" bs=64k count=8 oflag=direct 2>/dev/null || fail 'a write while a leg is replaced'
+sum=$(dd if="$device" bs=64k count=8 iflag=direct 2>/dev/null | md5sum)
+within 'the spare takes its place' 60 legs_are '["in_sync","in_sync","replaced"]' || ubd-compose status --json m
+ubd-compose events m | awk '{ print $3, $4 }' | grep -qx 'replace_ended s0' || fail "what is told: $(ubd-compose events m)"
+ubd-compose delete m
+expect 'who took it has everything' "$sum" "$(dd if=/dev/vdb bs=64k skip=80 count=8 iflag=direct 2>/dev/null | md5sum)"
 no_hung_tasks 'nothing hangs'
