@@ -6,8 +6,12 @@
  * Such a leg may have mirrors in it. Which of their legs has what was written last is told by the labels
  * of those that lived the same life: the given up leaves below the topmost leg that is lost. In that
  * leg's view (assembly->alone) they alone count, and accuse each other as the others do in the
- * device's. What their labels leave open there stays given up: nothing is guessed here either. So do legs of
- * trees with spares: a leg of those may be one that stood by, or was one, in another leg's life.
+ * device's. What their labels leave open there stays given up: nothing is guessed here either. Who stood by in
+ * that life by its own label was never given up, and isn't of it; who was replaced in it has a label from before,
+ * and is accused by the others.
+ *
+ * Which of those that are taken back stand by is the device's labels to say, as of all others (assemble_spares.c).
+ * What they hold is saved then too: a spare may be taken in at any moment.
  *
  * The crash story. A start that takes back clears LABEL_GIVEN_UP leaf by leaf, and each label then says
  * what the device does, no more what its leg did. So those that have what was written last
@@ -118,22 +122,10 @@ static void find_legs(struct assembly *assembly, const struct node *node)
 	}
 }
 
-int assemble_choose_taken_back(struct assembly *assembly)
+void assemble_choose_taken_back(struct assembly *assembly)
 {
-	const struct tree *tree = assembly->tree;
-	unsigned i;
-
-	if (!assembly->options->take_back)
-		return 0;
-	for (i = 0; i < tree->node_count; i++)
-		if (tree->nodes[i]->spare_count)
-			return json_err(tree->nodes[i]->json, assembly->err,
-				"%s %s: --take-back is not for trees with spares, and this node has %u: "
-				"its labels don't tell which legs stood by while they were alone",
-				tree->nodes[i]->type->name, tree->nodes[i]->id,
-				tree->nodes[i]->spare_count);
-	find_legs(assembly, tree->root);
-	return 0;
+	if (assembly->options->take_back)
+		find_legs(assembly, assembly->tree->root);
 }
 
 void assemble_take_back(struct assembly *assembly)

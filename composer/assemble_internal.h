@@ -118,8 +118,8 @@ uint64_t assemble_length_known(const struct assembly *assembly, unsigned place);
 /* Takes the user's word for what labels can't tell. 0, or -1 with messages. */
 int assemble_prefer(struct assembly *assembly, struct err *err);
 
-/* Which legs that were given up can be used again, as the user wants. Before assemble_judge(). 0, or -1 with a message. */
-int assemble_choose_taken_back(struct assembly *assembly);
+/* Which legs that were given up can be used again, as the user wants. Before assemble_judge(). */
+void assemble_choose_taken_back(struct assembly *assembly);
 /* What was given up and is used again: it can't be dated, and its label says so no more. */
 void assemble_take_back(struct assembly *assembly);
 
@@ -135,6 +135,8 @@ void assemble_note_leg(const struct assembly *assembly, const struct node *node,
 
 /* By its own label the leaf is a spare's: it holds nothing, and what it says of others doesn't count. */
 bool leaf_stands_by(const struct leaf *leaf);
+/* It does, and not with those that are in sync now, as far as it knows. */
+bool leaf_stood_by_elsewhere(const struct assembly *assembly, const struct leaf *leaf);
 /* Once it is known which legs of the redundant node are in sync: which stand by, which are taken in. */
 void assemble_spares(const struct assembly *assembly, const struct node *node);
 /* The same for a tree that is made. */

@@ -37,7 +37,8 @@ static bool is_of_one_time(const struct assembly *assembly, const struct node *n
 	if (node->leaf)
 		return !assembly->members[node->leaf->place].is_copy &&
 		       !assembly->members[node->leaf->place].is_added &&
-		       !leaf_is_given_up(assembly, node->leaf->place);
+		       !leaf_is_given_up(assembly, node->leaf->place) &&
+		       !leaf_stood_by_elsewhere(assembly, node->leaf);
 	for (i = 0; i < node->child_count; i++)
 		if (node->type->redundant || !is_of_one_time(assembly, node->children[i]))
 			return false;
@@ -145,7 +146,7 @@ void assemble_judge(const struct assembly *assembly, const struct node *node)
 	for (i = 0; i < node->child_count; i++) {
 		const struct node *leg = node->children[i];
 
-		if ((leg->failed || leg->rebuilding) && node_is_lost(assembly, leg))
+		if ((leg->failed || leg->rebuilding || leg->is_taken_back) && node_is_lost(assembly, leg))
 			assemble_note_leg(assembly, node, leg, in_sync);
 		else if (leg->failed || leg->rebuilding)
 			note_unsure(assembly, node, leg, in_sync);

@@ -361,8 +361,7 @@ int assemble_legs(struct assembly *assembly, struct err *err)
 		assemble_explain_unsure(assembly, tree->root, err);
 		return -1;
 	}
-	if (assemble_choose_taken_back(assembly) < 0)
-		return -1;
+	assemble_choose_taken_back(assembly);
 	for (i = 0; i < tree->node_count; i++)
 		assemble_judge(assembly, tree->nodes[i]);
 	for (i = 0; i < tree->leaf_count; i++)

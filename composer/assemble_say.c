@@ -130,8 +130,8 @@ void assemble_note_leg(const struct assembly *assembly, const struct node *node,
 	const struct node *leg, unsigned in_sync)
 {
 	const struct leaf *leaf = cause(assembly, leg);
-	bool is_saved = leg->rebuilding && assembly->members[leaf->place].is_taken_back;
-	const char *what = leg->rebuilding ? "brought up to date" : "not used";
+	bool is_saved = leg->is_taken_back && !leg->failed;
+	const char *what = leg->rebuilding ? "brought up to date" : leg->failed ? "not used" : "standing by";
 	const char *role = leg->spare ? "spare" : "leg";
 	unsigned legs = node->child_count - node->spare_count;
 	char text[TEXT_MAX];

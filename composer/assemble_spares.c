@@ -20,6 +20,23 @@ bool leaf_stands_by(const struct leaf *leaf)
 	return leaf->label.peers && leaf->label.peers[leaf->label.place].state == LABEL_PEER_SPARE;
 }
 
+/*
+ * Legs that went on alone name the same number of starts in their superblocks, each by its own count: one that stood
+ * by with those who are given up now, and was brought up to date there once, could pass for one of which it is known
+ * what it misses.
+ */
+bool leaf_stood_by_elsewhere(const struct assembly *assembly, const struct leaf *leaf)
+{
+	const struct tree *tree = assembly->tree;
+	unsigned i;
+
+	for (i = 0; i < tree->leaf_count && leaf_stands_by(leaf); i++)
+		if (assembly->members[i].kind == MEMBER_OURS && !assembly->members[i].stale &&
+			leaf->label.peers[i].state != LABEL_PEER_IN_SYNC)
+			return true;
+	return false;
+}
+
 /* Whether somebody who missed nothing calls it a spare. */
 static bool is_called_spare(const struct assembly *assembly, unsigned place)
 {
@@ -55,7 +72,7 @@ static void stand_by(const struct assembly *assembly, const struct node *node, s
 		err_add(assembly->notes, "%s %s: leg %s stands by as a spare from now on", node->type->name,
 			node->id, leg->id);
 	leg->spare = true;
-	leg->rebuilding = leg->rebuild_all = false;
+	leg->rebuilding = false; /* who is to be copied to all the same learns what set_stale() knew */
 }
 
 void assemble_spares(const struct assembly *assembly, const struct node *node)

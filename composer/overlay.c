@@ -11,7 +11,7 @@
  * With the ranges copied over it (dd, per range) a copy of the device becomes what the leg would have
  * shown. Files that are there already are never replaced: the start is refused.
  *
- * The crash story. Both files and the directory are durable before the first label is written, and the
+ * The crash story, also of a leg that is to stand by from now on. Both files and the directory are durable before the first label is written, and the
  * leg's bytes change only after the labels no longer call it given up. A crash before that leaves
  * files of which the map may not be whole (it is no JSON then; where it is, the bytes are durable), and a leg
  * that is given up as before; the user moves the files away and begins again. A crash after it leaves whole
@@ -232,9 +232,15 @@ static bool shows_own(const struct node *leg)
 		return true;
 	for (i = 0; i < leg->child_count; i++)
 		if (!leg->children[i]->rebuilding && !leg->children[i]->failed &&
-			shows_own(leg->children[i]))
+			!leg->children[i]->spare && shows_own(leg->children[i]))
 			return true;
 	return false;
+}
+
+/* Who stands by is not written now, but as soon as it is taken in, and its label no more says that it was given up. */
+static bool is_to_be_saved(const struct node *leg)
+{
+	return (leg->rebuilding || (leg->spare && !leg->failed)) && shows_own(leg);
 }
 
 int overlays_save(struct tree *tree, struct err *err)
@@ -245,8 +251,7 @@ int overlays_save(struct tree *tree, struct err *err)
 		struct node *node = tree->nodes[i];
 
 		for (place = 0; node->type->own && place < node->child_count; place++)
-			if (node->children[place]->rebuilding &&
-				shows_own(node->children[place]) &&
+			if (is_to_be_saved(node->children[place]) &&
 				save_leg(node, node->children[place], err) < 0)
 				return -1;
 	}

@@ -169,9 +169,10 @@ static void print_totals(double seconds)
 		(unsigned long long)t->slow, (unsigned long long)t->hung,
 		(unsigned long long)t->late, (unsigned long long)t->taken_back,
 		(unsigned long long)t->too_late);
-	printf("sim: %llu legs went on alone, %llu of them of mirrors; %llu overlays were saved of them, %llu of legs within\n",
+	printf("sim: %llu legs went on alone, %llu of them of mirrors; %llu overlays were saved of them, %llu of legs within, %llu of legs that stand by now\n",
 		(unsigned long long)t->splits, (unsigned long long)t->split_mirrors,
-		(unsigned long long)t->overlays, (unsigned long long)t->overlays_below);
+		(unsigned long long)t->overlays, (unsigned long long)t->overlays_below,
+		(unsigned long long)t->overlays_of_spares);
 	printf("sim: leaves lied in %llu of the seeds: %llu writes lost, %llu misdirected, %llu with a "
 	       "wrong bit, %llu sectors rotten, %llu flushes that weren't; %llu sectors were read from "
 	       "there, %llu starts refused\n",

@@ -52,7 +52,7 @@ struct totals {
 	uint64_t failed_by_hand, added, replacing, let_go;
 	uint64_t brought; /* pages of a thin's map, read again */
 	uint64_t flattened; /* thins that took in all of their backing */
-	uint64_t splits, split_mirrors, overlays, overlays_below;
+	uint64_t splits, split_mirrors, overlays, overlays_below, overlays_of_spares;
 };
 extern struct totals totals;
 
@@ -312,6 +312,11 @@ void split_meddle(void); /* a leg may go on alone, between two lives */
 bool split_is_alone(unsigned place); /* and is given up, until it is taken back */
 void split_choose(struct assemble_options *options); /* for the next start */
 void split_judge(void); /* the device has been started, and nothing was copied yet */
+
+/* saved.c */
+const char *saved_directory(void); /* for the next start: what earlier ones have saved is moved out of it */
+bool saved_paths(unsigned number, char overlay[600], char map[600]); /* of those; false: there are no more */
+void saved_remove(void);
 
 /* start.c */
 bool start_stands_by(unsigned place); /* by the label of the leaf there: it is refused to be believed */

@@ -11,12 +11,9 @@
 #include "child_io.h"
 #include "lifetime.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define WRITES_MAX 8u
 #define BLOCK 4096u
@@ -28,8 +25,6 @@ static struct {
 	bool *written; /* … and by sectors, whether it was written alone. NULL: nobody went on alone */
 	uint64_t size;
 	bool takes_back; /* this start is to */
-	char now[300], before[300]; /* directories: of this start's overlay, and of earlier ones' */
-	unsigned earlier; /* overlays that stand in the latter */
 } split;
 
 bool split_is_alone(unsigned place)
@@ -46,74 +41,17 @@ static void forget(void)
 	memset(split.is_alone, 0, sizeof(split.is_alone));
 }
 
-/* The files of an overlay of an earlier start. */
-static void earlier_paths(unsigned number, char overlay[600], char map[600])
-{
-	(void)snprintf(overlay, 600, "%s/%u.overlay", split.before, number);
-	(void)snprintf(map, 600, "%s/%u.json", split.before, number);
-}
-
-/* Where the two files of some overlay of this start stand. False: there is none, or no more. */
-static bool find_files(char overlay[600], char map[600])
-{
-	DIR *open = opendir(split.now);
-	struct dirent *entry;
-	const char *dot = NULL;
-
-	while (open && !dot && (entry = readdir(open))) {
-		dot = strrchr(entry->d_name, '.');
-		if (entry->d_name[0] == '.' || strcmp(dot, ".json") != 0) {
-			dot = NULL;
-			continue;
-		}
-		(void)snprintf(map, 600, "%s/%s", split.now, entry->d_name);
-		(void)snprintf(overlay, 600, "%s/%.*s.overlay", split.now,
-			(int)(dot - entry->d_name), entry->d_name);
-	}
-	if (open)
-		closedir(open);
-	return dot;
-}
-
-/* Those of a start are moved away before the next one, which would refuse to replace them. */
-static void keep_files(void)
-{
-	char from[2][600], to[2][600];
-
-	while (find_files(from[0], from[1])) {
-		earlier_paths(split.earlier++, to[0], to[1]);
-		if (rename(from[0], to[0]) < 0 || rename(from[1], to[1]) < 0)
-			sim_fail("%s: %s", from[0], strerror(errno));
-	}
-}
-
-static void remove_files(void)
-{
-	char paths[2][600];
-
-	keep_files();
-	while (split.earlier) {
-		earlier_paths(--split.earlier, paths[0], paths[1]);
-		(void)unlink(paths[0]);
-		(void)unlink(paths[1]);
-	}
-}
-
 void split_begin(uint64_t seed)
 {
 	forget();
-	split.is_wanted = (seed * UINT64_C(0xaef17502108ef2d9) >> 33) % 2 == 0 && !life.lies &&
-		!life.has_faulty_starts && !life.grows && !life.document.has_spares;
-	(void)snprintf(split.now, sizeof(split.now), "%s/saved", sim_directory);
-	(void)snprintf(split.before, sizeof(split.before), "%s/saved-before", sim_directory);
+	split.is_wanted = ((seed * UINT64_C(0xaef17502108ef2d9) >> 33) % 2 == 0 || life.document.has_spares) &&
+		!life.lies && !life.has_faulty_starts && !life.grows;
 }
 
 void split_end(void)
 {
 	forget();
-	remove_files();
-	(void)rmdir(split.now); /* if there are any */
-	(void)rmdir(split.before);
+	saved_remove();
 }
 
 /*
@@ -184,14 +122,15 @@ static void write_alone(struct tree *tree)
 		sim_fail("a leg alone can't be written: error %d", -result);
 }
 
-/* The leaves of the leg, or all others: their paths, as many as there are. */
+/* The leaves of the leg, or all others, that don't stand by: their paths, as many as there are. */
 static unsigned name_leaves(bool of_the_leg, const char **names)
 {
 	static char paths[IMAGES_MAX][300];
 	unsigned place, count = 0;
 
 	for (place = 0; place < life.document.leaf_count; place++)
-		if (split.is_alone[place] == of_the_leg && !life.is_hidden[place] && !life.is_blank[place]) {
+		if (split.is_alone[place] == of_the_leg && !life.is_hidden[place] && !life.is_blank[place] &&
+			!start_stands_by(place)) {
 			meddle_path(place, "", paths[count]);
 			names[count] = paths[count];
 			count++;
@@ -255,6 +194,21 @@ static bool node_has_mirrors(const struct node *node)
 	return has_mirrors;
 }
 
+/* One that doesn't stand by; all leaves of a leg have the same role. */
+static const struct node *choose_leg(const struct node *root)
+{
+	unsigned place = random_below(root->child_count), i;
+	const struct node *leaf = NULL;
+
+	for (i = 0; i < root->child_count; i++, place = (place + 1) % root->child_count) {
+		for (leaf = root->children[place]; !leaf->leaf; leaf = leaf->children[0])
+			;
+		if (!start_stands_by(leaf->leaf->place))
+			break;
+	}
+	return root->children[place];
+}
+
 void split_meddle(void)
 {
 	const struct node *leg = NULL;
@@ -265,7 +219,7 @@ void split_meddle(void)
 		return;
 	tree = read_tree();
 	if (tree->root->type->redundant)
-		leg = tree->root->children[random_below(tree->root->child_count)];
+		leg = choose_leg(tree->root);
 	if (leg && find_leaves(leg)) {
 		bool has_mirrors = node_has_mirrors(leg);
 
@@ -292,12 +246,8 @@ void split_choose(struct assemble_options *options)
 		return;
 	options->prefer = names;
 	options->prefer_count = name_leaves(false, names);
-	if (!split.takes_back)
-		return;
-	(void)mkdir(split.now, 0700); /* or they are there */
-	(void)mkdir(split.before, 0700);
-	keep_files(); /* of a start that went no further */
-	options->take_back = split.now;
+	if (split.takes_back)
+		options->take_back = saved_directory();
 }
 
 /*
@@ -321,10 +271,36 @@ static void check_range(FILE *overlay, uint64_t offset, uint64_t length, bool is
 	free(bytes);
 }
 
+/* The same of a mirror below: no two sectors that were written alone are equal, wherever they stand. */
+static void find_range(FILE *overlay, uint64_t offset, uint64_t length, bool *covered)
+{
+	uint64_t at, place;
+	char bytes[SECTOR];
+
+	for (at = 0; at < length; at += SECTOR) {
+		if (fseek(overlay, (long)(offset + at), SEEK_SET) != 0 ||
+			fread(bytes, 1, SECTOR, overlay) != SECTOR)
+			sim_fail("an overlay can't be read");
+		for (place = 0; place < split.size; place += SECTOR)
+			covered[place / SECTOR] |= split.written[place / SECTOR] &&
+				memcmp(bytes, split.held + place, SECTOR) == 0;
+	}
+}
+
+static bool stands_by_now(const char *leg)
+{
+	unsigned i;
+
+	for (i = 0; i < life.tree->node_count; i++)
+		if (life.tree->nodes[i]->spare && !strcmp(life.tree->nodes[i]->id, leg))
+			return true;
+	return false;
+}
+
 /*
  * The ranges lie within the mirror whose leg it was. Where that is the root, what they hold is judged too. Below it a
- * leg is taken back after a start in which the labels of its fellows alone were written: they are in use
- * again, and what it holds was saved with them before.
+ * leg is taken back where its fellows are in use again: after a start in which their labels alone were
+ * written, when it was saved with them before; or they stood by, and nobody has given them up.
  */
 static bool check_files(const char *overlay, const char *map, bool is_first, bool *covered)
 {
@@ -353,11 +329,14 @@ static bool check_files(const char *overlay, const char *map, bool is_first, boo
 				(unsigned long long)size);
 		if (is_of_root)
 			check_range(file, offset, length, is_first, covered);
+		else
+			find_range(file, offset, length, covered);
 	}
 	fclose(file);
-	json_destroy(json);
 	totals.overlays++;
 	totals.overlays_below += !is_of_root;
+	totals.overlays_of_spares += stands_by_now(json_string(json_get(json, "leg")));
+	json_destroy(json);
 	return is_of_root;
 }
 
@@ -374,17 +353,15 @@ void split_judge(void)
 	covered = calloc(split.size / SECTOR, sizeof(*covered));
 	if (!covered)
 		sim_fail("out of memory");
-	keep_files();
-	for (number = 0; number < split.earlier; number++) {
-		earlier_paths(number, overlay, map);
+	saved_directory();
+	for (number = 0; saved_paths(number, overlay, map); number++)
 		is_first &= !check_files(overlay, map, is_first, covered);
-	}
 	for (at = 0; at < split.size; at += SECTOR)
 		if (split.written[at / SECTOR] && !covered[at / SECTOR] &&
 			memcmp(split.held + at, judge_sector(life.tree->root, at), SECTOR) != 0)
 			sim_fail("what a leg alone held at %llu is not saved",
 				(unsigned long long)at);
 	free(covered);
-	remove_files();
+	saved_remove();
 	forget();
 }

@@ -116,23 +116,6 @@ static void who_was_not_given_up_is_not_taken_back(void **state)
 	scene_stop();
 }
 
-/* Who stood by in which leg's life isn't on its label: such trees take nobody back. */
-static void where_there_are_spares_nobody_is_taken_back(void **state)
-{
-	uint64_t before;
-
-	scene_document("{'id': 'r', 'type': 'mirror', 'children': ["
-		       "{'id': 'd0', 'type': 'file', 'path': 'a', 'size': 4194304},"
-		       "{'id': 'd1', 'type': 'file', 'path': 'b', 'size': 4194304}],"
-		       "'spares': [{'id': 's0', 'type': 'file', 'path': 'c', 'size': 4194304}]}");
-	scene_run();
-	before = scene_sum("a b c");
-	assert_false(scene_start(taking_back("")));
-	assert_true(scene_has_said("mirror r: --take-back is not for trees with spares, and this node has 1: "));
-	scene_close();
-	assert_true(scene_sum("a b c") == before);
-}
-
 /* Whatever has been written by then, it is given up still, or on its way, and never taken for in sync. */
 static void a_crash_amid_taking_back_never_leaves_it_in_sync(void **state)
 {
@@ -296,8 +279,6 @@ int main(void)
 			what_cannot_be_saved_stays_given_up, scene_setup, scene_teardown),
 		cmocka_unit_test_setup_teardown(
 			who_was_not_given_up_is_not_taken_back, scene_setup, scene_teardown),
-		cmocka_unit_test_setup_teardown(
-			where_there_are_spares_nobody_is_taken_back, scene_setup, scene_teardown),
 		cmocka_unit_test_setup_teardown(a_crash_amid_taking_back_never_leaves_it_in_sync,
 			scene_setup, scene_teardown),
 		cmocka_unit_test_setup_teardown(of_a_mirror_its_leg_that_went_on_last_is_taken_back,
