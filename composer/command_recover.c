@@ -6,13 +6,15 @@
 #include "serve.h"
 #include "succeed.h"
 
-enum { FOREGROUND, DEGRADED, PREFER };
+enum { FOREGROUND, DEGRADED, ADD, PREFER };
 
 static const struct command_option options[] = {
 	[FOREGROUND] = { "foreground", 'f', NULL,
 		"Stay in the foreground. SIGINT and SIGTERM stop the device." },
 	[DEGRADED] = { "degraded", 0, NULL,
 		"Go on without legs that are missing, where a mirror can." },
+	[ADD] = { "add", 0, NULL,
+		"Take blank leaves in where a mirror has lost those that were there." },
 	[PREFER] = { "prefer", 0, "LEAF",
 		"Where the labels can't tell which leg of a mirror has all writes, use that of\n"
 		"LEAF, an id or a path, and give up those that are in conflict with it.",
@@ -27,6 +29,7 @@ static int recover(const struct arguments *arguments)
 		.recover = true,
 		.assemble.sizes_by_label = true,
 		.assemble.degraded = arguments->options[DEGRADED] != NULL,
+		.assemble.add = arguments->options[ADD] != NULL,
 		.assemble.prefer = arguments->values,
 		.assemble.prefer_count = arguments->value_count,
 	};
@@ -53,7 +56,8 @@ const struct command recover_command = {
 		   "requests that the dead daemon had in its hands are done again; with \"fail\" they "
 		   "fail.\n"
 		   "A daemon that lives is asked to leave first, as for an upgrade: then no request "
-		   "fails.\n",
+		   "fails.\n"
+		   "So a disk is exchanged: `fail` its leg, pull it, put a blank one in its place, and --add.\n",
 	.options = options,
 	.operands_min = 1,
 	.operands_max = 1,

@@ -108,7 +108,13 @@ static int keep_document(const struct tree *tree, struct err *err)
 	return result;
 }
 
-/* Leaves, labels, limits; a disk that has users gets no leaf that was not its own. */
+/* It is formatted for a leg that is brought up to date, as the user wants. */
+static bool is_added(const struct daemon_config *config, const struct leaf *leaf)
+{
+	return config->assemble.add && node_is_stale(leaf->node);
+}
+
+/* Leaves, labels, limits; a disk that has users gets no leaf that was not its own, or is added. */
 static int prepare(struct daemon *daemon, const struct daemon_config *config, struct err *err,
 	struct err *notes)
 {
@@ -120,7 +126,7 @@ static int prepare(struct daemon *daemon, const struct daemon_config *config, st
 	if (lifetime_prepare(tree, &config->assemble, err, notes) < 0)
 		return -1;
 	for (i = 0; config->recover && i < tree->leaf_count; i++)
-		if (tree->leaves[i]->todo >= LEAF_FORMAT)
+		if (tree->leaves[i]->todo >= LEAF_FORMAT && !is_added(config, tree->leaves[i]))
 			return leaf_err(tree->leaves[i], err,
 				"%s carries no label of this tree any more: it is not what %s was "
 				"served from", tree->leaves[i]->path, tree->name);
