@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
  * thin's larger device: an image whose document asks for more than its header says, in a start that may
- * grow. probe() takes the new size for what it allocates, load() makes it durable. The L1 table stays
- * where it is and uses more of its clusters: with clusters of 64 KiB there is room for 4 TiB in one.
+ * grow; or below a leg that is stale, if it can: its image may be of before the device grew, which it is
+ * not to make smaller. probe() takes the new size for what it allocates, load() makes it durable. The L1
+ * table stays where it is and uses more of its clusters: with clusters of 64 KiB there is room for 4 TiB in one.
  *
  * Crash story: the new L1 entries are zeroes and written as such, since other programs need not leave
  * zeroes behind a table; a flush; then the header says the new size and the new count of entries, in one
@@ -51,12 +52,16 @@ int thin_resize_plan(struct node *node, struct err *err)
 	struct thin *thin = thin_of(node);
 	struct qcow2_header *header = &thin->header;
 	uint64_t wanted = json_get_size(node->json, "size", 0), needed;
+	struct err unasked = { 0 };
+	int result;
 
 	wanted -= wanted % SECTOR;
-	if (!node->grows || !thin->can_write || wanted <= header->size)
+	if (!(node->grows || node_is_stale(node)) || !thin->can_write || wanted <= header->size)
 		return 0;
-	if (refuse(node, wanted, err) < 0)
-		return -1;
+	result = refuse(node, wanted, node->grows ? err : &unasked);
+	err_finish(&unasked);
+	if (result < 0)
+		return node->grows ? -1 : 0;
 	needed = qcow2_l1_needed(header, wanted);
 	thin->resize.is_planned = true;
 	thin->resize.l1_size = header->l1_size;

@@ -224,6 +224,47 @@ static void an_older_copy_below_a_mirror_makes_no_device_smaller(void **state)
 	}
 }
 
+static void thin_legs(const char *size)
+{
+	char text[600];
+
+	snprintf(text, sizeof(text),
+		"{'id':'r','type':'mirror','children':["
+		"{'id':'t0','type':'thin','size':'%s','data':{'id':'d0','type':'file','path':'a','size':'16MiB',"
+		"'direct':false,'label':true}},"
+		"{'id':'t1','type':'thin','size':'%s','data':{'id':'d1','type':'file','path':'b','size':'16MiB',"
+		"'direct':false,'label':true}}]}",
+		size, size);
+	scene_document(text);
+}
+
+/* The same of a leg that is a thin: how large it was its image says. */
+static void an_older_copy_of_a_thin_makes_no_device_smaller(void **state)
+{
+	unsigned i;
+
+	thin_legs("3MiB");
+	assert_true(start(false));
+	assert_int_equal(mirror()->size, 2 * SCENE_MIB);
+	write_at(0);
+	stop();
+	scene_copy("b", "older");
+	thin_legs("4MiB");
+	assert_true(start(true));
+	assert_int_equal(mirror()->size, 3 * SCENE_MIB);
+	write_at(3 * SCENE_MIB - 4096);
+	stop();
+	scene_remove("b");
+	scene_rename("older", "b");
+	for (i = 0; i < 2; i++) {
+		assert_true(start(false));
+		assert_true(scene_assembled()->root->children[1]->rebuilding);
+		assert_int_equal(mirror()->size, 3 * SCENE_MIB);
+		assert_int_equal(scene_assembled()->root->children[1]->limits.size, 4 * SCENE_MIB);
+		stop();
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, scene_setup, scene_teardown)
 
 int main(void)
@@ -233,6 +274,7 @@ int main(void)
 		TEST(what_was_even_stays_even),
 		TEST(growth_can_stop_at_any_write),
 		TEST(an_older_copy_below_a_mirror_makes_no_device_smaller),
+		TEST(an_older_copy_of_a_thin_makes_no_device_smaller),
 		TEST(larger_regions_have_what_their_parts_had),
 	};
 
