@@ -133,6 +133,45 @@ static void tell_failures(struct daemon *daemon)
 	}
 }
 
+struct growth {
+	struct leaf *leaf;
+	uint64_t bytes;
+	bool is_taken;
+};
+
+static void grow(struct engine *engine, void *argument)
+{
+	struct growth *growth = argument;
+	struct node *node = growth->leaf->node;
+
+	growth->is_taken = engine_grow(
+		engine, node, growth->bytes - growth->bytes % node->limits.logical_block_size);
+	if (growth->is_taken)
+		growth->leaf->bytes = growth->bytes;
+}
+
+/* Disks that nodes use as large as they are may become larger, and nobody tells us. */
+static void look_for_growth(struct daemon *daemon)
+{
+	const struct tree *tree = daemon->tree;
+	unsigned i;
+
+	for (i = 0; i < tree->leaf_count; i++) {
+		struct growth growth = { .leaf = tree->leaves[i] };
+		uint64_t before = growth.leaf->bytes;
+
+		if (!growth.leaf->node->limits.is_extensible)
+			continue;
+		growth.bytes = leaf_bytes_now(growth.leaf);
+		if (growth.bytes <= before || !frontend_call(daemon->frontend, grow, &growth) ||
+			!growth.is_taken)
+			continue;
+		log_say("%s, %s has grown from %" PRIu64 " to %" PRIu64 " bytes, which %s %s uses from now on",
+			growth.leaf->node->id, growth.leaf->path, before, growth.bytes,
+			growth.leaf->node->parent->type->name, growth.leaf->node->parent->id);
+	}
+}
+
 /* Leaves that hang when we go: the kernel has them, and their locks, until they answer. */
 static void tell_late(const struct tree *tree)
 {
@@ -176,6 +215,7 @@ static void loop(struct daemon *daemon)
 			return;
 		}
 		tell_failures(daemon);
+		look_for_growth(daemon);
 		events_tell(daemon->events, frontend_path(daemon->frontend), daemon->control);
 		control_serve(daemon->control);
 	}

@@ -165,6 +165,12 @@ void engine_tick(struct engine *engine);
 /* The node's state was changed from outside (a command): its work() is asked, and that of what is below. */
 void engine_wake(struct engine *engine, const struct node *node);
 
+/*
+ * A child of some node, limits.is_extensible, is found to be larger: from here on it has that size, and the node
+ * above is told, and asked for work. False: not now.
+ */
+bool engine_grow(struct engine *engine, struct node *child, uint64_t size);
+
 const struct engine_stats *engine_stats(const struct engine *engine);
 
 /* The most sub-I/Os that one request can have in flight, and the deepest chain: for ring sizes. */

@@ -99,6 +99,9 @@ int leaves_check_free(const struct tree *tree, struct err *err);
 /* Gives an open file more bytes, durably. 0, or -1 with a message. */
 int leaf_lengthen(struct leaf *leaf, uint64_t bytes, struct err *err);
 
+/* An open disk's size as it is by now; 0: it is no disk, or doesn't say. Doesn't block. Any thread. */
+uint64_t leaf_bytes_now(const struct leaf *leaf);
+
 /* Closes one and undoes its making: a leg that is not used. Keeps its path. */
 void leaf_drop(struct leaf *leaf);
 

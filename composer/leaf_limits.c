@@ -168,6 +168,15 @@ static void bare_limits(struct leaf *leaf, const struct leaf_mode *mode)
 	limits->size = (limits->size + mask) & ~mask;
 }
 
+uint64_t leaf_bytes_now(const struct leaf *leaf)
+{
+	uint64_t bytes;
+
+	if (leaf->fd < 0 || !leaf->is_block || ioctl(leaf->fd, BLKGETSIZE64, &bytes) < 0)
+		return 0;
+	return bytes;
+}
+
 int leaf_limits(struct leaf *leaf, const struct leaf_mode *mode, struct err *err)
 {
 	struct limits *limits = &leaf->node->limits;
@@ -183,6 +192,7 @@ int leaf_limits(struct leaf *leaf, const struct leaf_mode *mode, struct err *err
 	}
 	limits->size = leaf->wanted ? leaf->wanted : leaf->bytes - around;
 	limits->size -= limits->size % limits->logical_block_size;
+	limits->is_extensible = leaf->is_bare && !leaf->wanted && !limits->read_only;
 	if (limits->size == 0)
 		return leaf_err(leaf, err, "%s has no room for a block of %" PRIu32 " bytes",
 			leaf->path, limits->logical_block_size);

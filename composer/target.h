@@ -58,6 +58,7 @@ struct limits {
 	 */
 	bool is_growing;
 	uint64_t present;
+	bool is_extensible; /* it may become larger while it is served: then the node above is told by grew() */
 };
 
 /*
@@ -275,6 +276,12 @@ struct target_type {
 	 */
 	int (*command)(struct node *node, const char *verb, const struct json *arguments,
 		struct json_object *answer, struct err *err);
+	/*
+	 * A child whose limits.is_extensible is set has become larger while the node is live: its limits.size
+	 * says so. The node's own limits stay as they are. As command(), and as quick. False: not now,
+	 * it goes on with the size that it knew, and is told again later. Optional.
+	 */
+	bool (*grew)(struct node *node, unsigned place);
 };
 
 /* All node types, ended by NULL (targets/table.c). */

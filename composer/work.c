@@ -123,6 +123,21 @@ void engine_wake(struct engine *engine, const struct node *node)
 	engine_leave(engine);
 }
 
+bool engine_grow(struct engine *engine, struct node *child, uint64_t size)
+{
+	struct node *node = child->parent;
+	uint64_t before = child->limits.size;
+
+	assert(child->limits.is_extensible && size >= before);
+	child->limits.size = size;
+	if (node->type->grew && !node->type->grew(node, child->place)) {
+		child->limits.size = before;
+		return false;
+	}
+	engine_wake(engine, node);
+	return true;
+}
+
 void engine_begin(struct engine *engine)
 {
 	unsigned i;

@@ -333,6 +333,7 @@ const struct target_type thin_target = {
 	.close = thin_close,
 	.status = thin_status,
 	.command = thin_command,
+	.grew = thin_grew,
 	.hold = thin_hold,
 	.is_plain = thin_is_plain,
 	.map = thin_map,

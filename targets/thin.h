@@ -54,6 +54,7 @@
 #define THIN_FILL_MAX (64u << 10)
 #define THIN_MEMORY_MAX (UINT64_C(1) << 30) /* of refcounts, the map's cache, and for each page of the map: */
 #define THIN_PAGE_COST 20u
+#define THIN_GROWTH_MEMORY_MAX (UINT64_C(128) << 20) /* of refcounts, where the child may grow to have them */
 #define THIN_RESERVE_PAGES 4u /* refcount pages that one round of reserving writes */
 #define THIN_RESERVE_ROUNDS 8u /* at least; small clusters take more */
 #define THIN_RESERVE_EXTRA 64u /* clusters beyond what is asked for */
@@ -142,6 +143,7 @@ struct thin {
 	uint64_t table_count;
 
 	uint64_t clusters; /* host clusters that may be used */
+	uint64_t clusters_max; /* … when the child has grown: all that memory is for */
 	uint8_t *refcount_table; /* whole pages, as on disk; with room for grow.table */
 	struct {
 		uint32_t table; /* clusters of the refcount table that load() is to make; 0: none */
@@ -261,6 +263,8 @@ void thin_bring(struct thin *thin, struct plan *plan, uint64_t offset, uint64_t 
 void thin_bring_map(struct node *node, const struct request *request, struct plan *plan);
 void thin_bring_resume(struct node *node, const struct request *request, struct plan *plan);
 
+/* thin_open.c: refcount blocks for so many clusters, in memory, to be freed; NULL: there is none. */
+uint8_t *thin_make_blocks(const struct thin *thin, uint64_t clusters);
 
 /* thin_space.c */
 uint64_t thin_count_of(const struct thin *thin, uint64_t cluster);
@@ -320,6 +324,7 @@ void thin_unmap_resume(struct node *node, const struct request *request, struct 
 /* thin_room.c */
 uint64_t thin_room(const struct thin *thin); /* bytes that may still be allocated */
 void thin_room_watch(struct node *node, struct plan *plan); /* it has changed */
+bool thin_grew(struct node *node, unsigned place); /* the child has: there is more of it */
 void thin_room_forget(struct thin *thin, uint64_t now, uint64_t *again); /* an old rate, then */
 void thin_room_end(struct node *node, struct plan *plan, int result); /* of a request: perhaps it waits */
 void thin_room_found(struct node *node); /* a request that took some has ended well */

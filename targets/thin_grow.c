@@ -82,7 +82,10 @@ int thin_grow(struct node *node)
 	for (i = 0; i < old_clusters; i++)
 		if (thin_count_of(thin, old + i) == 1) /* else others may have it: they keep it */
 			thin_bits_put(&thin->reserve, old + i);
-	thin->clusters = thin->grow.clusters;
+	thin->clusters_max = thin->grow.clusters;
+	thin->clusters = node->children[THIN_DATA]->limits.size >> thin->cluster_bits;
+	if (thin->clusters > thin->clusters_max)
+		thin->clusters = thin->clusters_max;
 	thin->block_count = (thin->clusters + entries - 1) / entries;
 	thin->is_exhausted = false;
 	thin->grow.table = 0;

@@ -44,7 +44,7 @@ static int allocate(struct thin *thin, struct thin_next *next)
 {
 	uint64_t cluster = thin_cluster(thin);
 
-	next->counts = calloc(1, counts_length(thin) + 1);
+	next->counts = thin_make_blocks(thin, thin->clusters_max);
 	next->tables = calloc(thin->table_count + 1, sizeof(*next->tables));
 	next->refcount_table = calloc(run_of(next, ITEM_REFCOUNTS)->clusters, cluster);
 	next->l1 = calloc(run_of(next, ITEM_L1)->clusters, cluster);
@@ -52,7 +52,7 @@ static int allocate(struct thin *thin, struct thin_next *next)
 	next->walked = calloc(thin->page_count / 64 + 1, sizeof(*next->walked));
 	next->sums = calloc(thin->page_count + 1, sizeof(*next->sums));
 	if (!thin->less)
-		thin->less = calloc(thin->clusters + 1, sizeof(*thin->less));
+		thin->less = calloc(thin->clusters_max + 1, sizeof(*thin->less));
 	return next->counts && next->tables && next->refcount_table && next->l1 && next->dirty &&
 			next->walked && next->sums && thin->less
 		? 0

@@ -131,27 +131,41 @@ static int check_writable(struct node *node, struct err *err)
 	return 0;
 }
 
-/* Clusters that the image may grow to: all of the device mapped, with tables and counts. */
-static uint64_t clusters_bound(const struct node *node)
-{
-	const struct thin *thin = thin_of(node);
-	uint64_t cluster = thin_cluster(thin);
-	uint64_t there = node->children[THIN_DATA]->limits.size / cluster;
-	uint64_t present = thin_up(thin, thin->present) / cluster;
-	uint64_t guest = thin->table_count << thin->table_bits;
-	uint64_t bound = present + guest + thin->table_count;
-
-	bound += bound / qcow2_block_entries(&thin->header) + THIN_RESERVE_EXTRA;
-	if (bound > there) /* whole ones: what can be written */
-		bound = there;
-	return bound;
-}
-
 static uint64_t block_bytes(const struct thin *thin, uint64_t clusters)
 {
 	uint64_t entries = qcow2_block_entries(&thin->header);
 
 	return ((clusters + entries - 1) / entries) << thin->cluster_bits;
+}
+
+uint8_t *thin_make_blocks(const struct thin *thin, uint64_t clusters)
+{
+	return calloc(1, block_bytes(thin, clusters) + 1);
+}
+
+/* Clusters of the child, whole ones: what can be written. */
+static uint64_t clusters_there(const struct node *node)
+{
+	return node->children[THIN_DATA]->limits.size >> thin_of(node)->cluster_bits;
+}
+
+/*
+ * Clusters that the image may grow to: all of the device mapped, with tables and counts, but no more than
+ * are there. A child that may grow has them later, if that doesn't take more memory than there is for it.
+ */
+static uint64_t clusters_bound(const struct node *node)
+{
+	const struct thin *thin = thin_of(node);
+	uint64_t there = clusters_there(node);
+	uint64_t present = thin_up(thin, thin->present) >> thin->cluster_bits;
+	uint64_t guest = thin->table_count << thin->table_bits;
+	uint64_t bound = present + guest + thin->table_count;
+
+	bound += bound / qcow2_block_entries(&thin->header) + THIN_RESERVE_EXTRA;
+	if (bound > there && (!node->children[THIN_DATA]->limits.is_extensible ||
+				     block_bytes(thin, bound) > THIN_GROWTH_MEMORY_MAX))
+		bound = there;
+	return bound;
 }
 
 /* What the image's refcount table counts, and how long it should be where that is too little. */
@@ -163,7 +177,10 @@ static void find_clusters(struct node *node)
 	uint64_t guest = (thin->table_count << thin->table_bits) + thin->table_count;
 	uint64_t counted = entries * (thin->header.refcount_table_clusters * cluster / 8), table;
 
-	thin->clusters = bound < counted ? bound : counted;
+	thin->clusters_max = bound < counted ? bound : counted;
+	thin->clusters = clusters_there(node);
+	if (thin->clusters > thin->clusters_max)
+		thin->clusters = thin->clusters_max;
 	if (bound <= counted || counted >= 2 * guest || !thin->can_write)
 		return; /* of a disk much larger than the device, not all is wanted */
 	table = ((bound + entries - 1) / entries * 8 + cluster - 1) / cluster;
@@ -189,7 +206,7 @@ int thin_allocate(struct node *node, uint64_t cache, struct err *err)
 	thin->table_count = qcow2_l1_needed(header, header->size);
 	thin->page_bits = log_of(thin->page) - thin->entry_bits;
 	find_clusters(node);
-	clusters = thin->grow.table ? thin->grow.clusters : thin->clusters;
+	clusters = thin->grow.table ? thin->grow.clusters : thin->clusters_max;
 	entries = qcow2_block_entries(header);
 	thin->block_count = (thin->clusters + entries - 1) / entries;
 	map = thin->table_count << thin->cluster_bits;
@@ -204,7 +221,7 @@ int thin_allocate(struct node *node, uint64_t cache, struct err *err)
 	thin->table_hosts = calloc(thin->table_count + 1, sizeof(uint64_t));
 	thin->table_news = calloc(thin->table_count + 1, sizeof(uint64_t));
 	thin->refcount_table = calloc(1, (header->refcount_table_clusters + thin->grow.table) * cluster);
-	thin->blocks = calloc(1, block_bytes(thin, clusters) + 1);
+	thin->blocks = thin_make_blocks(thin, clusters);
 	thin->stale = calloc(pages / 64 + 1, sizeof(uint64_t));
 	thin->marks = calloc(pages / 64 + 1, sizeof(uint64_t));
 	thin->pinned = calloc(pages / 64 + 1, sizeof(uint64_t));
@@ -249,7 +266,7 @@ static int read_image(struct node *node, const uint8_t *first, uint64_t length, 
 	if (thin->has_compressed && !thin->unpacker)
 		return json_err(node->json, err, "thin %s: out of memory", node->id);
 	if (thin->can_write && (thin->has_compressed || thin->header.snapshot_count)) {
-		thin->less = calloc(thin->clusters + thin->grow.clusters + 1, sizeof(*thin->less));
+		thin->less = calloc(thin->clusters_max + thin->grow.clusters + 1, sizeof(*thin->less));
 		if (!thin->less)
 			return json_err(node->json, err, "thin %s: out of memory", node->id);
 	}

@@ -7,6 +7,7 @@
  *   waiting_for_space   with "when_full": "queue", a request waits for room
  *   space_again         and one has found it
  *   no_space            a request has failed with ENOSPC
+ *   store_grew          the child is larger than it was, and what is new is used
  *
  * Who waits holds nothing (plan_wait()), so that reads and writes of what is allocated go on. It is
  * begun again as soon as something has been freed here, and every second, since what is below may have
@@ -17,6 +18,7 @@
 
 #include "notice.h"
 
+#include <assert.h>
 #include <errno.h>
 
 #define WINDOW_NS UINT64_C(10000000000)
@@ -34,7 +36,28 @@ uint64_t thin_room(const struct thin *thin)
 		count_of(&thin->punching.count) + count_of(&thin->flushing.count) +
 		count_of(&thin->dropped.count);
 
-	return (thin->clusters - count_of(&thin->used) + kept) << thin->cluster_bits;
+	return (count_of(&thin->clusters) - count_of(&thin->used) + kept) << thin->cluster_bits;
+}
+
+/* The next generation's counts are as long as those of now were when it was begun: until it is there, no more. */
+bool thin_grew(struct node *node, unsigned place)
+{
+	struct thin *thin = thin_of(node);
+	uint64_t clusters = node->children[THIN_DATA]->limits.size >> thin->cluster_bits;
+	uint64_t entries = qcow2_block_entries(&thin->header);
+
+	assert(place == THIN_DATA);
+	if (thin->next)
+		return false;
+	if (clusters > thin->clusters_max)
+		clusters = thin->clusters_max;
+	if (clusters > thin->clusters) {
+		__atomic_store_n(&thin->clusters, clusters, __ATOMIC_RELAXED);
+		thin->block_count = (clusters + entries - 1) / entries;
+		thin->is_exhausted = false;
+	}
+	notice_raise(node, "store_grew", "available", thin_room(thin));
+	return true;
 }
 
 /* The rate of one window stands until the next has ended. */

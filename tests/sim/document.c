@@ -206,13 +206,20 @@ static void print_thin(struct document *document, FILE *out, unsigned depth)
 	document->has_thin = document->is_bare = true;
 	document->room += document->is_tight ? (16u << 10) + sectors * SECTOR / 4 /* its tables, and something */
 					     : (96u << 10) + sectors * 2 * SECTOR;
+	if (document->is_tight && document->has_store)
+		document->hidden = store_hides(sectors * SECTOR);
+	document->room += document->hidden;
 	if (life.snapshots)
 		document->room += (64u << 10) + sectors * 2 * SECTOR;
 	fprintf(out, "{\"type\":\"thin\",%s\"discard\":\"%s\",\"size\":%u,\"cluster_size\":%u,",
 		document->is_tight ? "\"when_full\":\"queue\",\"no_space_timeout\":3," : "",
 		sectors % 8 ? "unmap" : "ignore", sectors * SECTOR, cluster);
 	fprintf(out, "\"metadata_cache\":%u,\"data\":", document->has_tight_cache ? 512 : 1u << 20);
+	if (document->hidden)
+		store_print_begin(out);
 	print_node(document, out, depth, (struct ground){ false, 0, false });
+	if (document->hidden)
+		shadow_print_end(out);
 	if (backing == 1)
 		print_backing(document, out, sectors);
 	if (!backing)
@@ -234,6 +241,7 @@ void document_make(struct document *document, const struct wishes *wishes)
 	*document = (struct document){
 		.room = wishes->room,
 		.is_tight = wishes->is_tight,
+		.has_store = wishes->has_store,
 		.has_slow = wishes->has_slow,
 		.has_timeout = wishes->has_timeout,
 		.has_spares = wishes->has_spares,

@@ -61,6 +61,7 @@ static bool begin_life(void)
 	if (!is_first) {
 		meddle();
 		grow_choose();
+		store_between();
 		split_meddle();
 	}
 	judge_keep_image();
@@ -215,6 +216,7 @@ static void live(void)
 			if (life.scrubs && done % SCRUB_EVERY == 0)
 				judge_scrub();
 			flatten_ask(done);
+			store_ask();
 			past_ask();
 			done++;
 		} else {
@@ -269,6 +271,7 @@ void seed_run(uint64_t seed)
 		&(struct wishes){
 			.room = life.grows ? GROW_ROOM : 0,
 			.is_tight = is_tight_seed(seed),
+			.has_store = store_is_seed(seed) && !life.grows,
 			.has_slow = (seed * UINT64_C(0xc2b2ae3d27d4eb4f) >> 35) % 4 == 0,
 			.has_timeout = (seed * UINT64_C(0x9e6c63d0876a9a47) >> 33) % 4 == 0,
 			.has_spares = (seed * UINT64_C(0x94d049bb133111eb) >> 33) % 3 == 0,

@@ -322,13 +322,14 @@ void shadow_place(struct tree *tree)
 
 	for (i = 0; i < tree->node_count; i++) {
 		struct node *node = tree->nodes[i];
+		const char *name = json_get_string(json_get(node->json, "annotations"), "sim", NULL);
 
-		if (!json_get(json_get(node->json, "annotations"), "sim"))
+		if (!name)
 			continue;
 		node->type->close(node);
 		free(node->state);
-		node->type = &shadow_target;
-		node->state = calloc(1, shadow_target.state_size);
+		node->type = strcmp(name, "store") ? &shadow_target : &store_target;
+		node->state = calloc(1, node->type->state_size);
 		if (!node->state)
 			sim_fail("out of memory");
 	}

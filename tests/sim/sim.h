@@ -7,6 +7,7 @@
  * image.c    leaves: what reads return, what a power cut would leave; takes leaf_io.c's place
  * document.c random trees as documents
  * shadow.c   a target that uses all that the engine offers
+ * store.c    what a thin stands on, when it becomes larger
  * model.c    which values each sector may hold, by what was asked and answered
  * backend.c  sub-I/Os under way: any order, short, failing, hung, linked, handed down
  * clock.c    the engine's time
@@ -49,6 +50,7 @@ struct totals {
 	uint64_t start_faults, failed_starts, growths, grown, replaced, slow, taken,
 		without, hung, late, taken_back, too_late;
 	uint64_t snapshots, pasts, pasts_gone; /* made; looked at again; deleted */
+	uint64_t stores, stores_awaited; /* became larger; while somebody waited for room */
 	uint64_t failed_by_hand, added, replacing, let_go;
 	uint64_t brought; /* pages of a thin's map, read again */
 	uint64_t flattened; /* thins that took in all of their backing */
@@ -115,6 +117,7 @@ struct document {
 	bool can_grow[IMAGES_MAX];
 	bool has_thin, has_tight_cache;
 	bool is_tight; /* the thin has less room than it could use, and "when_full": "queue" */
+	bool has_store; /* … and what it stands on becomes larger */
 	bool has_shadow;
 	bool has_slow; /* mirrors read legs last that are slow */
 	bool has_spares; /* mirrors have them */
@@ -122,10 +125,12 @@ struct document {
 	bool is_bare; /* while it is made: the next leaf stands right below a thin */
 	unsigned backing_place, backing_sectors; /* a thin's backing that is a file; 0: there is none */
 	uint32_t room; /* further bytes of each leaf */
+	uint32_t hidden; /* bytes that what is below the thin is short of at first (store.c); 0: it stays as it is */
 };
 /* What a seed's document is to have; `room`: further bytes of each leaf. */
 struct wishes {
 	uint32_t room;
+	bool has_store; /* what a tight thin stands on becomes larger */
 	bool is_tight, has_slow, has_timeout, has_spares;
 };
 void document_make(struct document *document, const struct wishes *wishes);
@@ -136,7 +141,15 @@ void document_finish(struct document *document);
 /* shadow.c */
 void shadow_print_begin(FILE *out); /* its child comes next */
 void shadow_print_end(FILE *out);
-void shadow_place(struct tree *tree); /* puts it where the document wants it */
+void shadow_place(struct tree *tree); /* puts it, and store.c's, where the document wants them */
+
+/* store.c */
+extern const struct target_type store_target;
+bool store_is_seed(uint64_t seed);
+uint32_t store_hides(uint32_t device); /* bytes at first, of a device of so many */
+void store_print_begin(FILE *out); /* its child comes next, then shadow_print_end() */
+void store_between(void); /* two lives */
+void store_ask(void); /* while it is live: perhaps it grows */
 
 /* model.c */
 void model_open(unsigned sectors);

@@ -2,6 +2,7 @@
 /* thin with "when_full": "queue": who needs room and finds none waits for it, and keeps nobody back. */
 #include "live.h"
 
+#include "child_io.h"
 #include "notice.h"
 
 #include <errno.h>
@@ -269,6 +270,126 @@ static void zeroing_waits_as_well(void **state)
 	stop();
 }
 
+static struct node *store(void)
+{
+	return scene_assembled()->root->children[0];
+}
+
+/* As load(), on what may become larger while it is served, as disks do. */
+static void load_extensible(const char *text)
+{
+	struct err err = { 0 };
+
+	scene_document(text);
+	assert_true(notice_open() >= 0 && scene_open(LEAF_SERVE));
+	assert_int_equal(assemble(scene_assembled(), &scene_plain, &err, &err), 0);
+	store()->limits.is_extensible = true;
+	assert_int_equal(tree_open(scene_assembled(), &err), 0);
+	assert_int_equal(assemble_start(scene_assembled(), &err, &err), 0);
+	assert_int_equal(tree_load(scene_assembled(), &err), 0);
+	scene_assembled()->child_io = CHILD_IO_FULL;
+}
+
+static void load_full_extensible(void)
+{
+	char text[512];
+
+	snprintf(text, sizeof(text), document, "", "256KiB");
+	load_extensible(text);
+	fill();
+	live_begin();
+}
+
+/* At once: no time passes. As much as it is larger can be allocated, and no more. */
+static void a_store_that_grows_resumes_who_waits(void **state)
+{
+	uint64_t size = 256 << 10, taken;
+
+	load_full_extensible();
+	live_ask(0, IO_WRITE, EMPTY, 'b');
+	live_ask(1, IO_WRITE, EMPTY + CLUSTER, 'c');
+	live_end_all();
+	assert_int_equal(told("waiting"), 2);
+	noticed("waiting_for_space");
+	assert_true(engine_grow(live_engine, store(), size + 2 * CLUSTER)); /* one is its table's */
+	live_end_all();
+	assert_int_equal(live_results[0], 0);
+	assert_int_equal(live_results[1], LIVE_UNDER_WAY);
+	noticed("store_grew space_again");
+	assert_true(engine_grow(live_engine, store(), size + 10 * CLUSTER));
+	assert_true(engine_grow(live_engine, store(), size + 10 * CLUSTER)); /* told once more, it is no larger */
+	live_end_all();
+	assert_int_equal(live_results[1], 0);
+	assert_int_equal(told("available"), 7 * CLUSTER);
+	for (taken = 2; taken < 9; taken++) {
+		live_ask(0, IO_WRITE, EMPTY + taken * CLUSTER, 'd');
+		live_end_all();
+		assert_int_equal(live_results[0], 0);
+	}
+	live_ask(0, IO_WRITE, EMPTY + 9 * CLUSTER, 'e');
+	live_end_all();
+	assert_int_equal(live_results[0], LIVE_UNDER_WAY);
+	live_stop();
+	load("", "296KiB"); /* believed by who counts it: nothing lies behind what there was */
+	assert_int_equal(told("available"), 0);
+	assert_int_equal(live_byte_at(EMPTY), 'b');
+	assert_int_equal(live_byte_at(EMPTY + CLUSTER), 'c');
+	assert_int_equal(live_byte_at(EMPTY + 8 * CLUSTER), 'd');
+	stop();
+}
+
+/* A device that can be mapped whole takes no more, however large what is below becomes. */
+static void a_store_is_used_as_far_as_the_device_needs_it(void **state)
+{
+	load_full_extensible();
+	assert_true(engine_grow(live_engine, store(), UINT64_C(1) << 40));
+	assert_in_range(told("available"), 4 << 20, 5 << 20);
+	live_stop();
+	notice_close();
+}
+
+static void snapshot(const char *text)
+{
+	struct node *thin = scene_assembled()->root;
+	struct err err = { 0 };
+	struct json *arguments = json_parse("arguments", text, strlen(text), &err);
+
+	assert_int_equal(thin->type->command(thin, "snapshot-create", arguments, NULL, &err), 0);
+	json_destroy(arguments);
+	err_finish(&err);
+}
+
+static void snapshot_ends(void)
+{
+	engine_wake(live_engine, scene_assembled()->root);
+	live_end_all();
+}
+
+/* Its tables are being made for the size that there was. Once they are there they have room for more. */
+static void a_store_does_not_grow_under_a_snapshot_that_is_made(void **state)
+{
+	uint64_t offset;
+
+	load_extensible("{'id':'t','type':'thin','size':'4MiB','cluster_size':512,'data':{'id':'f','type':'file',"
+			"'path':'x','direct':false,'label':false,'size':'512KiB'}}"); /* four refcount blocks */
+	live_begin();
+	snapshot("{\"name\":\"one\"}");
+	assert_false(engine_grow(live_engine, store(), 1 << 20));
+	assert_int_equal(store()->limits.size, 512 << 10);
+	snapshot_ends();
+	assert_int_equal(told("snapshots"), 1);
+	assert_true(engine_grow(live_engine, store(), 1 << 20));
+	for (offset = 0; offset < 600 << 10; offset += CLUSTER) {
+		live_ask(0, IO_WRITE, offset, 'a');
+		live_end_all();
+		assert_int_equal(live_results[0], 0);
+	}
+	snapshot("{\"name\":\"two\"}");
+	snapshot_ends();
+	assert_int_equal(told("snapshots"), 2);
+	stop();
+}
+
 static void a_leg_does_not_wait(void **state)
 {
 	scene_document("{'id':'m','type':'mirror','children':[{'id':'t','type':'thin','size':'4MiB',"
@@ -292,6 +413,9 @@ int main(void)
 		TEST(a_write_in_place_waits_for_the_store_below),
 		TEST(a_stop_ends_all_waiting),
 		TEST(zeroing_waits_as_well),
+		TEST(a_store_that_grows_resumes_who_waits),
+		TEST(a_store_is_used_as_far_as_the_device_needs_it),
+		TEST(a_store_does_not_grow_under_a_snapshot_that_is_made),
 		TEST(a_leg_does_not_wait),
 	};
 

@@ -147,6 +147,33 @@ wait $writer && fail 'a write for which there is no room has succeeded'
 grep -q 'No space left' dd.out || fail "who waited at the stop: $(cat dd.out)"
 until_so 'check after a stop' qemu-img check -q /small/volume.qcow2
 ok 'a stop ends who waits'
+
+# A disk that is full, and becomes larger: nobody tells us either.
+modprobe loop
+truncate -s 4M /small/disk.img
+disk=$(losetup -f --show /small/disk.img)
+cat >disk.json <<END
+{ "format": 1, "name": "v2", "root": { "type": "thin", "size": "64MiB", "when_full": "queue", "no_space_timeout": 0,
+    "data": { "type": "block", "path": "$disk" } } }
+END
+rm /small/volume.qcow2
+mount -o remount,size=32M /small
+device=$(ubd-compose create disk.json) || fail 'create on a disk'
+dd if=some of="$device" bs=64k oflag=direct 2>dd.out &
+writer=$!
+waits() { ubd-compose status v2 --json | grep -q '"waiting": *[1-9]'; }
+until_so 'nobody waits for a disk' waits
+truncate -s 16M /small/disk.img
+losetup -c "$disk"
+wait $writer || fail "who waited for a disk: $(cat dd.out)"
+cmp -n $((4 << 20)) some "$device" || fail 'other bytes after a wait for a disk'
+ubd-compose events v2 | grep -q store_grew || fail "events: $(ubd-compose events v2)"
+ubd-compose delete v2 || fail 'delete'
+qemu-img check -q "$disk" || fail "check: $(qemu-img check "$disk" 2>&1)"
+qemu-img compare -q -f qcow2 -F raw "$disk" some || fail 'qemu-img reads something else from a disk that grew'
+ok 'a write waits until the disk below has become larger'
+losetup -d "$disk"
+
 cd /
 until_so 'the small store is in use' umount /small
 until_so 'the driver is in use' rmmod ubd
