@@ -23,6 +23,7 @@
  * thin_make.c     a new image, in memory
  * thin_create.c   load() and unload(): writing it, and what a clean stop leaves
  * thin_report.c   status, and the map as others may read it
+ * thin_snapshot.c snapshots, made, deleted and gone back to while the device is live; thin_next.h: what that takes
  *
  * Of their own: thin_bits.h, thin_cache.h, thin_flatten.h, and thin_open.h for what is done while nothing is served.
  *

@@ -4,6 +4,9 @@
  * and how many as its length. Who asked for it is resumed as soon as it has ended, before anything
  * else, and finds all of them.
  *
+ * Where somebody who tells the map has asked and another map has taken its place meanwhile, what was read
+ * is nothing, and no error either: it is asked for again.
+ *
  * Lanes bound how many are under way at once. What is wanted by several, with the same first page, is
  * in one lane: it is read once, and the others find it.
  */
@@ -31,12 +34,14 @@ static void pin(struct thin *thin, const struct request *request, int more)
 void thin_bring_map(struct node *node, const struct request *request, struct plan *plan)
 {
 	struct thin *thin = thin_of(node);
+	struct thin_io *io = plan->io_state;
 	uint64_t i;
 
 	if (thin->failed) {
 		plan_end(plan, -EIO);
 		return;
 	}
+	io->round = thin->cache.generation;
 	for (i = 0; i < request->length; i++)
 		if (!thin->pages[request->offset + i])
 			thin_page_plan(thin, plan, request->offset + i, (uint32_t)i * thin->page, false);
@@ -53,14 +58,16 @@ void thin_bring_map(struct node *node, const struct request *request, struct pla
 void thin_bring_resume(struct node *node, const struct request *request, struct plan *plan)
 {
 	struct thin *thin = thin_of(node);
+	const struct thin_io *io = plan->io_state;
 	int result = thin_failure(plan);
+	bool is_past = io->round != thin->cache.generation;
 	uint64_t i;
 
-	for (i = 0; i < request->length && result == 0; i++)
+	for (i = 0; i < request->length && result == 0 && !is_past; i++)
 		result = thin_cache_put(
 			thin, request->offset + i, (uint8_t *)plan->scratch + i * thin->page);
 	pin(thin, request, -1);
-	if (!plan->asker && result < 0)
+	if (!plan->asker && result < 0 && !is_past)
 		thin->cache.unread = request->offset + 1;
 	plan_end(plan, result);
 }

@@ -257,3 +257,54 @@ int thin_cache_table(const struct node *node, uint64_t index, uint8_t *bytes)
 		}
 	return result < 0 ? result : thin_cache_copy(thin, first, bytes, size);
 }
+
+int thin_cache_next_make(const struct thin *thin, struct thin_cache_next *next)
+{
+	uint64_t page;
+
+	next->memory = calloc(thin->cache.count + UINT64_C(1), thin->page);
+	next->slots = calloc(thin->cache.count + UINT64_C(1), sizeof(*next->slots));
+	next->pages = calloc(thin->page_count + 1, sizeof(*next->pages));
+	if (!next->memory || !next->slots || !next->pages)
+		return -1;
+	for (page = 0; page < thin->page_count; page++)
+		next->pages[page] = next->memory;
+	return 0;
+}
+
+void thin_cache_next_put(const struct thin *thin, struct thin_cache_next *next, uint64_t page, const uint8_t *bytes)
+{
+	uint8_t *place = next->memory + (uint64_t)(next->used + 1) * thin->page;
+
+	if (!memcmp(bytes, next->memory, thin->page))
+		return;
+	next->pages[page] = NULL;
+	if (next->used == thin->cache.count)
+		return;
+	next->slots[next->used++] = (struct thin_slot){ .page = page };
+	next->pages[page] = memcpy(place, bytes, thin->page);
+}
+
+/* Pins are by page and stay: somebody may be reading one for himself, to find that there is another map. */
+void thin_cache_next_swap(struct thin *thin, struct thin_cache_next *next)
+{
+	struct thin_cache *cache = &thin->cache;
+	struct thin_cache_next old = { thin->pages, cache->memory, cache->slots, cache->used };
+
+	thin->pages = next->pages;
+	cache->memory = next->memory;
+	cache->slots = next->slots;
+	__atomic_store_n(&cache->used, next->used, __ATOMIC_RELAXED);
+	cache->hand = 0;
+	cache->wanted = cache->unread = 0;
+	cache->generation++;
+	memset(cache->is_outdated, false, thin->page_count);
+	*next = old;
+}
+
+void thin_cache_next_free(struct thin_cache_next *next)
+{
+	free(next->memory);
+	free(next->slots);
+	free(next->pages);
+}

@@ -30,6 +30,14 @@ struct thin_cache {
 	uint8_t *is_outdated; /* by page: its entries' flags are of the generation before */
 	uint64_t wanted, unread; /* page + 1: for who tells the map; and what could not be had for that */
 	uint64_t hits, misses, evicted; /* requests; pages */
+	unsigned generation; /* of the map: how often another one has taken its place */
+};
+
+/* Another map of the device, beside the one that is in use: as much of it as that has memory for. */
+struct thin_cache_next {
+	uint8_t **pages, *memory; /* as the thin's */
+	struct thin_slot *slots;
+	uint32_t used;
 };
 
 int thin_cache_make(struct node *node, uint64_t bytes); /* -1: out of memory */
@@ -44,5 +52,12 @@ void thin_cache_pin(struct thin *thin, uint64_t page, int more);
 /* Part of a table, from memory; what is not there must be in `bytes`, read again. 0 or -EIO. */
 int thin_cache_copy(const struct thin *thin, uint64_t first, uint8_t *bytes, uint32_t length);
 int thin_cache_table(const struct node *node, uint64_t index, uint8_t *bytes); /* not live. 0 or -errno */
+
+/* Without a page that was put it says nothing anywhere. -1: out of memory; to be freed in any case. */
+int thin_cache_next_make(const struct thin *thin, struct thin_cache_next *next);
+void thin_cache_next_put(const struct thin *thin, struct thin_cache_next *next, uint64_t page, const uint8_t *bytes);
+/* It is the one in use from here on, all of it durable; the caller has put the pages' sums in place. */
+void thin_cache_next_swap(struct thin *thin, struct thin_cache_next *next);
+void thin_cache_next_free(struct thin_cache_next *next);
 
 #endif

@@ -46,7 +46,7 @@ int thin_flatten_begin(struct node *node, const struct json *arguments, struct e
 		return err_add(err, "thin %s: %s", node->id,
 			thin->can_write ? "its image stands on no backing file" : "its image is served read-only");
 	if (thin->next)
-		return err_add(err, "thin %s: a snapshot is being made or deleted; flatten it afterwards", node->id);
+		return err_add(err, "thin %s: a snapshot is being made, deleted or gone back to; flatten it afterwards", node->id);
 	if (header.snapshot_count)
 		return err_add(err,
 			"thin %s: its %" PRIu32 " snapshots are based on the backing too; delete them first",

@@ -60,7 +60,7 @@ static int allocate(struct thin *thin, struct thin_next *next)
 }
 
 int thin_next_make(struct thin *thin, uint8_t *list, uint64_t length, uint32_t count,
-	const struct qcow2_snapshot *doomed)
+	enum thin_next_kind kind, const struct qcow2_snapshot *past)
 {
 	const struct qcow2_header *header = &thin->header;
 	struct thin_next *next = calloc(1, sizeof(*next));
@@ -70,10 +70,11 @@ int thin_next_make(struct thin *thin, uint8_t *list, uint64_t length, uint32_t c
 	run_of(next, ITEM_REFCOUNTS)->clusters = header->refcount_table_clusters;
 	run_of(next, ITEM_L1)->clusters = clusters_of(thin, header->l1_size * UINT64_C(8));
 	run_of(next, ITEM_LIST)->clusters = clusters_of(thin, length);
+	next->kind = kind;
 	next->list_length = length;
 	next->snapshot_count = count;
 	number_items(thin, next);
-	if (allocate(thin, next) < 0 || (doomed && thin_next_doom(thin, next, doomed) < 0)) {
+	if (allocate(thin, next) < 0 || (past && thin_next_remember(thin, next, past) < 0)) {
 		thin_next_free(next);
 		return -1;
 	}
@@ -94,7 +95,9 @@ void thin_next_free(struct thin_next *next)
 	free(next->dirty);
 	free(next->walked);
 	free(next->sums);
-	free(next->doomed.l1);
+	free(next->past.l1);
+	free(next->less);
+	thin_cache_next_free(&next->map.cache);
 	free(next);
 }
 
@@ -120,7 +123,7 @@ bool thin_next_has_block(const struct thin *thin, uint64_t block)
 	return qcow2_read64(thin->next->refcount_table + block * 8) != 0;
 }
 
-static void set_count(struct thin *thin, uint64_t cluster, uint64_t count)
+void thin_next_count_set(struct thin *thin, uint64_t cluster, uint64_t count)
 {
 	struct thin_next *next = thin->next;
 
@@ -131,12 +134,12 @@ static void set_count(struct thin *thin, uint64_t cluster, uint64_t count)
 				(cluster << thin->header.refcount_order) / 8 / thin->page);
 }
 
-static void gain(struct thin *thin, uint64_t cluster)
+void thin_next_gain(struct thin *thin, uint64_t cluster)
 {
 	uint64_t count = qcow2_refcount_read(&thin->header, thin->next->counts, cluster);
 
 	if (count < qcow2_refcount_max(&thin->header))
-		set_count(thin, cluster, count + 1);
+		thin_next_count_set(thin, cluster, count + 1);
 	else
 		thin->next->has_failed = true;
 }
@@ -146,7 +149,7 @@ static void lose(struct thin *thin, uint64_t cluster)
 	uint64_t count = qcow2_refcount_read(&thin->header, thin->next->counts, cluster);
 
 	assert(count);
-	set_count(thin, cluster, count - 1);
+	thin_next_count_set(thin, cluster, count - 1);
 }
 
 void thin_next_stores(struct thin *thin, uint64_t cluster, const struct qcow2_entry *entry)
@@ -154,12 +157,16 @@ void thin_next_stores(struct thin *thin, uint64_t cluster, const struct qcow2_en
 	struct thin_next *next = thin->next;
 	uint64_t page = thin_page_of(thin, cluster);
 
+	if (next->kind == NEXT_REVERTS) {
+		thin_next_restores(thin, cluster, entry);
+		return;
+	}
 	if (!next->tables[cluster >> thin->table_bits])
 		return; /* all of it will be dirty */
 	if (thin_bit(next->walked, page)) {
 		struct qcow2_entry old = thin_lookup(thin, cluster);
 
-		thin_each_cluster(thin, entry, gain);
+		thin_each_cluster(thin, entry, thin_next_gain);
 		thin_each_cluster(thin, &old, lose);
 	}
 	thin_next_mark(next, page);
@@ -171,7 +178,7 @@ void thin_next_counts(struct thin *thin, uint64_t cluster, uint64_t count)
 
 	if ((cluster << thin->header.refcount_order) / 8 >= thin->next->copied)
 		return;
-	set_count(thin, cluster,
+	thin_next_count_set(thin, cluster,
 		qcow2_refcount_read(&thin->header, thin->next->counts, cluster) + count - now);
 }
 
@@ -225,7 +232,7 @@ static void walk(struct thin *thin, uint64_t page)
 		char why[QCOW2_WHY];
 
 		(void)qcow2_entry_read(&thin->header, thin->pages[page] + at, &entry, why); /* judged */
-		thin_each_cluster(thin, &entry, gain);
+		thin_each_cluster(thin, &entry, thin_next_gain);
 	}
 }
 
@@ -247,7 +254,7 @@ void thin_next_bytes(struct thin *thin, uint64_t item, uint8_t *bytes)
 		memcpy(bytes, from[kind] + (item - next->first[kind]) * thin->page, thin->page);
 		return;
 	}
-	if (next->doomed.is_wanted)
+	if (next->kind == NEXT_DELETES)
 		thin_next_check(thin, thin->pages[item]);
 	else if (!thin_bit(next->walked, item))
 		walk(thin, item);
@@ -334,7 +341,7 @@ static void drop_old(struct thin *thin, const struct thin_next *old, const struc
 		(uint64_t)header->refcount_table_clusters << thin->cluster_bits);
 	if (header->snapshot_count)
 		drop_clusters(thin, header->snapshots_offset, old->list_length);
-	if (!old->doomed.is_wanted)
+	if (old->kind == NEXT_MAKES)
 		return;
 	drop_clusters(thin, header->l1_offset, header->l1_size * UINT64_C(8));
 	for (i = 0; i < thin->table_count; i++)
@@ -350,6 +357,18 @@ void thin_next_name(const struct thin *thin, struct qcow2_header *header)
 	header->l1_offset = run_of(next, ITEM_L1)->at << thin->cluster_bits;
 	header->snapshots_offset = run_of(next, ITEM_LIST)->at << thin->cluster_bits;
 	__atomic_store_n(&header->snapshot_count, next->snapshot_count, __ATOMIC_RELAXED);
+}
+
+/* Of the generation's own pages: the flags in them are right. */
+static void adopt_map(struct thin *thin, struct thin_next *next)
+{
+	uint16_t *less = thin->less;
+
+	thin->less = next->less;
+	next->less = less;
+	thin_cache_next_swap(thin, &next->map.cache);
+	thin->allocated = next->map.allocated;
+	thin->flatten.cursor = 0;
 }
 
 void thin_next_adopt(struct thin *thin)
@@ -370,6 +389,8 @@ void thin_next_adopt(struct thin *thin)
 	thin->snapshots.length = next->list_length;
 	next->list_length = length;
 	memset(thin->cache.is_outdated, true, thin->page_count);
+	if (next->kind == NEXT_REVERTS)
+		adopt_map(thin, next);
 	memset(thin->stale, 0, (counts_length(thin) / thin->page / 64 + 1) * sizeof(*thin->stale));
 	drop_old(thin, next, &old);
 	thin_next_free(next);

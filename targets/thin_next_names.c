@@ -2,6 +2,7 @@
 /*
  * The names that go with a snapshot that is deleted: in the next counts all that hangs on its L1 table is
  * named once less. The tables are read again, piece by piece, while requests go on: nobody changes them.
+ * Where the device goes back to it, the L1 table alone is read here (thin_next_revert.c does the rest).
  *
  * What nobody names then is "gone". It keeps a count of 1, so that it is nobody's until the switch, and
  * becomes free behind that. A cluster may come to be so by either of two: here, or where the device drops a
@@ -17,12 +18,12 @@
 
 #define RELEASED_MAX 16384u /* clusters at a time: more than that would keep requests waiting */
 
-static bool is_gone(const struct thin *thin, uint64_t cluster)
+bool thin_next_is_gone(const struct thin *thin, uint64_t cluster)
 {
 	return thin_bit(thin->gone.words, cluster);
 }
 
-static uint64_t next_count(const struct thin *thin, uint64_t cluster)
+uint64_t thin_next_count_of(const struct thin *thin, uint64_t cluster)
 {
 	return qcow2_refcount_read(&thin->header, thin->next->counts, cluster);
 }
@@ -30,9 +31,9 @@ static uint64_t next_count(const struct thin *thin, uint64_t cluster)
 static void lose_name(struct thin *thin, uint64_t cluster)
 {
 	struct thin_next *next = thin->next;
-	uint64_t count = cluster < thin->clusters ? next_count(thin, cluster) : 0;
+	uint64_t count = cluster < thin->clusters ? thin_next_count_of(thin, cluster) : 0;
 
-	if (!count || is_gone(thin, cluster) || count <= thin->less[cluster]) {
+	if (!count || thin_next_is_gone(thin, cluster) || count <= thin->less[cluster]) {
 		next->is_bad = true;
 		return;
 	}
@@ -44,19 +45,24 @@ static void lose_name(struct thin *thin, uint64_t cluster)
 
 void thin_next_dropped(struct thin *thin, uint64_t cluster)
 {
-	if (thin->next->doomed.is_wanted && !is_gone(thin, cluster) && thin->less[cluster] == 1 &&
-		next_count(thin, cluster) == 1)
+	if (thin->next->kind == NEXT_REVERTS && thin_count_of(thin, cluster) > 1)
+		thin_next_shared(thin, cluster, -1);
+	if (thin->next->kind == NEXT_DELETES && !thin_next_is_gone(thin, cluster) && thin->less[cluster] == 1 &&
+		thin_next_count_of(thin, cluster) == 1)
 		thin_bits_put(&thin->gone, cluster);
 }
 
 void thin_next_undropped(struct thin *thin, uint64_t cluster)
 {
-	(void)thin_bits_take(&thin->gone, cluster);
+	if (thin->next->kind == NEXT_REVERTS && thin_count_of(thin, cluster) > 1)
+		thin_next_shared(thin, cluster, 1);
+	if (thin->next->kind == NEXT_DELETES)
+		(void)thin_bits_take(&thin->gone, cluster);
 }
 
 static void look_for_gone(struct thin *thin, uint64_t cluster)
 {
-	thin->next->is_bad |= is_gone(thin, cluster);
+	thin->next->is_bad |= thin_next_is_gone(thin, cluster);
 }
 
 static void each_entry(struct thin *thin, const uint8_t *bytes, uint32_t length,
@@ -80,15 +86,22 @@ void thin_next_check(struct thin *thin, const uint8_t *page)
 	each_entry(thin, page, thin->page, look_for_gone);
 }
 
-int thin_next_doom(const struct thin *thin, struct thin_next *next, const struct qcow2_snapshot *snapshot)
+int thin_next_remember(const struct thin *thin, struct thin_next *next, const struct qcow2_snapshot *snapshot)
 {
-	uint64_t bytes = snapshot->l1_size * UINT64_C(8);
+	uint64_t entries = snapshot->l1_size, bytes;
 
-	next->doomed.is_wanted = true;
-	next->doomed.l1_offset = snapshot->l1_offset;
-	next->doomed.l1_bytes = bytes;
-	next->doomed.l1 = calloc(1, bytes + thin->fill);
-	return next->doomed.l1 ? 0 : -1;
+	if (next->kind == NEXT_REVERTS && entries > thin->table_count)
+		entries = thin->table_count; /* what is behind the device's end may be a machine's state */
+	bytes = entries * 8;
+	next->past.l1_offset = snapshot->l1_offset;
+	next->past.l1_bytes = bytes;
+	next->past.l1 = calloc(1, bytes + thin->fill);
+	if (next->kind == NEXT_REVERTS) {
+		next->less = calloc(thin->clusters_max + 1, sizeof(*next->less));
+		if (!next->less || thin_cache_next_make(thin, &next->map.cache) < 0)
+			return -1;
+	}
+	return next->past.l1 ? 0 : -1;
 }
 
 /* Up to the L1 table's last block, as the image may end behind that. */
@@ -101,14 +114,14 @@ static uint32_t piece(const struct node *node, uint64_t left)
 }
 
 /* False: with the L1 table's entries all is done. */
-static bool find_table(struct thin *thin, uint64_t *table)
+bool thin_next_find_table(struct thin *thin, uint64_t *table)
 {
 	struct thin_next *next = thin->next;
 	char why[QCOW2_WHY];
 	bool copied;
 
-	for (; next->doomed.index < next->doomed.l1_bytes / 8; next->doomed.index++) {
-		const uint8_t *entry = next->doomed.l1 + next->doomed.index * 8;
+	for (; next->past.index < next->past.l1_bytes / 8; next->past.index++) {
+		const uint8_t *entry = next->past.l1 + next->past.index * 8;
 
 		if (qcow2_l1_read(&thin->header, entry, table, &copied, why) < 0)
 			next->is_bad = true;
@@ -123,8 +136,8 @@ static void lose_l1(struct thin *thin)
 	const struct thin_next *next = thin->next;
 	uint64_t at;
 
-	for (at = 0; at < next->doomed.l1_bytes; at += thin_cluster(thin))
-		lose_name(thin, (next->doomed.l1_offset + at) >> thin->cluster_bits);
+	for (at = 0; at < next->past.l1_bytes; at += thin_cluster(thin))
+		lose_name(thin, (next->past.l1_offset + at) >> thin->cluster_bits);
 }
 
 /* Between two steps: the L1 table from `at` on; when it is there, a table of its `index` from `at` on. */
@@ -132,11 +145,16 @@ void thin_next_names(struct node *node, struct plan *plan, struct thin_io *io)
 {
 	struct thin *thin = thin_of(node);
 	struct thin_next *next = thin->next;
-	uint64_t from = next->doomed.l1_offset;
-	uint32_t length = piece(node, next->doomed.l1_bytes - next->doomed.l1_read);
+	uint64_t from = next->past.l1_offset;
+	uint32_t length = piece(node, next->past.l1_bytes - next->past.l1_read);
 
-	if (next->doomed.l1_read >= next->doomed.l1_bytes) {
-		if (!find_table(thin, &from)) {
+	if (next->past.l1_read >= next->past.l1_bytes) {
+		if (next->kind == NEXT_REVERTS) {
+			next->step = NEXT_ROOM;
+			thin_next_end(thin, plan, 0);
+			return;
+		}
+		if (!thin_next_find_table(thin, &from)) {
 			lose_l1(thin);
 			next->step = NEXT_ROOM;
 			thin_next_end(thin, plan, next->is_bad ? -EIO : 0);
@@ -144,7 +162,7 @@ void thin_next_names(struct node *node, struct plan *plan, struct thin_io *io)
 		}
 		length = thin->fill;
 	}
-	from += next->doomed.l1_read >= next->doomed.l1_bytes ? next->doomed.at : next->doomed.l1_read;
+	from += next->past.l1_read >= next->past.l1_bytes ? next->past.at : next->past.l1_read;
 	plan_scratch(plan, IO_READ, 0, THIN_DATA, from, 0, length);
 	plan_ask(plan);
 	io->step = STEP_READ_BACK;
@@ -157,18 +175,18 @@ void thin_next_names_resume(struct node *node, struct plan *plan)
 	int result = thin_failure(plan);
 	uint64_t table;
 
-	if (result == 0 && next->doomed.l1_read < next->doomed.l1_bytes) {
-		uint32_t length = piece(node, next->doomed.l1_bytes - next->doomed.l1_read);
+	if (result == 0 && next->past.l1_read < next->past.l1_bytes) {
+		uint32_t length = piece(node, next->past.l1_bytes - next->past.l1_read);
 
-		memcpy(next->doomed.l1 + next->doomed.l1_read, plan->scratch, length);
-		next->doomed.l1_read += length;
-	} else if (result == 0 && find_table(thin, &table)) {
+		memcpy(next->past.l1 + next->past.l1_read, plan->scratch, length);
+		next->past.l1_read += length;
+	} else if (result == 0 && thin_next_find_table(thin, &table)) {
 		each_entry(thin, plan->scratch, thin->fill, lose_name);
-		next->doomed.at += thin->fill;
-		if (next->doomed.at >= thin_cluster(thin)) {
+		next->past.at += thin->fill;
+		if (next->past.at >= thin_cluster(thin)) {
 			lose_name(thin, table >> thin->cluster_bits);
-			next->doomed.index++;
-			next->doomed.at = 0;
+			next->past.index++;
+			next->past.at = 0;
 		}
 	}
 	thin_next_end(thin, plan, result == 0 && next->is_bad ? -EIO : result);

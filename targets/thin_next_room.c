@@ -27,7 +27,7 @@ uint32_t thin_next_missing(const struct thin *thin)
 	for (i = 0; i < thin->block_count && count < THIN_NEXT_ROOM; i++)
 		count += qcow2_read64(thin->refcount_table + i * 8) && !thin_next_has_block(thin, i);
 	for (i = 0; i < thin->table_count && count < THIN_NEXT_ROOM; i++)
-		count += thin->table_hosts[i] && !next->tables[i];
+		count += thin_next_has_table(thin, i) && !next->tables[i];
 	return count;
 }
 
@@ -56,7 +56,8 @@ static void place_table(struct thin *thin, uint64_t index, uint64_t host)
 	thin->next->tables[index] = host;
 	qcow2_l1_write(thin->next->l1 + index * 8, host, true);
 	thin_next_mark_all(thin, ITEM_L1, at, thin->page);
-	thin_next_mark_all(thin, ITEM_MAP, index << thin->cluster_bits, thin_cluster(thin));
+	if (thin->next->kind != NEXT_REVERTS) /* it is written when the snapshot's is read */
+		thin_next_mark_all(thin, ITEM_MAP, index << thin->cluster_bits, thin_cluster(thin));
 }
 
 /* As many as were claimed, in the order of thin_next_missing(); others may have come to be missing. */
@@ -72,7 +73,7 @@ static void place_singles(struct thin *thin, struct thin_io *io)
 		if (qcow2_read64(thin->refcount_table + i * 8) && !thin_next_has_block(thin, i))
 			place_block(thin, i, thin_take(thin, io));
 	for (i = 0; i < thin->table_count && io->claim; i++)
-		if (thin->table_hosts[i] && !next->tables[i])
+		if (thin_next_has_table(thin, i) && !next->tables[i])
 			place_table(thin, i, thin_take(thin, io));
 	thin_unclaim(thin, io);
 }
@@ -163,7 +164,7 @@ void thin_next_room(struct thin *thin, struct plan *plan, struct thin_io *io)
 		}
 	io->wants = thin_next_missing(thin);
 	if (io->wants == 0) {
-		next->step = NEXT_PAGES;
+		next->step = next->kind == NEXT_REVERTS && !next->map.walked ? NEXT_COPY : NEXT_PAGES;
 		thin_next_end(thin, plan, 0);
 		return;
 	}

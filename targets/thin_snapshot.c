@@ -17,6 +17,8 @@
  *   counts       go on      a copy of all counts, in memory
  *   names        go on      deleting: less the names that the snapshot has (thin_next_names.c)
  *   room         go on      clusters for what is to be written (thin_next_room.c)
+ *   copy         go on      going back: the snapshot's tables (thin_next_revert.c)
+ *   walk         go on      and less the names that the device has
  *   pages        go on      it is written; what requests change meanwhile is dirty, and written again
  *   flush        go on
  *   switch       wait       what has become dirty, if that is little: else another round;
@@ -24,6 +26,9 @@
  *
  * A snapshot is deleted in the same way: its names are no longer counted and the list is shorter, and flags
  * are by the new counts. The device's own tables before the switch are then nobody's.
+ *
+ * And the device goes back to one in the same way: the next map is a copy of the snapshot's, which stays. What
+ * requests write until the switch is lost with the rest, and what comes behind it finds the snapshot's bytes.
  *
  * The pause is the last step's, and before it for requests under way to end. It has a bound whatever the
  * volume's size: as many pages as a self op may write (66 or so), two flushes and one sector.
@@ -94,12 +99,15 @@ static void copy_counts(struct thin *thin, struct plan *plan)
 {
 	struct thin_next *next = thin->next;
 	uint64_t length = thin->block_count << thin->cluster_bits;
-	uint64_t part = length - next->copied < COPY_MAX ? length - next->copied : COPY_MAX;
+	uint64_t part = length - next->copied < COPY_MAX ? length - next->copied : COPY_MAX, from = next->copied;
 
-	memcpy(next->counts + next->copied, thin->blocks + next->copied, part);
+	memcpy(next->counts + from, thin->blocks + from, part);
 	next->copied += part;
+	if (next->kind == NEXT_REVERTS)
+		thin_next_fold(thin, from * 8 >> thin->header.refcount_order,
+			next->copied * 8 >> thin->header.refcount_order);
 	if (next->copied == length)
-		next->step = next->doomed.is_wanted ? NEXT_NAMES : NEXT_ROOM;
+		next->step = next->kind == NEXT_MAKES ? NEXT_ROOM : NEXT_NAMES;
 	thin_next_end(thin, plan, 0);
 }
 
@@ -177,6 +185,12 @@ void thin_next_map(struct node *node, struct plan *plan, struct thin_io *io)
 	case NEXT_ROOM:
 		thin_next_room(thin, plan, io);
 		break;
+	case NEXT_COPY:
+		thin_next_copy(node, plan, io);
+		break;
+	case NEXT_WALK:
+		thin_next_walk(thin, plan, io);
+		break;
 	case NEXT_PAGES:
 		write_pages(thin, plan, io);
 		break;
@@ -192,6 +206,14 @@ void thin_next_resume(struct node *node, struct plan *plan, struct thin_io *io)
 	struct thin *thin = thin_of(node);
 	int result = thin_failure(plan);
 
+	if (thin->next->step == NEXT_COPY) {
+		thin_next_copy_resume(node, plan, io);
+		return;
+	}
+	if (io->step == STEP_BROUGHT && thin->next->step == NEXT_WALK && result == 0) {
+		thin_next_walk(thin, plan, io);
+		return;
+	}
 	if (io->step == STEP_BROUGHT && result == 0 && is_there(thin, thin_next_dirty(thin->next))) {
 		write_pages(thin, plan, io); /* what was brought is there until this returns */
 		return;
@@ -276,15 +298,20 @@ static void write_header(struct thin *thin, struct plan *plan, struct thin_io *i
 
 static void switch_over(struct node *node, struct plan *plan)
 {
+	static const char *const notices[] = {
+		[NEXT_MAKES] = "snapshot_made",
+		[NEXT_DELETES] = "snapshot_deleted",
+		[NEXT_REVERTS] = "snapshot_reverted",
+	};
 	struct thin *thin = thin_of(node);
-	bool has_deleted = thin->next->doomed.is_wanted;
+	enum thin_next_kind kind = thin->next->kind;
 
 	wait_over(thin, plan);
 	thin_next_adopt(thin);
 	qcow2_header_set_tables(thin->header_page, &thin->header);
 	__atomic_store_n(&thin->made.result, 0, __ATOMIC_RELAXED);
-	notice_raise(node, has_deleted ? "snapshot_deleted" : "snapshot_made", "pause_us", thin->made.pause / NS_PER_US);
-	if (has_deleted)
+	notice_raise(node, notices[kind], "pause_us", thin->made.pause / NS_PER_US);
+	if (kind != NEXT_MAKES)
 		plan_wake(plan);
 	plan_end(plan, 0);
 }

@@ -7,6 +7,8 @@
  *					begins to make one, of that time since 1970
  *	snapshot-delete {"name": NAME}
  *					begins to delete the one of that name, or else of that id
+ *	snapshot-revert {"name": NAME}	begins to go back to the one of that name, or else of that id, which stays: the
+ *					device's content becomes what it was, under whoever has it open
  *	snapshot-made {}		{"running": BOOL, "pause_ns": N, "pause_ops": N}: of what was begun last; where that
  *					has failed, its message
  */
@@ -97,7 +99,7 @@ static int check_state(const struct node *node, struct err *err)
 		return err_add(err, "thin %s: a flush has failed since the start: what was written before may be lost "
 			"with the power, and would be in the snapshot; stop and create the device first", node->id);
 	if (thin->next)
-		return err_add(err, "thin %s: another snapshot is being made or deleted", node->id);
+		return err_add(err, "thin %s: another snapshot is being made, deleted or gone back to", node->id);
 	if (thin->flatten.state == FLATTEN_RUNNING || thin->flatten.is_busy)
 		return err_add(err, "thin %s is being flattened: a snapshot would be based on the backing that goes; "
 			"let that end, or stop it first (flatten --stop)", node->id);
@@ -128,13 +130,13 @@ static uint16_t find_id(const struct thin *thin, char id[ID_BYTES])
 	return (uint16_t)snprintf(id, ID_BYTES, "%" PRIu64, largest + 1);
 }
 
-static int begin(struct node *node, uint8_t *bytes, size_t length, uint32_t count,
-	const struct qcow2_snapshot *doomed, struct err *err)
+static int begin(struct node *node, uint8_t *bytes, size_t length, uint32_t count, enum thin_next_kind kind,
+	const struct qcow2_snapshot *past, struct err *err)
 {
 	struct thin *thin = thin_of(node);
 
 	thin_release_gone(thin, UINT64_MAX); /* what the last one has left to do */
-	if (!bytes || thin_next_make(thin, bytes, length, count, doomed) < 0) {
+	if (!bytes || thin_next_make(thin, bytes, length, count, kind, past) < 0) {
 		free(bytes);
 		return err_add(err, "thin %s: out of memory for another generation of its tables", node->id);
 	}
@@ -174,7 +176,7 @@ static int create(struct node *node, const struct json *arguments, struct err *e
 			memcpy(bytes, thin->snapshots.bytes, thin->snapshots.length);
 		(void)qcow2_snapshot_write(&snapshot, bytes + old);
 	}
-	return begin(node, bytes, length, thin->header.snapshot_count + 1, NULL, err);
+	return begin(node, bytes, length, thin->header.snapshot_count + 1, NEXT_MAKES, NULL, err);
 }
 
 /* By its name, or else by its id: not by one of them where another has it as the other. */
@@ -217,7 +219,44 @@ static int delete(struct node *node, const struct json *arguments, struct err *e
 		memcpy(bytes + length, thin->snapshots.bytes + from, used);
 		length += at - from;
 	}
-	return begin(node, bytes, length, thin->header.snapshot_count - 1, &doomed, err);
+	return begin(node, bytes, length, thin->header.snapshot_count - 1, NEXT_DELETES, &doomed, err);
+}
+
+/*
+ * Nobody else may make the device's bytes out of what this node has: a leg's fellows would differ from it, what is
+ * kept in it would not fit it, and a part of a device would be of another time than the rest.
+ */
+static int check_above(const struct node *node, struct err *err)
+{
+	const struct node *above;
+
+	for (above = node->parent; above; above = above->parent)
+		if (above->type->redundant || above->type->roles || above->child_count > 1)
+			return err_add(err, "thin %s is a part of %s %s: with its own bytes of another time that would be "
+				"damaged; only a volume that is all of its device can go back", node->id,
+				above->type->name, above->id);
+	return 0;
+}
+
+static int revert(struct node *node, const struct json *arguments, struct err *err)
+{
+	const struct json *name = json_get(arguments, "name");
+	struct thin *thin = thin_of(node);
+	size_t length = thin->snapshots.length;
+	struct qcow2_snapshot past;
+	uint8_t *bytes;
+
+	if (check_state(node, err) < 0 || check_above(node, err) < 0 ||
+		find(node, name && json_kind(name) == JSON_STRING ? json_string(name) : "", &past, err) < 0)
+		return -1;
+	if (past.size && past.size != thin->header.size)
+		return err_add(err, "thin %s has %" PRIu64 " bytes, and had %" PRIu64 " when the snapshot was made: a device "
+			"that is being served keeps its size; see qemu-img snapshot -a", node->id, thin->header.size,
+			past.size);
+	bytes = calloc(1, thin_up(thin, length));
+	if (bytes)
+		memcpy(bytes, thin->snapshots.bytes, length);
+	return begin(node, bytes, length, thin->header.snapshot_count, NEXT_REVERTS, &past, err);
 }
 
 static int tell_made(const struct node *node, struct json_object *answer, struct err *err)
@@ -254,11 +293,13 @@ int thin_snapshot_command(struct node *node, const char *verb, const struct json
 		return create(node, arguments, err);
 	if (!strcmp(verb, "snapshot-delete"))
 		return delete(node, arguments, err);
+	if (!strcmp(verb, "snapshot-revert"))
+		return revert(node, arguments, err);
 	if (!strcmp(verb, "snapshot-made"))
 		return tell_made(node, answer, err);
 	if (strcmp(verb, "snapshots") != 0)
 		return err_add(err, "thin %s knows no \"%s\"; it knows map, snapshots, snapshot-create, "
-			"snapshot-delete and snapshot-made", node->id, verb);
+			"snapshot-delete, snapshot-revert, snapshot-made, flatten and stop-flatten", node->id, verb);
 	list(thin_of(node), answer);
 	return 0;
 }

@@ -2,7 +2,8 @@
 /*
  * Snapshots of a thin: asked for at random. What one holds is read past the engine as soon as the image
  * has it, and must be what a read of the device could have given at that moment; from then on it stays,
- * whatever becomes of the device, through crashes and power cuts.
+ * whatever becomes of the device, through crashes and power cuts. When the device goes back to one, all of
+ * it has been written at that moment, durably, with what the snapshot holds.
  */
 #include "sim.h"
 
@@ -21,6 +22,8 @@ static struct kept {
 } kept[PASTS_MAX];
 static unsigned kept_count, asked;
 static int doomed = -1; /* which of them was to be deleted, by the last that was asked */
+static int wanted = -1; /* and to which the device was to go back, … */
+static uint64_t left; /* … from the map of that L1 table */
 
 static void read_image(void *context, uint64_t offset, void *bytes, uint64_t length)
 {
@@ -36,27 +39,45 @@ bool past_is_seed(uint64_t seed)
 	return (seed * UINT64_C(0xd6e8feb86659fd93) >> 34) % 3 == 0;
 }
 
+static uint64_t l1_offset(void)
+{
+	return past_number(&image, 40, 8);
+}
+
+/* Of one that is there; else a new one. The verb, and what it is to be told. */
+static const char *choose(int *index, char text[64])
+{
+	bool goes_back = random_one_in(2);
+
+	*index = -1;
+	if (kept_count == PASTS_MAX || (kept_count && random_one_in(2)))
+		*index = (int)random_below(kept_count);
+	if (*index < 0) {
+		(void)snprintf(text, 64, "{\"name\":\"s%u\"}", asked++);
+		return "snapshot-create";
+	}
+	(void)snprintf(text, 64, "{\"name\":\"%u\"}", past_id(&image, (uint32_t)*index));
+	return goes_back ? "snapshot-revert" : "snapshot-delete";
+}
+
 void past_ask(void)
 {
 	struct node *node = life.tree->root;
-	unsigned count = kept_count;
 	struct err err = { 0 };
 	char text[64];
+	const char *verb;
 	struct json *arguments;
-	int index = -1;
+	int index;
 
 	if (!life.snapshots || !random_one_in(ASKED_EVERY) || thin_of(node)->failed)
 		return;
-	if (count == PASTS_MAX || (count && random_one_in(3)))
-		index = (int)random_below(count);
-	if (index < 0)
-		(void)snprintf(text, sizeof(text), "{\"name\":\"s%u\"}", asked++);
-	else
-		(void)snprintf(text, sizeof(text), "{\"name\":\"%u\"}", past_id(&image, (uint32_t)index));
+	verb = choose(&index, text);
 	arguments = json_parse("arguments", text, strlen(text), &err);
-	if (node->type->command(node, index < 0 ? "snapshot-create" : "snapshot-delete", arguments, NULL, &err) == 0) {
-		sim_note("snapshot %s%s", index < 0 ? "" : "goes: ", text);
-		doomed = index;
+	if (node->type->command(node, verb, arguments, NULL, &err) == 0) {
+		sim_note("%s %s", verb, text);
+		doomed = !strcmp(verb, "snapshot-delete") ? index : -1;
+		wanted = !strcmp(verb, "snapshot-revert") ? index : -1;
+		left = l1_offset();
 	}
 	json_destroy(arguments);
 	err_finish(&err);
@@ -107,10 +128,33 @@ static void check_flags(void)
 		sim_fail("%u entries say the contrary of what their counts do", wrong);
 }
 
+/* The device has: what requests have written by now is gone for good, but for those under way. */
+static void went_back(void)
+{
+	const struct kept *past = &kept[wanted];
+	unsigned i;
+
+	wanted = -1;
+	totals.pasts_back++;
+	sim_note("the device is as it was");
+	for (i = 0; i < life.sectors && i < past->size / SECTOR; i++) { /* it may have grown at this start */
+		uint64_t value, begun;
+
+		memcpy(&value, past->bytes + (size_t)i * SECTOR, sizeof(value));
+		begun = model_write_begins(i, 1, value);
+		model_write_ends(i, 1, begun, true, true);
+	}
+	if (life.snapshots)
+		check_flags();
+	past_judge();
+}
+
 void past_watch(void)
 {
 	const struct thin *thin = life.snapshots ? thin_of(life.tree->root) : NULL;
 
+	if (thin && !thin->failed && wanted >= 0 && thin->header.l1_offset != left)
+		went_back();
 	if (!thin || thin->failed || thin->header.snapshot_count == kept_count)
 		return;
 	if (doomed >= 0 && thin->header.snapshot_count == kept_count - 1) {
@@ -155,6 +199,9 @@ void past_judge(void)
 
 void past_started(void)
 {
+	if (wanted >= 0 && l1_offset() != left) /* also where a flush was lost with that */
+		went_back();
+	wanted = -1;
 	if (!life.snapshots)
 		return;
 	/* A crash may have come when the header named it, or no longer did, and before anybody was told. */
@@ -174,5 +221,5 @@ void past_finish(void)
 	while (kept_count)
 		free(kept[--kept_count].bytes);
 	asked = 0;
-	doomed = -1;
+	doomed = wanted = -1;
 }

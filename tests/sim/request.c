@@ -109,6 +109,7 @@ static void request_passed(unsigned n, int result)
 
 	if (!tag->is_busy)
 		sim_fail("tag %u is committed twice", n);
+	past_watch(); /* what it has met may be the device as it was */
 	note_request("ended", n, result);
 	tag->is_busy = false;
 	busy--;

@@ -49,7 +49,7 @@ struct totals {
 	uint64_t lost, misdirected, flipped, rotted, lied_flushes, lied_reads, refused, liars;
 	uint64_t start_faults, failed_starts, growths, grown, replaced, slow, taken,
 		without, hung, late, taken_back, too_late;
-	uint64_t snapshots, pasts, pasts_gone; /* made; looked at again; deleted */
+	uint64_t snapshots, pasts, pasts_gone, pasts_back; /* made; looked at again; deleted; gone back to */
 	uint64_t stores, stores_awaited; /* became larger; while somebody waited for room */
 	uint64_t failed_by_hand, added, replacing, let_go;
 	uint64_t brought; /* pages of a thin's map, read again */

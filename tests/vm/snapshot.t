@@ -1,6 +1,7 @@
 # shellcheck shell=sh source-path=SCRIPTDIR source=guest.sh
 # vm: -k 6.12 -d 500M -m 768 -t 480
-# Snapshots of a live device while fio writes to it: what they hold is what the device held, by qemu-img's word.
+# Snapshots of a live device while fio writes to it: what they hold is what the device held, by qemu-img's word; and the device
+# goes back to one, when nobody uses it.
 . ./guest.sh
 
 load_driver
@@ -73,8 +74,29 @@ holds two second $quiet
 holds 'three, quiet' held 32
 device=$(ubd-compose create tree.json) || fail 'create again'
 cmp "$device" last || fail 'the device has changed'
-ubd-compose delete v0 || fail 'delete again'
 ok 'what they hold is what the device held'
+
+exec 3<"$device"
+if ubd-compose snapshot revert v0 one >out 2>err; then fail 'it goes back under who reads it'; fi
+grep -q 'is in use and stays as it is' err || fail "revert says: $(cat err)"
+exec 3<&-
+ubd-compose snapshot revert v0 one >pause.back || fail 'snapshot revert'
+echo "# going back: $(cat pause.back)"
+cmp -n $((quiet << 20)) "$device" first || fail 'the device has not gone back'
+dd if=/dev/urandom of="$device" bs=64k seek=16 count=16 conv=notrunc 2>/dev/null
+sync
+mkdir -p /mnt
+ubd-compose snapshot revert v0 'three, quiet' >/dev/null || fail 'snapshot revert'
+cmp "$device" held || fail 'the device has not gone back to another one'
+mkfs.ext4 -q "$device"
+mount "$device" /mnt
+if ubd-compose snapshot revert v0 one >out 2>err; then fail 'it goes back under a mounted file system'; fi
+grep -q 'mounted at /mnt' err || fail "revert says: $(cat err)"
+umount /mnt
+ubd-compose delete v0 || fail 'delete again'
+qemu-img check -q volume.qcow2 || fail "check: $(qemu-img check volume.qcow2 2>&1)"
+holds one first $quiet
+ok 'the device goes back to one, unless it is used'
 cd /
 i=0
 until umount /legs && rmmod ubd; do
