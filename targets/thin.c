@@ -144,6 +144,8 @@ static enum hold hold_self(const struct thin *thin, const struct request *reques
 	*range = (struct range){ THIN_HOLD_SELF + request->flags, 1 };
 	if (request->flags == SELF_BRING)
 		range->offset = THIN_HOLD_LANE + request->offset % thin->cache.lanes;
+	if (request->flags == SELF_TRIM)
+		range->offset = THIN_HOLD_SELF + SELF_RESERVE;
 	if (request->flags == SELF_FLATTEN)
 		thin_flatten_hold(thin, request, range);
 	return HOLD_EXCLUSIVE;
@@ -229,6 +231,9 @@ static void map_self(struct node *node, const struct request *request, struct pl
 	case SELF_SWITCH:
 		thin_switch_map(node, plan, io);
 		break;
+	case SELF_TRIM:
+		thin_trim_map(node, plan, io);
+		break;
 	default:
 		thin_commit_map(node, plan, io, parent);
 	}
@@ -288,6 +293,9 @@ static void resume_self(struct node *node, const struct request *request, struct
 		break;
 	case SELF_SWITCH:
 		thin_switch_resume(node, plan, io);
+		break;
+	case SELF_TRIM:
+		thin_trim_resume(node, plan, io);
 		break;
 	default:
 		thin_commit_resume(node, plan, io, parent);

@@ -16,6 +16,7 @@
  * thin_commit.c   making new mappings durable-safe: the one place that writes L2 entries
  * thin_unmap.c    WRITE_ZEROES and DISCARD
  * thin_punch.c    giving back to the child what they free
+ * thin_trim.c     giving back to the child what else is free
  * thin_flatten.c  all that is in backing into the image; thin_flatten_command.c: its verbs
  * thin_open.c     probe(): reading an image; thin_count.c believes nothing of it
  * thin_grow.c     a longer refcount table, where an image's counts too little
@@ -25,7 +26,7 @@
  * thin_report.c   status, and the map as others may read it
  * thin_snapshot.c snapshots, made, deleted and gone back to while the device is live; thin_next.h: what that takes
  *
- * Of their own: thin_bits.h, thin_cache.h, thin_flatten.h, and thin_open.h for what is done while nothing is served.
+ * Of their own: thin_bits.h, thin_cache.h, thin_flatten.h, thin_trim.h, and thin_open.h for what is done while nothing is served.
  *
  * The crash story, for all of them. On disk these hold at every moment, whatever part of the
  * writes since the last flush a power cut leaves:
@@ -47,6 +48,7 @@
 #include "thin_bits.h"
 #include "thin_cache.h"
 #include "thin_flatten.h"
+#include "thin_trim.h"
 
 #define THIN_DATA 0u /* places of the children */
 #define THIN_BACKING 1u
@@ -73,6 +75,7 @@ enum thin_self {
 	SELF_FLATTEN, /* [offset, offset + length) of the device; length 0: the header */
 	SELF_NEXT, /* a step of the next generation of metadata */
 	SELF_SWITCH, /* to that */
+	SELF_TRIM, /* a step of it, in SELF_RESERVE's hold */
 };
 
 #define THIN_HOLD_SELF (UINT64_C(1) << 62) /* where self ops hold their kind: beyond any device */
@@ -94,6 +97,7 @@ enum thin_step {
 	STEP_BLOCK, /* RESERVE: a new refcount block has been written */
 	STEP_LISTED, /* RESERVE: and named by the refcount table */
 	STEP_AWAITED, /* RESERVE: time has passed; what was being punched may be there */
+	STEP_PUNCHED, /* TRIM: the child has taken it, or not */
 };
 
 /* A request that allocates or unmaps, or a self op. */
@@ -193,6 +197,7 @@ struct thin {
 	uint64_t window_at, window_room; /* since when the rate is measured, and from what; 0: not yet */
 	uint64_t rate; /* bytes a second by which the room has shrunk, in the last window */
 	struct thin_flatten flatten;
+	struct thin_trim trim;
 	uint32_t pages_max, tables_max, rounds_max; /* one request's */
 	uint32_t unmap_pages, commit_extra; /* as THIN_UNMAP_PAGES and THIN_COMMIT_EXTRA, or fewer */
 	uint64_t first_commits, no_space;
@@ -336,6 +341,8 @@ void thin_room_go_on(struct thin *thin, struct plan *plan);
 bool thin_work(struct node *node, uint64_t now, struct request *request, uint64_t *again);
 void thin_punch_map(struct node *node, const struct request *request, struct plan *plan);
 void thin_punch_resume(struct node *node, struct plan *plan);
+uint64_t thin_punch_max(const struct node *node); /* clusters of one run */
+void thin_punched(struct thin *thin, int result); /* what was being punched is reserve again */
 
 /* thin_report.c */
 void thin_status(const struct node *node, struct json_object *out);

@@ -47,6 +47,8 @@ int thin_flatten_begin(struct node *node, const struct json *arguments, struct e
 			thin->can_write ? "its image stands on no backing file" : "its image is served read-only");
 	if (thin->next)
 		return err_add(err, "thin %s: a snapshot is being made, deleted or gone back to; flatten it afterwards", node->id);
+	if (thin_is_trimming(thin))
+		return err_add(err, "thin %s is being trimmed; flatten it afterwards", node->id);
 	if (header.snapshot_count)
 		return err_add(err,
 			"thin %s: its %" PRIu32 " snapshots are based on the backing too; delete them first",

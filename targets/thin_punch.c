@@ -15,17 +15,18 @@
 
 #define RUN_MAX (UINT64_C(16) << 20)
 
-static uint64_t run_max(const struct node *node)
+uint64_t thin_punch_max(const struct node *node)
 {
-	uint64_t most = node->children[THIN_DATA]->limits.unmap_max;
+	uint64_t most = node->children[THIN_DATA]->limits.unmap_max, clusters;
 
-	return most && most < RUN_MAX ? most : RUN_MAX;
+	clusters = (most && most < RUN_MAX ? most : RUN_MAX) >> thin_of(node)->cluster_bits;
+	return clusters ? clusters : 1;
 }
 
 bool thin_work(struct node *node, uint64_t now, struct request *request, uint64_t *again)
 {
 	struct thin *thin = thin_of(node);
-	uint64_t first, end, most = run_max(node) >> thin->cluster_bits;
+	uint64_t first, end, most = thin_punch_max(node);
 
 	thin_gone_work(thin, now, again);
 	thin_room_forget(thin, now, again);
@@ -40,9 +41,10 @@ bool thin_work(struct node *node, uint64_t now, struct request *request, uint64_
 		thin->cache.wanted = 0;
 		return true;
 	}
-	if (thin_next_wants(thin, now, request) || thin_flatten_next(node, now, request, again))
+	if (thin_next_wants(thin, now, request) || thin_flatten_next(node, now, request, again) ||
+		thin_trim_next(thin, request))
 		return true;
-	if (!thin->freed.count || thin->punching.count || thin->failed)
+	if (!thin->freed.count || thin->punching.count || thin->trim.is_busy || thin->failed)
 		return false;
 	first = thin_bits_first(&thin->freed);
 	thin_bits_put(&thin->punching, first);
@@ -69,6 +71,15 @@ void thin_punch_map(struct node *node, const struct request *request, struct pla
 	plan_ask(plan);
 }
 
+void thin_punched(struct thin *thin, int result)
+{
+	thin_bits_move(&thin->reserve, &thin->punching);
+	if (result == -EOPNOTSUPP) {
+		thin->punches = false;
+		thin_bits_move(&thin->reserve, &thin->freed);
+	}
+}
+
 void thin_punch_resume(struct node *node, struct plan *plan)
 {
 	struct thin *thin = thin_of(node);
@@ -76,10 +87,6 @@ void thin_punch_resume(struct node *node, struct plan *plan)
 
 	if (result == 0)
 		thin->punched += thin->punching.count;
-	thin_bits_move(&thin->reserve, &thin->punching);
-	if (result == -EOPNOTSUPP) {
-		thin->punches = false;
-		thin_bits_move(&thin->reserve, &thin->freed);
-	}
+	thin_punched(thin, result);
 	plan_end(plan, 0); /* it was an offer */
 }

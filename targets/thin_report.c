@@ -100,6 +100,7 @@ void thin_status(const struct node *node, struct json_object *out)
 	add_cache(thin, out);
 	add_flag(out, "metadata_failed", thin->failed);
 	thin_flatten_status(node, out);
+	thin_trim_status(node, out);
 }
 
 /* A page of the map is wanted. -EAGAIN: it will be there soon. Where nothing is served it is read at once. */
@@ -257,6 +258,10 @@ int thin_command(struct node *node, const char *verb, const struct json *argumen
 		thin_flatten_stop(node);
 		return 0;
 	}
+	if (!strcmp(verb, "trim"))
+		return thin_trim_begin(node, err);
+	if (!strcmp(verb, "trimmed"))
+		return thin_trim_tell(node, answer, err);
 	if (strcmp(verb, "map") != 0)
 		return thin_snapshot_command(node, verb, arguments, answer, err);
 	if (offset > node->limits.size)

@@ -94,6 +94,17 @@ ubd-compose check --json ignored.json 2>err | grep -q '"discard_granularity": 0'
 replay ignored.json 'zeroes 0 2097152' flush 'read 0 4096'
 [ "$(blocks)" -ge "$before" ] || fail "with discard ignored it is given back: $before, $(blocks)"
 ok 'what was discarded is given back to the file below'
+before=$(blocks)
+on >trimmed.json
+replay trimmed.json 'ask thin0 trim' 'write 2097152 65536 5' 'ask thin0 trimmed' 'read 2097152 65536 5' 'read 0 4096'
+grep -qE '"running": false, "free": ([0-9]{7}), "discarded": \1 ' out || fail "trim: $(cat out)"
+judged
+[ $((before - $(blocks))) -ge 3500 ] || fail "what was free is kept below: $before, $(blocks)"
+replay ignored.json 'read 0 4096'
+! echo 'ask thin0 trim' | ubd-compose replay ignored.json - >out 2>err || fail 'with discard ignored it is trimmed'
+expect 'who ignores discards is not trimmed' \
+	'ubd-compose: thin thin0: its "discard" is "ignore": it gives nothing back to what it is on' "$(cat err)"
+ok 'what an earlier life left free is given back when asked to'
 
 for format in raw qcow2; do
 	rm -f image over

@@ -216,6 +216,7 @@ static void live(void)
 			if (life.scrubs && done % SCRUB_EVERY == 0)
 				judge_scrub();
 			flatten_ask(done);
+			trim_ask(done);
 			store_ask();
 			past_ask();
 			done++;
@@ -243,6 +244,7 @@ static void choose_lies(uint64_t seed)
 	totals.liars += life.lies != LIES_NONE;
 	life.scrubs = (seed * UINT64_C(0xd1342543de82ef95) >> 40) % 4 == 0;
 	life.flattens = (seed * UINT64_C(0xd1342543de82ef95) >> 44) % 4 != 0;
+	life.trims = (seed * UINT64_C(0xd1342543de82ef95) >> 48) % 2 == 0;
 	if (life.lies)
 		sim_note("leaves lie about %s", life.lies == LIES_DATA ? "data" : "anything");
 }

@@ -182,10 +182,17 @@ static void print_totals(double seconds)
 		(unsigned long long)t->lied_reads, (unsigned long long)t->refused);
 	printf("sim: %llu spares were in use when all was settled; %llu starts did without one that was away\n",
 		(unsigned long long)t->taken, (unsigned long long)t->without);
-	printf("sim: %llu pages of thin's maps were brought; %llu thins took in their backing\n",
-		(unsigned long long)t->brought, (unsigned long long)t->flattened);
-	printf("sim: %llu snapshots were made, and found as they were %llu times; %llu were deleted\n",
-		(unsigned long long)t->snapshots, (unsigned long long)t->pasts, (unsigned long long)t->pasts_gone);
+	printf("sim: %llu legs were failed by hand, %llu added, %llu were to be replaced, %llu had been when all was settled\n",
+		(unsigned long long)t->failed_by_hand, (unsigned long long)t->added,
+		(unsigned long long)t->replacing, (unsigned long long)t->let_go);
+	printf("sim: %llu pages of thin's maps were brought; %llu thins took in their backing; they gave back %llu KiB when asked to\n",
+		(unsigned long long)t->brought, (unsigned long long)t->flattened, (unsigned long long)t->trimmed >> 10);
+	printf("sim: what thins stand on became larger %llu times, %llu times while somebody waited for room\n",
+		(unsigned long long)t->stores, (unsigned long long)t->stores_awaited);
+	printf("sim: %llu snapshots were made, and found as they were %llu times; %llu were deleted, %llu gone "
+	       "back to\n",
+		(unsigned long long)t->snapshots, (unsigned long long)t->pasts, (unsigned long long)t->pasts_gone,
+		(unsigned long long)t->pasts_back);
 	printf("sim: leaves failed %llu times during starts and stops; %llu starts were refused; %llu leaves were "
 	       "lost for good, and blank ones took their place\n",
 		(unsigned long long)t->start_faults, (unsigned long long)t->failed_starts,

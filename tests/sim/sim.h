@@ -12,6 +12,7 @@
  * backend.c  sub-I/Os under way: any order, short, failing, hung, linked, handed down
  * clock.c    the engine's time
  * flatten.c  a thin's backing, which it takes in
+ * trim.c     and what is free in it, which it gives back
  * grow.c     devices that become larger between two lives
  * request.c  the kernel's side: requests and their bytes
  * judge.c    what must be true of legs and labels
@@ -54,6 +55,7 @@ struct totals {
 	uint64_t failed_by_hand, added, replacing, let_go;
 	uint64_t brought; /* pages of a thin's map, read again */
 	uint64_t flattened; /* thins that took in all of their backing */
+	uint64_t trimmed; /* bytes that thins gave back when they were asked to */
 	uint64_t splits, split_mirrors, overlays, overlays_below, overlays_of_spares;
 };
 extern struct totals totals;
@@ -318,6 +320,9 @@ void flatten_tell_model(void); /* what it holds; the device has been started for
 void flatten_watch(void); /* perhaps it is done */
 void flatten_ask(unsigned requests); /* now and then, in seeds that do; after so many requests */
 
+/* trim.c */
+void trim_ask(unsigned requests); /* as flatten_ask() */
+
 /* split.c */
 void split_begin(uint64_t seed);
 void split_end(void);
@@ -353,6 +358,7 @@ struct life {
 	bool was_stopped; /* cleanly */
 	bool may_pass; /* requests may be handed down */
 	bool flattens; /* a thin with a backing is told to take that in */
+	bool trims; /* a thin is told to give back what is free */
 	bool snapshots; /* are made of its thin now and then */
 	bool scrubs; /* mirrors are told to compare their legs now and then */
 	bool is_hidden[IMAGES_MAX]; /* leaves that are away */

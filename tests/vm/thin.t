@@ -84,11 +84,17 @@ dd if=/dev/urandom of="$other" bs=64k count=16 seek=100 oflag=direct 2>/dev/null
 cmp -n $((100 << 16)) "$device" "$other" || fail 'a clone reads something else'
 ubd-compose delete v0 && ubd-compose delete clone || fail 'delete of both'
 qemu-img check -q clone.qcow2 || fail "check of a clone: $(qemu-img check clone.qcow2 2>&1)"
+qemu-img snapshot -c brief volume.qcow2 && qemu-img snapshot -d brief volume.qcow2 # leaves free clusters
 device=$(ubd-compose create tree.json) || fail 'create once more'
 ubd-compose clone tree.json other.qcow2 >clone.out 2>&1 && fail 'what is written to is cloned'
 grep -q 'v0 is being served and can be written to' clone.out || fail "clone of what is written to: $(cat clone.out)"
 ok 'what can only be read is cloned while it is served'
+ubd-compose trim v0 >trim.out 2>&1 || fail "trim: $(cat trim.out)"
+grep -Eq '^[1-9][0-9]* bytes were free, [1-9][0-9]* of them have been discarded below$' trim.out ||
+	fail "what QEMU left free isn't given back: $(cat trim.out)"
 mount "$device" /mnt
+md5sum -c sums 2>/dev/null | grep -q '/mnt/d: OK' || fail 'after a trim a file has changed'
+ok 'trim gives back what is free'
 ubd-compose flatten v0 || fail 'flatten'
 dd if=/dev/urandom of=/mnt/e bs=64k count=100 2>/dev/null
 i=0
