@@ -120,7 +120,7 @@ static bool is_known(const char *key)
 {
 	static const char *const known[] = { "id", "type", "size", "failed", "spare", "unclean", "unused",
 		"path", "label", "generation", "data_offset", "sub_ios", "errors", "children",
-		"action", "progress" };
+		"action", "progress", "replacing" };
 	unsigned i;
 
 	for (i = 0; i < sizeof(known) / sizeof(*known); i++)
@@ -143,13 +143,23 @@ static void print_member(const struct json *value, FILE *out)
 		fprintf(out, "%.*s", (int)length, text);
 }
 
+/* A list that says one thing of each child: told with the children. */
+static bool is_of_children(const struct json *node, const struct json *value)
+{
+	const struct json *children = json_get(node, "children");
+
+	return children && json_count(children) && json_kind(value) == JSON_ARRAY &&
+		json_count(value) == json_count(children) && json_kind(json_at(value, 0)) != JSON_OBJECT;
+}
+
 static void print_others(const struct json *node, FILE *out)
 {
 	const char *space = "  ";
 	size_t i;
 
 	for (i = 0; i < json_count(node); i++) {
-		if (is_known(json_key_at(node, i)) || json_kind(json_at(node, i)) == JSON_OBJECT)
+		if (is_known(json_key_at(node, i)) || json_kind(json_at(node, i)) == JSON_OBJECT ||
+			is_of_children(node, json_at(node, i)))
 			continue;
 		fprintf(out, "%s%s=", space, json_key_at(node, i));
 		space = " ";
@@ -170,6 +180,36 @@ static void print_objects(const struct json *node, const char *prefix, const cha
 		fprintf(out, "%s%s%s:", prefix, bar, json_key_at(node, i));
 		print_others(value, out);
 		fprintf(out, "\n");
+	}
+}
+
+static void print_word(const char *word, FILE *out)
+{
+	fprintf(out, "  ");
+	for (; *word; word++)
+		fputc(*word == '_' ? ' ' : *word, out);
+}
+
+/* What the node above says of this one, in words, unless it says so itself; or else in numbers, where they aren't 0. */
+static void print_of_child(
+	const struct json *node, const struct json *above, size_t place, bool in_words, FILE *out)
+{
+	size_t i, length;
+
+	for (i = 0; above && i < json_count(above); i++) {
+		const struct json *list = json_at(above, i), *value;
+		const char *text;
+
+		if (is_known(json_key_at(above, i)) || !is_of_children(above, list))
+			continue;
+		value = json_at(list, place);
+		if ((json_kind(value) == JSON_STRING) != in_words)
+			continue;
+		text = json_text(value, &length);
+		if (!in_words && (length != 1 || *text != '0'))
+			fprintf(out, "  %s=%.*s", json_key_at(above, i), (int)length, text);
+		else if (in_words && !json_get_boolean(node, json_string(value), false))
+			print_word(json_string(value), out);
 	}
 }
 
@@ -195,7 +235,21 @@ static const char *action_text(const char *action)
 	return action;
 }
 
-static void print_node_line(const struct json *node, FILE *out)
+/* The id of the leg that is to take the place of one of the node's; NULL: none is. */
+static const char *replacement(const struct json *node, const struct json *leg)
+{
+	const struct json *list = json_get(node, "replacing");
+	const char *id = json_get_string(leg, "id", "");
+	size_t i;
+
+	for (i = 0; i < json_count(list); i++)
+		if (!strcmp(json_get_string(json_at(list, i), "leg", ""), id))
+			return json_get_string(json_at(list, i), "by", "?");
+	return NULL;
+}
+
+/* `above` has this one as its child in that place; NULL: it is the root. */
+static void print_node_line(const struct json *node, const struct json *above, size_t place, FILE *out)
 {
 	char size[SIZE_TEXT_MAX];
 	uint64_t unused = json_get_unsigned(node, "unused", 0);
@@ -208,8 +262,11 @@ static void print_node_line(const struct json *node, FILE *out)
 		fprintf(out, "  FAILED");
 	if (json_get_boolean(node, "spare", false))
 		fprintf(out, "  spare");
+	if (replacement(above, node))
+		fprintf(out, "  being replaced by %s", replacement(above, node));
 	if (json_get_boolean(node, "unclean", false))
 		fprintf(out, "  unclean");
+	print_of_child(node, above, place, true, out);
 	if (unused)
 		fprintf(out, "  %s unused", size_text(unused, size));
 	if (path)
@@ -220,18 +277,18 @@ static void print_node_line(const struct json *node, FILE *out)
 		fprintf(out, ", errors %" PRIu64, json_get_unsigned(node, "errors", 0));
 	if (json_get(node, "action"))
 		fprintf(out, "  %s", action_text(json_get_string(node, "action", "")));
+	print_of_child(node, above, place, false, out);
 	print_others(node, out);
 	fprintf(out, "\n");
 }
 
-/* `prefix` begins the lines below the node; it has room for PREFIX_MAX. */
-static void print_node(const struct json *node, const struct lines *lines, char *prefix, FILE *out)
+/* All below a node's line. `prefix` begins these lines; it has room for PREFIX_MAX. */
+static void print_below(const struct json *node, const struct lines *lines, char *prefix, FILE *out)
 {
 	const struct json *children = json_get(node, "children");
 	size_t i, count = children ? json_count(children) : 0, length = strlen(prefix);
 	const char *bar = count ? lines->through : lines->blank;
 
-	print_node_line(node, out);
 	if (json_get(node, "progress")) {
 		fprintf(out, "%s%s", prefix, bar);
 		status_print_progress(json_get(node, "progress"), out);
@@ -243,7 +300,8 @@ static void print_node(const struct json *node, const struct lines *lines, char 
 		fprintf(out, "%s%s", prefix, i + 1 < count ? lines->branch : lines->last);
 		if (length + strlen(more) < PREFIX_MAX)
 			strcpy(prefix + length, more);
-		print_node(json_at(children, i), lines, prefix, out);
+		print_node_line(json_at(children, i), node, i, out);
+		print_below(json_at(children, i), lines, prefix, out);
 		prefix[length] = '\0';
 	}
 }
@@ -260,8 +318,10 @@ void status_print(const struct json *status, FILE *out)
 	} else {
 		print_plan_head(status, out);
 	}
-	if (json_get(status, "root"))
-		print_node(json_get(status, "root"), lines, prefix, out);
+	if (json_get(status, "root")) {
+		print_node_line(json_get(status, "root"), NULL, 0, out);
+		print_below(json_get(status, "root"), lines, prefix, out);
+	}
 }
 
 #define LIST_FORMAT "%-20s %-14s %12s  %-6s %s\n"

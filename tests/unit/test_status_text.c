@@ -81,19 +81,52 @@ static void a_node_with_progress_has_it_below_its_line(void **state)
 	free(text);
 }
 
+static void what_a_node_says_of_its_children_stands_with_them(void **state)
+{
+	char *text = printed(
+		"{'name':'vol0','size':8192,'root':{'id':'m0','type':'mirror','size':8192,'legs':2,"
+		"'read_errors':[0,12],'leg_states':['in_sync','failed'],'children':["
+		"{'id':'d0','type':'file','size':8192},{'id':'d1','type':'file','size':8192,'failed':true}]}}",
+		status_print);
+
+	(void)state;
+	assert_non_null(strstr(text,
+		"m0  mirror  8 KiB  legs=2\n"
+		"|- d0  file  8 KiB  in sync\n"
+		"`- d1  file  8 KiB  FAILED  read_errors=12\n"));
+	free(text);
+}
+
 static void what_a_node_has_beside_is_told_in_words(void **state)
 {
 	char *text = printed(
-		"{'name':'vol0','size':8192,'root':{'id':'m0','type':'mirror','size':8192,'read_errors':[0,2],"
+		"{'name':'vol0','size':8192,'root':{'id':'m0','type':'mirror','size':8192,'hosts':[0,2],"
 		"'scrub':{'state':'done','done':8192,'ranges':[{'offset':0},{'offset':4096}]},'children':["
 		"{'id':'d0','type':'file','size':8192}]}}",
 		status_print);
 
 	(void)state;
 	assert_non_null(strstr(text,
-		"m0  mirror  8 KiB  read_errors=[0,2]\n"
+		"m0  mirror  8 KiB  hosts=[0,2]\n"
 		"|  scrub:  state=done done=8192 ranges=2\n"
 		"`- d0  file  8 KiB\n"));
+	free(text);
+}
+
+static void a_leg_that_is_replaced_says_by_whom(void **state)
+{
+	char *text = printed(
+		"{'name':'vol0','size':8192,'root':{'id':'m0','type':'mirror','size':8192,"
+		"'replacing':[{'leg':'d1','by':'s0'}],'children':[{'id':'d0','type':'file','size':8192},"
+		"{'id':'d1','type':'file','size':8192},{'id':'s0','type':'file','size':8192,'spare':true}]}}",
+		status_print);
+
+	(void)state;
+	assert_non_null(strstr(text,
+		"m0  mirror  8 KiB\n"
+		"|- d0  file  8 KiB\n"
+		"|- d1  file  8 KiB  being replaced by s0\n"
+		"`- s0  file  8 KiB  spare\n"));
 	free(text);
 }
 
@@ -119,7 +152,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(progress_is_a_bar_with_its_rate_and_its_end),
 		cmocka_unit_test(a_node_with_progress_has_it_below_its_line),
+		cmocka_unit_test(what_a_node_says_of_its_children_stands_with_them),
 		cmocka_unit_test(what_a_node_has_beside_is_told_in_words),
+		cmocka_unit_test(a_leg_that_is_replaced_says_by_whom),
 		cmocka_unit_test(a_screen_is_drawn_over_the_last_one),
 	};
 
