@@ -168,6 +168,7 @@ void backend_reset(void)
 	clock_reset();
 	pass_reset();
 	memset(backend.dead, 0, sizeof(backend.dead));
+	hardship_forget();
 }
 
 static void end_pending(unsigned n)
@@ -183,7 +184,7 @@ static void end_pending(unsigned n)
 	}
 	full = has_bytes(sub) ? (int)sub->length : 0;
 	totals.late += is_late(&each);
-	result = perform(&each);
+	result = each.has_landed ? each.landed : perform(&each);
 	sim_note("  end tag=%u leaf=%u %s %llu: %d", sub->io->tag, sub->leaf->place,
 		io_kind_name(sub->kind), (unsigned long long)sub->offset, result);
 	if (each.is_passed)
@@ -217,11 +218,40 @@ static void end_guarded(uint64_t age)
 		}
 }
 
+void backend_land_some(void)
+{
+	unsigned i;
+
+	for (i = 0; i < pending_count; i++) {
+		struct pending *each = &pending[i];
+
+		if (!each->sub || each->is_passed || each->is_hung || each->has_commit || each->has_landed)
+			continue;
+		each->landed = perform(each);
+		each->has_landed = true;
+	}
+}
+
+void backend_end_landed(void)
+{
+	unsigned i;
+
+	for (i = 0; i < pending_count;)
+		if (pending[i].has_landed) {
+			end_pending(i);
+			watch();
+			i = 0;
+		} else {
+			i++;
+		}
+}
+
 static void end_one(void)
 {
 	unsigned tries;
 
 	lie_rot();
+	hardship_step();
 	end_guarded(TIMEOUT_MS / 2 * MS);
 	if (clock_tick(backend_pending() == 0))
 		return;
@@ -277,7 +307,7 @@ static void land(const struct pending *each)
 	struct sub_io *sub = each->sub;
 	bool is_fua = sub->flags & IO_FUA;
 
-	if (sub->kind != IO_READ && sub->kind != IO_FLUSH && !backend.dead[sub->leaf->place]) {
+	if (sub->kind != IO_READ && sub->kind != IO_FLUSH && !each->has_landed && !backend.dead[sub->leaf->place]) {
 		sub->flags &= ~IO_FUA;
 		perform_some(each);
 		sub->flags |= is_fua ? IO_FUA : 0;

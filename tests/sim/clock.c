@@ -35,6 +35,11 @@ bool clock_tick(bool is_idle)
 	return true;
 }
 
+void clock_pass(uint64_t ms)
+{
+	clock_now += ms * MS;
+}
+
 bool clock_is_wanted(void)
 {
 	return timer_at != FOREVER;

@@ -290,6 +290,14 @@ static void forget(struct image *image)
 		(void)munmap(image->saved, image->bytes);
 }
 
+void image_forget(int fd)
+{
+	struct image *image = image_of_fd(fd);
+
+	forget(image);
+	*image = images[--image_count];
+}
+
 void images_forget(void)
 {
 	while (image_count)

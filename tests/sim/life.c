@@ -23,6 +23,8 @@ static void choose_faults(void)
 		.shorter = random_below(2) ? 6 : 0,
 		.hung = random_below(2) ? life.document.has_timeout ? 12 : 40 : 0,
 		.death = is_calm || random_below(2) ? 0 : 400,
+		.full = life.is_hard && !is_calm ? 300 : 0,
+		.stopped = life.is_hard ? 400 : 0,
 	};
 }
 
@@ -287,6 +289,7 @@ void seed_run(uint64_t seed)
 	memset(life.is_blank, 0, sizeof(life.is_blank));
 	grow_prepare();
 	flatten_prepare();
+	hardship_begin(seed);
 	split_begin(seed);
 	lives = 1 + random_below(sim_caps.lives);
 	for (i = 0; i < lives && begin_life(); i++) {
@@ -300,6 +303,8 @@ void seed_run(uint64_t seed)
 	split_end();
 	images_forget();
 	for (i = 0; i < life.document.leaf_count; i++) {
+		if (life.is_hidden[i])
+			hardship_lengthen(i);
 		meddle_path(i, life.is_hidden[i] ? ".away" : "", path);
 		(void)unlink(path);
 	}

@@ -169,6 +169,9 @@ static void print_totals(double seconds)
 		(unsigned long long)t->slow, (unsigned long long)t->hung,
 		(unsigned long long)t->late, (unsigned long long)t->taken_back,
 		(unsigned long long)t->too_late);
+	printf("sim: %llu leaves were full, %llu had shrunk, %llu bitmaps were rotten; the daemon was stopped %llu times\n",
+		(unsigned long long)t->filled, (unsigned long long)t->shortened,
+		(unsigned long long)t->bitmaps, (unsigned long long)t->stopped);
 	printf("sim: %llu legs went on alone, %llu of them of mirrors; %llu overlays were saved of them, %llu of legs within, %llu of legs that stand by now\n",
 		(unsigned long long)t->splits, (unsigned long long)t->split_mirrors,
 		(unsigned long long)t->overlays, (unsigned long long)t->overlays_below,

@@ -56,6 +56,8 @@ static void hide(unsigned place, bool away)
 {
 	char here[300], there[300];
 
+	if (!away)
+		hardship_lengthen(place);
 	meddle_path(place, away ? "" : ".away", here);
 	meddle_path(place, away ? ".away" : "", there);
 	if (rename(here, there) < 0)
@@ -65,6 +67,8 @@ static void hide(unsigned place, bool away)
 	totals.hidden += away;
 	model_upheavals++; /* another leg is read */
 	sim_note("leaf %u is %s", place, away ? "taken away" : "brought back");
+	if (away)
+		hardship_shorten(place);
 }
 
 /* It is lost for good, and there is a new one. */
@@ -155,7 +159,7 @@ bool meddle_misses_only_spares(void)
 	unsigned place;
 
 	for (place = 0; place < life.document.leaf_count; place++)
-		if (life.is_hidden[place] && !stood_by[place])
+		if (life.is_hidden[place] && (!stood_by[place] || hardship_is_short(place)))
 			return false;
 	return life.was_stopped && !has_restored && meddle_is_degraded();
 }
@@ -165,6 +169,7 @@ void meddle_note_stop(void)
 	const struct node *node;
 	unsigned place;
 
+	hardship_note_stop();
 	for (place = 0; place < life.tree->leaf_count; place++) {
 		const struct leaf *leaf = life.tree->leaves[place];
 
@@ -189,6 +194,8 @@ static void rot_label(void)
 		!was_written[place])
 		return;
 	was_written[place] = false;
+	if (hardship_rots(place))
+		return;
 	image->view[at] ^= bit;
 	image->durable[at] ^= bit;
 	totals.rotten++;
@@ -210,7 +217,7 @@ void meddle(void)
 			replace(i);
 		else if (life.is_hidden[i] && random_one_in(2))
 			hide(i, false);
-	if (random_one_in(8)) {
+	if (random_one_in(life.is_hard ? 3 : 8)) {
 		rot_label();
 		return;
 	}

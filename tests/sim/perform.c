@@ -89,7 +89,7 @@ static int fail(const struct pending *each)
 		image_lose_flush(image);
 	else if (sub->kind != IO_FLUSH && !backend.dead[sub->leaf->place])
 		perform_some(each);
-	return random_below(4) ? -EIO : -ENOSPC;
+	return !hardship_is_full(sub) && random_below(4) ? -EIO : -ENOSPC;
 }
 
 int perform(const struct pending *each)
@@ -98,7 +98,7 @@ int perform(const struct pending *each)
 	unsigned place = sub->leaf->place;
 	uint64_t length = sub->length;
 
-	if (backend.dead[place] || (!backend.guarded[place] && random_one_in(backend.faults.error)))
+	if (backend.dead[place] || hardship_is_full(sub) || (!backend.guarded[place] && random_one_in(backend.faults.error)))
 		return fail(each);
 	if (random_one_in(backend.faults.again))
 		return random_below(2) ? -EAGAIN : -EINTR;

@@ -9,6 +9,8 @@ struct pending {
 	struct sub_io *sub; /* NULL: a WRITE's bytes are on their way to its buffer */
 	bool has_commit, is_passed, is_hung;
 	unsigned tag;
+	bool has_landed; /* it is done, and the engine hasn't heard of it */
+	int landed; /* what it will hear */
 	int result; /* of the commit behind it */
 	uint64_t writes; /* FLUSH: what it covers */
 	uint64_t begun; /* time */

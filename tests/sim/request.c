@@ -290,6 +290,7 @@ void requests_settle(void)
 
 	backend.faults = (struct faults){ .shorter = 20 };
 	memset(backend.dead, 0, sizeof(backend.dead));
+	hardship_forget();
 	for (steps = 0; steps < SETTLE_STEPS; steps++) {
 		backend_release_hung();
 		if (engine_is_working(backend.engine) || backend_pending())
@@ -311,6 +312,7 @@ void requests_read_all(void)
 	requests_quiesce();
 	backend.faults = (struct faults){ .shorter = 20 };
 	memset(backend.dead, 0, sizeof(backend.dead));
+	hardship_forget();
 	for (pass = 0; pass < 2; pass++) {
 		for (first = 0; first < life.sectors; first += most) {
 			unsigned count = life.sectors - first;

@@ -19,6 +19,7 @@
  * fault.c    a leaf that fails while the device is started or stopped
  * past.c     snapshots of a thin
  * lie.c      leaves that lie, and what they lied about
+ * hardship.c leaves that are full, that shrink, whose bitmap rots; a daemon that is stopped for a while
  * meddle.c   legs taken away, older copies put back, rot
  * hand.c     verbs of the user's on legs of a live device
  * start.c    how a run of a device begins
@@ -56,6 +57,7 @@ struct totals {
 	uint64_t brought; /* pages of a thin's map, read again */
 	uint64_t flattened; /* thins that took in all of their backing */
 	uint64_t trimmed; /* bytes that thins gave back when they were asked to */
+	uint64_t filled, shortened, bitmaps, stopped; /* hardship.c */
 	uint64_t splits, split_mirrors, overlays, overlays_below, overlays_of_spares;
 };
 extern struct totals totals;
@@ -106,6 +108,7 @@ void image_restore(struct image *image); /* somebody puts the old copy back */
 void image_blank(struct image *image); /* another disk is there */
 void images_cut(void); /* the power goes */
 void images_forget(void); /* the files are gone */
+void image_forget(int fd); /* that one is */
 void images_forget_gone(void); /* those of which that is true */
 /* Main-thread writes and flushes that still work; then all fail. FOREVER: no end. */
 extern uint64_t images_budget;
@@ -178,7 +181,7 @@ void sector_fill(char *sector, uint64_t value, unsigned number);
 
 /* backend.c */
 struct faults { /* one in so many; 0: never */
-	uint32_t error, again, shorter, hung, death;
+	uint32_t error, again, shorter, hung, death, full, stopped;
 };
 struct backend {
 	struct tree *tree;
@@ -201,6 +204,9 @@ void backend_end_one(void); /* any of those that aren't hung */
 void backend_release_hung(void);
 /* A stop has left I/O under way that was given up: it lands, or not, before the next start. */
 void backend_land_late(void);
+/* All of those that aren't hung or linked are done, and the engine hears of it by the second. */
+void backend_land_some(void);
+void backend_end_landed(void);
 void backend_note_time(void); /* the engine is about to hear of it */
 void backend_crash(bool is_cut); /* what is under way lands, in part, or not */
 void backend_print(FILE *out); /* what is under way, with its plans */
@@ -213,6 +219,7 @@ bool clock_tick(bool is_idle); /* an event; true: it was the timer's */
 void clock_reset(void);
 bool clock_is_wanted(void); /* the engine has asked for a time */
 void clock_skip(void); /* to that */
+void clock_pass(uint64_t ms); /* and nobody hears of it */
 
 /* request.c */
 void requests_open(void); /* tells the backend where requests end */
@@ -297,6 +304,17 @@ bool meddle_misses_only_spares(void);
 bool meddle_has_guarded(const struct node *node); /* leaves that never fail */
 void meddle_path(unsigned place, const char *suffix, char path[300]);
 
+/* hardship.c */
+void hardship_begin(uint64_t seed);
+void hardship_forget(void); /* no leaf is full any more */
+bool hardship_is_full(const struct sub_io *sub); /* it has no room for that */
+void hardship_step(void); /* an event */
+void hardship_note_stop(void); /* while the tree stands: whose bitmaps can rot */
+bool hardship_rots(unsigned place); /* it has been stopped cleanly; true: the leaf's bitmap has a wrong bit */
+void hardship_shorten(unsigned place); /* the leaf is hidden now, and perhaps something shorter is there */
+bool hardship_is_short(unsigned place); /* which is told, be it a spare */
+void hardship_lengthen(unsigned place); /* before it comes back */
+
 /* hand.c */
 void hand_choose_seed(uint64_t seed);
 void hand_meddle(void); /* while it is live: now and then */
@@ -360,6 +378,7 @@ struct life {
 	bool flattens; /* a thin with a backing is told to take that in */
 	bool trims; /* a thin is told to give back what is free */
 	bool snapshots; /* are made of its thin now and then */
+	bool is_hard; /* hardship.c's seed */
 	bool scrubs; /* mirrors are told to compare their legs now and then */
 	bool is_hidden[IMAGES_MAX]; /* leaves that are away */
 };
