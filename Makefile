@@ -158,7 +158,7 @@ mutants:
 	@tests/mutants/run
 driver-mutants: all
 	@tests/mutants/driver/run
-mutants-built: $(UNIT_TESTS) $(BUILD)/tests/sim
+mutants-built: $(UNIT_TESTS) $(BUILD)/tests/sim $(BUILD)/ubd-compose
 
 # Which lines the unit tests and the simulator run.
 coverage:

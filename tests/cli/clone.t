@@ -52,6 +52,10 @@ ubd-compose clone --name=second base/tree.json c.qcow2 >c.json 2>err || fail "a 
 grep -q '"name": "second"' c.json || fail "its name: $(cat c.json)"
 grep -q '"queue_depth": 16' c.json || fail "its device: $(cat c.json)"
 replay c.json 'read 0 65536 1'
+sed 's/"queue_depth": 16/"queue_depth": 16, "read_only": true/' base/tree.json >base/read-only.json
+ubd-compose clone base/read-only.json e.qcow2 >e.json 2>err || fail "a clone of what is only read: $(cat err)"
+if grep read_only e.json >out; then fail "the clone is only read, too: $(cat out)"; fi
+replay e.json 'read 0 65536 1' 'write 0 512 9'
 ok 'a volume has several clones'
 
 # A cloud's image: compressed. What one request may need must not grow with each image below it.

@@ -137,6 +137,21 @@ static void a_sub_io_is_never_merged_into_another_leafs(void **state)
 	memory_close(&memory);
 }
 
+/* The second one would begin where a sub-I/O of the first ended, whose memory is still as it was. */
+static void what_has_ended_takes_no_neighbour(void **state)
+{
+	struct memory memory;
+
+	memory_open(&memory, "", STRIPE);
+	memory_start(&memory, 0, asks(IO_WRITE, 4096 - 512, 1024), data);
+	memory_end_all(&memory);
+	(void)memory_log(&memory);
+	memory_start(&memory, 0, asks(IO_WRITE, 4096 + 512, 512), data);
+	assert_string_equal(memory_log(&memory), "submit 1 write 512 512 linked\n");
+	memory_end_all(&memory);
+	memory_close(&memory);
+}
+
 static void requests_of_two_tags_are_not_merged(void **state)
 {
 	struct memory memory;
@@ -361,6 +376,7 @@ int main(void)
 		cmocka_unit_test(a_mebibyte_over_two_legs_is_two_sub_ios),
 		cmocka_unit_test(neighbours_in_leaf_and_memory_are_one_vector),
 		cmocka_unit_test(a_sub_io_is_never_merged_into_another_leafs),
+		cmocka_unit_test(what_has_ended_takes_no_neighbour),
 		cmocka_unit_test(requests_of_two_tags_are_not_merged),
 		cmocka_unit_test(short_transfers_are_finished_whatever_their_length),
 		cmocka_unit_test(a_leaf_that_ends_early_or_says_too_much_is_an_error),
