@@ -29,9 +29,12 @@ make_legs() {
 # Says what has been seen to be right.
 ok() { echo "ok - $*"; }
 
-# Says why the test fails, with the kernel's last words, and ends it.
+# Says why the test fails, with what each daemon says of itself and the kernel's last words, and ends it.
 fail() {
 	echo "FAILED: $*"
+	for _socket in /run/ubd-compose/*.sock; do
+		[ ! -S "$_socket" ] || timeout 10 ubd-compose status "$(basename "$_socket" .sock)" 2>&1 | sed 's/^/# /'
+	done
 	dmesg | sed -n '/tests\/vm\/run: command starts/,$p' | tail -n 20 | sed 's/^/| /'
 	exit 1
 }
@@ -57,12 +60,18 @@ refuses() {
 	ok "$_what"
 }
 
-# within WHAT SECONDS COMMAND...: the command comes to succeed in time; for what happens in the background.
+# Since the machine was started.
+seconds() { cut -d. -f1 /proc/uptime; }
+
+# within WHAT SECONDS COMMAND...: the command comes to succeed in time; for what happens in the background. A command that takes
+# its time is asked less often: a machine that is slow has eight times as long, and no more, so that it can still say why.
 within() {
-	_what=$1 _left=$(($2 * 20 * patience))
+	_what=$1 _left=$(($2 * 20 * patience)) _end=$(($(seconds) + $2 * 8 * patience))
 	shift 2
 	until "$@"; do
-		[ $((_left -= 1)) -gt 0 ] || fail "$_what: not in time"
+		if [ $((_left -= 1)) -le 0 ] || [ "$(seconds)" -gt $_end ]; then
+			fail "$_what: not in time"
+		fi
 		sleep 0.05
 	done
 	ok "$_what"

@@ -36,7 +36,7 @@ truncate -s 32M leaves/b
 refuses 'a blank leaf' ubd-compose recover vol0
 ubd-compose recover --add vol0 >/dev/null 2>recover.err || fail "recover --add: $(cat recover.err)"
 expect 'that is told' 1 "$(grep -c 'd1: .*leaves/b is formatted and added' recover.err)"
-within 'it is brought up to date' 120 legs_are '["in_sync","in_sync"]'
+within 'it is brought up to date' 20 legs_are '["in_sync","in_sync"]'
 kill $loader
 wait $loader || :
 expect 'no request has failed' '' "$(grep -iE 'error|verify|bad' fio.out)"
