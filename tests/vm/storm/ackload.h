@@ -2,8 +2,9 @@
 /*
  * Writes stamped blocks at random through full queues and keeps a record, beside the disk, of what
  * was issued and what was acknowledged. A block may hold any stamp from the last acknowledged to the
- * last issued; each read checks that. (Where may_tear is set, also some of both: a server died
- * while it copied, or somebody else writes while we read. Copying goes by eight bytes, half a stamp.)
+ * last issued; each read checks that. (Where may_tear is set, also some of both: a server died while it
+ * copied, or somebody else writes while we read. Both sides may copy by single bytes, as an emulated
+ * processor does for `rep movsb`: each byte is then of one of these stamps, or as it was before the first.)
  */
 #ifndef ACKLOAD_H
 #define ACKLOAD_H
@@ -60,26 +61,57 @@ static void fill(struct op *op)
 		op->data[i] = (struct stamp){ MAGIC, op->block, op->sequence, 0 };
 }
 
+/* Whether each byte of the sequence, as it lies there, is that of one from `low` to `high`. */
+static int is_mixed(uint32_t sequence, uint32_t low, uint32_t high)
+{
+	uint32_t one;
+	int i;
+
+	for (i = 0; i < 32; i += 8) {
+		for (one = low; one < high && ((one ^ sequence) >> i & 0xff); one++)
+			;
+		if ((one ^ sequence) >> i & 0xff)
+			return 0;
+	}
+	return 1;
+}
+
+/* Whether each byte is the wanted one, or zero where that may be. */
+static int is_word(uint32_t word, uint32_t wanted, int may_be_zero)
+{
+	int i;
+
+	for (i = 0; i < 32; i += 8)
+		if ((word ^ wanted) >> i & 0xff && !(may_be_zero && !(word >> i & 0xff)))
+			return 0;
+	return 1;
+}
+
+static int is_good(const struct stamp *stamp, uint32_t block, uint32_t acked, uint32_t issued)
+{
+	int may_be_zero = may_tear && !acked;
+
+	if (!is_word(stamp->magic, MAGIC, may_be_zero) || !is_word(stamp->block, block, may_be_zero) || stamp->zero)
+		return 0;
+	return may_tear ? is_mixed(stamp->sequence, acked, issued) : stamp->sequence >= acked && stamp->sequence <= issued;
+}
+
 /* What is on a block that was read when so much had been acknowledged. */
 static void check(const struct stamp *data, uint32_t block, uint32_t acked, const char *when)
 {
 	uint32_t issued = __atomic_load_n(&records[block].issued, __ATOMIC_ACQUIRE);
-	const struct stamp zero = { 0 };
+	const struct stamp blank = { 0 };
 	int i;
 
 	for (i = 0; i < STAMPS; i++) {
 		const struct stamp *stamp = &data[i];
 
-		/* the first half is of before the first write, the second not any more */
-		int is_half = !acked && may_tear && !stamp->magic && !stamp->block;
-
-		if (!acked && !memcmp(stamp, &zero, sizeof(zero)))
+		if (!acked && !memcmp(stamp, &blank, sizeof(blank)))
 			continue;
-		if ((!is_half && (stamp->magic != MAGIC || stamp->block != block)) || stamp->sequence < acked ||
-			stamp->sequence > issued || (i && !may_tear && memcmp(stamp, data, sizeof(*stamp))))
-			errx(3, "%s: block %u, byte %d: magic %x, block %u, sequence %u; acknowledged %u, "
+		if (!is_good(stamp, block, acked, issued) || (!may_tear && memcmp(stamp, data, sizeof(*stamp))))
+			errx(3, "%s: block %u, byte %d: magic %x, block %u, sequence %u, zero %x; acknowledged %u, "
 				"issued %u", when, block, i * 16, stamp->magic, stamp->block,
-				stamp->sequence, acked, issued);
+				stamp->sequence, stamp->zero, acked, issued);
 	}
 }
 
