@@ -98,6 +98,18 @@ struct json;
 const char *command_find_thin(const struct json *status, const char *id, const char *member,
 	const char *what, struct err *err);
 
+/*
+ * What a live thin does in the background when it is asked to, from one end to the other: `name` begins it and goes on
+ * with it, stop-NAME ends it, a member of that name in the status tells of it. `what` as command_find_thin() wants it.
+ * Of the command's options the first ones are these; more are words without a value that are handed on as they are.
+ */
+enum { COMMAND_JOB_RATE, COMMAND_JOB_STOP, COMMAND_JOB_OPTIONS };
+struct command_job {
+	const char *name, *what;
+	const struct command_option *options;
+};
+int command_run_job(const struct arguments *arguments, const struct command_job *job); /* the exit status */
+
 struct json_object; /* json-c's */
 
 /* Prints it to stdout, indented, as all verbs do. 0, or -1 with a message. */
