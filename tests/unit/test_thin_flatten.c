@@ -4,14 +4,13 @@
  * by itself. Wherever the power goes, the next start finds the same bytes, with or without the backing as
  * the header says.
  */
-#include "live.h"
+#include "jobs.h"
 
 #include "child_io.h"
 #include "qcow2.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <json-c/json_object.h>
 #include <unistd.h>
 
 #define SIZE (256u * LIVE_BYTES)
@@ -75,42 +74,9 @@ static void check_bytes(void)
 	assert_memory_equal(found, expected, SIZE);
 }
 
-static struct json_object *status(void)
-{
-	static struct json_object *out;
-	const struct node *node = scene_assembled()->root;
-
-	json_object_put(out);
-	out = json_object_new_object();
-	node->type->status(node, out);
-	return out;
-}
-
 static const char *state(void)
 {
-	return json_object_get_string(json_object_object_get(status(), "flatten"));
-}
-
-static uint64_t told(const char *key)
-{
-	return json_object_get_uint64(json_object_object_get(status(), key));
-}
-
-/* Asks for it, and expects that message; NULL: none. */
-static void ask(const char *verb, const char *arguments, const char *message)
-{
-	struct node *node = scene_assembled()->root;
-	struct json_object *answer = json_object_new_object();
-	struct err err = { 0 };
-	struct json *json = json_parse("arguments", arguments, strlen(arguments), &err);
-	int result = node->type->command(node, verb, json, answer, &err);
-
-	assert_string_equal(err.text ? err.text : "", message ? message : "");
-	assert_int_equal(result, message ? -1 : 0);
-	json_object_put(answer);
-	json_destroy(json);
-	err_finish(&err);
-	engine_wake(live_engine, node);
+	return jobs_state("flatten");
 }
 
 static bool is_flat(void)
@@ -136,7 +102,7 @@ static void all_that_is_in_backing_comes_into_the_image(const char *keys)
 {
 	make(keys);
 	assert_string_equal(state(), "never");
-	ask("flatten", "{}", NULL);
+	jobs_ask("flatten", "{}", NULL);
 	assert_string_equal(state(), "running");
 	live_end_all();
 	assert_string_equal(state(), "done");
@@ -146,7 +112,7 @@ static void all_that_is_in_backing_comes_into_the_image(const char *keys)
 	live_end_all();
 	assert_int_equal(live_buffers[0][0], expected[8 * LIVE_BYTES]);
 	assert_int_equal(live_buffers[1][0], 0);
-	ask("flatten", "{}", "thin t: its image stands on no backing file\n");
+	jobs_ask("flatten", "{}", "thin t: its image stands on no backing file\n");
 	live_stop();
 	live_load(document(keys, true)); /* the document may go on naming it */
 	assert_string_equal(state(), "done");
@@ -181,17 +147,17 @@ static void with_large_clusters_too(void **unused)
 static void clusters_of_zeroes_take_no_room(void **unused)
 {
 	make("");
-	ask("flatten", "{}", NULL);
+	jobs_ask("flatten", "{}", NULL);
 	live_end_all();
-	assert_int_equal(told("flatten_copied"), 6 * LIVE_BYTES); /* two are zeroes, two are there */
-	assert_int_equal(told("allocated"), 7 * LIVE_BYTES); /* with that of 'a' */
+	assert_int_equal(jobs_told("flatten_copied"), 6 * LIVE_BYTES); /* two are zeroes, two are there */
+	assert_int_equal(jobs_told("allocated"), 7 * LIVE_BYTES); /* with that of 'a' */
 	live_stop();
 }
 
 static void a_write_meanwhile_is_kept(void **unused)
 {
 	make("");
-	ask("flatten", "{}", NULL);
+	jobs_ask("flatten", "{}", NULL);
 	live_end_one(0, 0); /* the first cluster has been read */
 	live_ask(0, IO_WRITE, 0, 'b');
 	live_ask(1, IO_WRITE, 8 * LIVE_BYTES, 'c');
@@ -212,8 +178,8 @@ static void done_is_said_when_nobody_reads_backing(void **unused)
 	unsigned i;
 
 	make("");
-	ask("flatten", "{}", NULL);
-	while (json_object_get_uint64(json_object_object_get(json_object_object_get(status(), "progress"), "done")) < backed)
+	jobs_ask("flatten", "{}", NULL);
+	while (jobs_done() < backed)
 		live_end_one(0, 0); /* up to the header */
 	live_ask(0, IO_READ, 2 * LIVE_BYTES, 'z'); /* is in the image as little as before */
 	for (i = 0; i < live_pending_count;)
@@ -283,7 +249,7 @@ static bool is_right_after(unsigned steps, enum remains remains, unsigned *flats
 	last.length = 0;
 	live_load(document("", true));
 	live_begin();
-	ask("flatten", "{}", NULL);
+	jobs_ask("flatten", "{}", NULL);
 	for (; steps && live_pending_count; steps--)
 		step();
 	is_done = !strcmp(state(), "done");
@@ -297,7 +263,7 @@ static bool is_right_after(unsigned steps, enum remains remains, unsigned *flats
 	check_bytes();
 	live_begin();
 	if (!is_flat()) { /* it goes on */
-		ask("flatten", "{}", NULL);
+		jobs_ask("flatten", "{}", NULL);
 		live_end_all();
 		assert_string_equal(state(), "done");
 	}
@@ -332,7 +298,7 @@ static void what_could_not_be_read_or_written_is_told_and_may_be_tried_again(voi
 		if (scene_has("x"))
 			scene_remove("x");
 		make("");
-		ask("flatten", "{}", NULL);
+		jobs_ask("flatten", "{}", NULL);
 		for (steps = 0; steps < failing && live_pending_count; steps++)
 			live_end_one(0, 0);
 		is_done = live_pending_count == 0;
@@ -342,8 +308,8 @@ static void what_could_not_be_read_or_written_is_told_and_may_be_tried_again(voi
 		if (strcmp(state(), "done") != 0) {
 			failed++;
 			assert_string_equal(state(), "failed");
-			assert_int_equal(told("flatten_error"), ENOSPC);
-			ask("flatten", "{}", NULL);
+			assert_int_equal(jobs_told("flatten_error"), ENOSPC);
+			jobs_ask("flatten", "{}", NULL);
 			live_end_all();
 			assert_string_equal(state(), "done");
 		}
@@ -356,7 +322,7 @@ static void what_could_not_be_read_or_written_is_told_and_may_be_tried_again(voi
 static void it_keeps_to_its_rate(void **unused)
 {
 	make("");
-	ask("flatten", "{\"rate\": 4096}", NULL);
+	jobs_ask("flatten", "{\"rate\": 4096}", NULL);
 	while (live_end_all(), !strcmp(state(), "running"))
 		live_tick();
 	assert_string_equal(state(), "done");
@@ -367,17 +333,17 @@ static void it_keeps_to_its_rate(void **unused)
 static void it_can_be_stopped_and_goes_on(void **unused)
 {
 	make("");
-	ask("flatten", "{}", NULL);
+	jobs_ask("flatten", "{}", NULL);
 	live_end_one(0, 0);
-	ask("stop-flatten", "{}", NULL);
+	jobs_ask("stop-flatten", "{}", NULL);
 	live_end_all();
 	assert_string_equal(state(), "stopped");
-	assert_int_equal(told("flatten_copied"), LIVE_BYTES);
+	assert_int_equal(jobs_told("flatten_copied"), LIVE_BYTES);
 	assert_false(is_flat());
-	ask("flatten", "{}", NULL);
+	jobs_ask("flatten", "{}", NULL);
 	live_end_all();
 	assert_string_equal(state(), "done");
-	assert_int_equal(told("flatten_copied"), 6 * LIVE_BYTES);
+	assert_int_equal(jobs_told("flatten_copied"), 6 * LIVE_BYTES);
 	live_stop();
 	check_alone();
 }
@@ -395,7 +361,7 @@ static void what_could_not_be_told_durably_is_refused(void **unused)
 	close(fd);
 	live_load(document("", true));
 	live_begin();
-	ask("flatten", "{}", "thin t: its header doesn't say the backing's format in its first sector; see "
+	jobs_ask("flatten", "{}", "thin t: its header doesn't say the backing's format in its first sector; see "
 			     "qemu-img rebase -u -F\n");
 	live_stop();
 }
