@@ -18,6 +18,7 @@
  * thin_punch.c    giving back to the child what they free
  * thin_trim.c     giving back to the child what else is free
  * thin_flatten.c  all that is in backing into the image; thin_flatten_command.c: its verbs
+ * thin_job.c      how far such a job is
  * thin_open.c     probe(): reading an image; thin_count.c believes nothing of it
  * thin_grow.c     a longer refcount table, where an image's counts too little
  * thin_resize.c   a larger device of an image
@@ -26,7 +27,7 @@
  * thin_report.c   status, and the map as others may read it
  * thin_snapshot.c snapshots, made, deleted and gone back to while the device is live; thin_next.h: what that takes
  *
- * Of their own: thin_bits.h, thin_cache.h, thin_flatten.h, thin_trim.h, and thin_open.h for what is done while nothing is served.
+ * Of their own: thin_bits.h, thin_cache.h, thin_job.h, thin_flatten.h, thin_trim.h, and thin_open.h for what is done while nothing is served.
  *
  * The crash story, for all of them. On disk these hold at every moment, whatever part of the
  * writes since the last flush a power cut leaves:
@@ -196,7 +197,7 @@ struct thin {
 	bool has_given_up; /* the timeout has passed, and nobody has found room since */
 	uint64_t window_at, window_room; /* since when the rate is measured, and from what; 0: not yet */
 	uint64_t rate; /* bytes a second by which the room has shrunk, in the last window */
-	struct thin_flatten flatten;
+	struct thin_job flatten;
 	struct thin_trim trim;
 	uint32_t pages_max, tables_max, rounds_max; /* one request's */
 	uint32_t unmap_pages, commit_extra; /* as THIN_UNMAP_PAGES and THIN_COMMIT_EXTRA, or fewer */

@@ -27,10 +27,6 @@
 #include <assert.h>
 #include <errno.h>
 
-#define PIECE_MAX (256u << 10)
-#define SECOND UINT64_C(1000000000)
-#define SCRATCH_ALIGN 4096u
-
 static uint64_t smaller(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
@@ -41,19 +37,6 @@ bool thin_may_flatten(const struct node *node)
 	return thin_of(node)->can_write && thin_has_backing(node);
 }
 
-/* Whole clusters, or a power of two of one: no piece is longer than a request may be. */
-static uint32_t piece_max(const struct node *node)
-{
-	uint32_t most = (uint32_t)smaller(PIECE_MAX, limits_max_io(node));
-
-	return UINT32_C(1) << (31 - __builtin_clz(most));
-}
-
-static uint32_t piece_at(const struct thin *thin)
-{
-	return (2 * thin->fill + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN;
-}
-
 void thin_flatten_needs(struct node *node)
 {
 	struct thin *thin = thin_of(node);
@@ -61,34 +44,14 @@ void thin_flatten_needs(struct node *node)
 
 	needs->work_max++;
 	needs->self_fixed += thin->cache.evicts; /* the map, to look at it */
-	needs->work_ops = needs->ops_fixed + 2 + (piece_max(node) >> thin->cluster_bits);
-	needs->work_scratch = piece_at(thin) + (piece_max(node) + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN;
-}
-
-static void fail(struct node *node, int error)
-{
-	struct thin_flatten *flatten = &thin_of(node)->flatten;
-
-	flatten->state = FLATTEN_FAILED;
-	flatten->error = error;
-	notice_raise(node, "flatten_failed", "done", flatten->cursor);
+	needs->work_ops = needs->ops_fixed + 2 + (thin_piece_max(node) >> thin->cluster_bits);
+	needs->work_scratch = thin_piece_scratch(node);
 }
 
 bool thin_flatten_next(struct node *node, uint64_t now, struct request *request, uint64_t *again)
 {
-	struct thin_flatten *flatten = &thin_of(node)->flatten;
-
-	if (flatten->state != FLATTEN_RUNNING || flatten->is_busy)
-		return false;
-	if (now < flatten->next) {
-		*again = smaller(*again, flatten->next);
-		return false;
-	}
-	flatten->is_busy = true;
 	request->flags = SELF_FLATTEN;
-	request->offset = flatten->cursor;
-	request->length = smaller(flatten->end - flatten->cursor, piece_max(node));
-	return true;
+	return thin_job_next(&thin_of(node)->flatten, thin_piece_max(node), now, request, again);
 }
 
 /*
@@ -104,18 +67,9 @@ void thin_flatten_hold(const struct thin *thin, const struct request *request, s
 	range->length = thin_up(thin, request->offset + request->length) - range->offset;
 }
 
-/* The piece's request has ended: what is before `cursor` is done, or that has failed. */
 static void end(struct node *node, struct plan *plan, uint64_t cursor, int result)
 {
-	struct thin_flatten *flatten = &thin_of(node)->flatten;
-
-	flatten->is_busy = false;
-	if (result < 0 && flatten->state == FLATTEN_RUNNING)
-		fail(node, result);
-	else if (result == 0)
-		__atomic_store_n(&flatten->cursor, cursor, __ATOMIC_RELAXED);
-	if (plan->result == PLAN_RUNNING)
-		plan_end(plan, 0); /* nobody waits for it */
+	thin_job_end(node, &thin_of(node)->flatten, plan, cursor, result, "flatten_failed");
 }
 
 /* The first grains in a row without bytes of their own. False: there are none. */
@@ -159,13 +113,8 @@ static void look(struct node *node, const struct request *request, struct plan *
 	io->flatten = FLATTEN_READ;
 	io->at = from;
 	io->length = to - from;
-	plan_scratch(plan, IO_READ, 0, THIN_BACKING, from, piece_at(thin), (uint32_t)io->length);
+	plan_scratch(plan, IO_READ, 0, THIN_BACKING, from, thin_piece_at(thin), (uint32_t)io->length);
 	plan_ask(plan);
-}
-
-static bool is_zero(const uint8_t *bytes, uint64_t length)
-{
-	return bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0;
 }
 
 /*
@@ -174,13 +123,13 @@ static bool is_zero(const uint8_t *bytes, uint64_t length)
  */
 static bool find_bytes(const struct thin *thin, const struct plan *plan, struct thin_io *io)
 {
-	const uint8_t *bytes = (uint8_t *)plan->scratch + piece_at(thin);
+	const uint8_t *bytes = (uint8_t *)plan->scratch + thin_piece_at(thin);
 	uint64_t limit = io->at + io->length, offset, next;
 	bool is_found = false;
 
 	for (offset = io->at; offset < limit; offset = next) {
 		next = smaller(thin_down(thin, offset) + thin_cluster(thin), limit);
-		if (!is_zero(bytes + (offset - io->at), next - offset)) {
+		if (!thin_is_zero(bytes + (offset - io->at), next - offset)) {
 			io->offset = is_found ? io->offset : offset;
 			is_found = true;
 		} else if (is_found) {
@@ -195,7 +144,7 @@ static bool find_bytes(const struct thin *thin, const struct plan *plan, struct 
 static struct request write_of(const struct thin *thin, const struct plan *plan)
 {
 	const struct thin_io *io = plan->io_state;
-	uint32_t skip = piece_at(thin) + (uint32_t)(io->offset - io->at);
+	uint32_t skip = thin_piece_at(thin) + (uint32_t)(io->offset - io->at);
 
 	return (struct request){
 		.kind = IO_WRITE,
@@ -208,13 +157,11 @@ static struct request write_of(const struct thin *thin, const struct plan *plan)
 static void has_read(struct node *node, struct plan *plan, int result)
 {
 	struct thin *thin = thin_of(node);
-	struct thin_flatten *flatten = &thin->flatten;
 	struct thin_io *io = plan->io_state;
 	uint64_t limit = io->at + io->length;
 	struct request write;
 
-	if (flatten->rate)
-		flatten->next = plan->now + io->length * SECOND / flatten->rate;
+	thin_job_paced(&thin->flatten, io->length, plan->now);
 	if (result < 0 || !find_bytes(thin, plan, io)) {
 		end(node, plan, limit, result);
 		return;
@@ -228,7 +175,6 @@ static void has_read(struct node *node, struct plan *plan, int result)
 /* Perhaps it has ended with this step. */
 static void go_on(struct node *node, struct plan *plan)
 {
-	struct thin_flatten *flatten = &thin_of(node)->flatten;
 	struct thin_io *io = plan->io_state;
 	struct request write = write_of(thin_of(node), plan);
 
@@ -236,7 +182,7 @@ static void go_on(struct node *node, struct plan *plan)
 	if (plan->result == PLAN_RUNNING)
 		return;
 	if (plan->result == 0)
-		__atomic_store_n(&flatten->copied, flatten->copied + io->length, __ATOMIC_RELAXED);
+		thin_job_copied(&thin_of(node)->flatten, io->length);
 	end(node, plan, io->offset + io->length, plan->result);
 }
 
@@ -267,7 +213,7 @@ static void flattened(struct node *node, struct plan *plan)
 
 	assert(result == 0); /* as it was with the copy */
 	(void)result;
-	thin->flatten.state = FLATTEN_DONE;
+	thin->flatten.state = JOB_DONE;
 	notice_raise(node, "flattened", "copied", thin->flatten.copied);
 	end(node, plan, thin->flatten.end, 0);
 }

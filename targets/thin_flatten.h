@@ -5,30 +5,13 @@
 #ifndef TARGETS_THIN_FLATTEN_H
 #define TARGETS_THIN_FLATTEN_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "thin_job.h"
 
 struct err;
 struct json;
-struct json_object;
-struct node;
-struct plan;
 struct range;
-struct request;
-struct thin;
 
 enum thin_flatten_step { FLATTEN_NONE, FLATTEN_LOOK, FLATTEN_READ, FLATTEN_WRITE, FLATTEN_FLUSH, FLATTEN_HEADER };
-
-enum thin_flatten_state { FLATTEN_NEVER, FLATTEN_RUNNING, FLATTEN_STOPPED, FLATTEN_FAILED, FLATTEN_DONE };
-
-struct thin_flatten {
-	enum thin_flatten_state state;
-	bool is_busy; /* a request of it is under way */
-	uint64_t cursor, end; /* of the device: what is before the cursor is in the image */
-	uint64_t copied; /* bytes: what isn't zeroes */
-	uint64_t rate, next; /* bytes a second at most, 0: no bound; when the next may begin */
-	int error; /* FAILED */
-};
 
 /* thin_flatten.c */
 bool thin_may_flatten(const struct node *node); /* there is something to be flattened */

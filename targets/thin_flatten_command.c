@@ -11,14 +11,6 @@
 #include <json-c/json_object.h>
 #include <string.h>
 
-static const char *const state_names[] = {
-	[FLATTEN_NEVER] = "never",
-	[FLATTEN_RUNNING] = "running",
-	[FLATTEN_STOPPED] = "stopped",
-	[FLATTEN_FAILED] = "failed",
-	[FLATTEN_DONE] = "done",
-};
-
 static uint64_t smaller(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
@@ -38,7 +30,7 @@ int thin_flatten_begin(struct node *node, const struct json *arguments, struct e
 {
 	struct thin *thin = thin_of(node);
 	struct qcow2_header header = thin->header;
-	struct thin_flatten *flatten = &thin->flatten;
+	struct thin_job *flatten = &thin->flatten;
 	uint8_t page[THIN_PAGE_MAX];
 
 	memcpy(page, thin->header_page, sizeof(page));
@@ -65,47 +57,28 @@ int thin_flatten_begin(struct node *node, const struct json *arguments, struct e
 			node->id, node->limits.logical_block_size);
 	flatten->rate = json_get_size(arguments, "rate", 0);
 	flatten->next = 0;
-	if (flatten->state == FLATTEN_RUNNING)
+	if (flatten->state == JOB_RUNNING)
 		return 0;
-	flatten->state = FLATTEN_RUNNING; /* from where it was */
+	flatten->state = JOB_RUNNING; /* from where it was */
 	flatten->end = smaller(node->limits.size, node->children[THIN_BACKING]->limits.size);
 	return 0;
 }
 
 void thin_flatten_stop(struct node *node)
 {
-	struct thin_flatten *flatten = &thin_of(node)->flatten;
-
-	if (flatten->state == FLATTEN_RUNNING)
-		flatten->state = FLATTEN_STOPPED;
-}
-
-static void add_number(struct json_object *out, const char *key, uint64_t number)
-{
-	json_object_object_add(out, key, json_object_new_uint64(number));
+	thin_job_stop(&thin_of(node)->flatten);
 }
 
 /* Any thread, so that a number may be of a moment ago. */
 void thin_flatten_status(const struct node *node, struct json_object *out)
 {
-	const struct thin_flatten *flatten = &thin_of(node)->flatten;
-	enum thin_flatten_state state = __atomic_load_n(&flatten->state, __ATOMIC_RELAXED);
-	struct json_object *progress;
+	static const struct thin_job_names names = { "flatten", "flatten_copied", "flatten_error" };
+	const struct thin_job *flatten = &thin_of(node)->flatten;
+	enum thin_job_state state = __atomic_load_n(&flatten->state, __ATOMIC_RELAXED);
 
 	if (!thin_of(node)->can_write || node->child_count <= THIN_BACKING)
 		return;
 	if (thin_of(node)->header.is_flattened) /* by this daemon, or an earlier one */
-		state = FLATTEN_DONE;
-	json_object_object_add(out, "flatten", json_object_new_string(state_names[state]));
-	if (state != FLATTEN_NEVER)
-		add_number(out, "flatten_copied", __atomic_load_n(&flatten->copied, __ATOMIC_RELAXED));
-	if (state == FLATTEN_FAILED)
-		add_number(out, "flatten_error", (uint64_t)-flatten->error);
-	if (state != FLATTEN_RUNNING)
-		return;
-	progress = json_object_new_object();
-	json_object_object_add(progress, "what", json_object_new_string("flatten"));
-	add_number(progress, "done", __atomic_load_n(&flatten->cursor, __ATOMIC_RELAXED));
-	add_number(progress, "total", flatten->end);
-	json_object_object_add(out, "progress", progress);
+		state = JOB_DONE;
+	thin_job_status(flatten, state, &names, out);
 }

@@ -100,7 +100,7 @@ static int check_state(const struct node *node, struct err *err)
 			"with the power, and would be in the snapshot; stop and create the device first", node->id);
 	if (thin->next)
 		return err_add(err, "thin %s: another snapshot is being made, deleted or gone back to", node->id);
-	if (thin->flatten.state == FLATTEN_RUNNING || thin->flatten.is_busy)
+	if (thin_job_is_on(&thin->flatten))
 		return err_add(err, "thin %s is being flattened: a snapshot would be based on the backing that goes; "
 			"let that end, or stop it first (flatten --stop)", node->id);
 	if (thin_is_trimming(thin))
