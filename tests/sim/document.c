@@ -181,6 +181,8 @@ static void print_backing(struct document *document, FILE *out, unsigned sectors
 {
 	unsigned place = document->leaf_count, blocks = 1 + (sectors * 7 + place) % (sectors / 6);
 
+	if (life.commits) /* no shorter than the device */
+		blocks = blocks % 4 + (sectors + 7) / 8;
 	if (place >= sim_caps.leaves)
 		return;
 	document->backing_place = place;
@@ -189,7 +191,8 @@ static void print_backing(struct document *document, FILE *out, unsigned sectors
 	document->can_grow[place] = false;
 	document->sizes[place] = document->backing_sectors * SECTOR;
 	document->leaf_count++;
-	fprintf(out, ",\"backing\":{\"type\":\"file\",\"path\":\"" PATH_WORD "%02u\",\"direct\":false}", place);
+	fprintf(out, "%s,\"backing\":{\"type\":\"file\",\"path\":\"" PATH_WORD "%02u\",\"direct\":false}",
+		life.commits ? ",\"commit\":true" : "", place);
 }
 
 /* An image, at the top: below a mirror or a stripe its map would hide sectors from the judges. */
