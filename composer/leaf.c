@@ -40,7 +40,7 @@ int leaf_err(const struct leaf *leaf, struct err *err, const char *format, ...)
 static bool is_backing(const struct node *node)
 {
 	for (; node->parent; node = node->parent)
-		if (node->parent->type->roles && node->place > 0)
+		if (node->parent->type->roles && node->role > 0 && !(node->parent->type->written >> node->role & 1))
 			return true;
 	return false;
 }

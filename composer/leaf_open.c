@@ -23,7 +23,7 @@ bool leaf_is_read_only(const struct leaf *leaf, const struct leaf_mode *mode)
 
 bool leaf_grows(const struct leaf *leaf, const struct leaf_mode *mode)
 {
-	return leaf->is_bare && !leaf->is_block && !leaf->is_backing && !leaf_is_read_only(leaf, mode);
+	return leaf->is_bare && leaf->node->role == 0 && !leaf->is_block && !leaf->is_backing && !leaf_is_read_only(leaf, mode);
 }
 
 uint64_t leaf_bytes_for(const struct leaf *leaf, uint64_t wanted)
@@ -270,7 +270,7 @@ static int make_locked(struct leaf *leaf, struct err *err)
 
 int leaf_make(struct leaf *leaf, struct err *err)
 {
-	uint64_t bytes = leaf->is_bare ? 0 : leaf_bytes_for(leaf, leaf->wanted);
+	uint64_t bytes = leaf->is_bare && leaf->node->role == 0 ? 0 : leaf_bytes_for(leaf, leaf->wanted);
 	int result = leaf->exists ? 0 : make_locked(leaf, err);
 
 	if (result < 0)

@@ -94,6 +94,7 @@ struct node {
 	struct node **children;
 	unsigned child_count;
 	unsigned place; /* index among the parent's children */
+	unsigned role; /* … and among its type's roles, if it has any: those that are left out have no place */
 	unsigned index; /* index in the tree, in document order */
 	struct limits limits; /* set by open() */
 	struct needs needs; /* set by open() */
@@ -177,10 +178,12 @@ struct target_type {
 	/*
 	 * NULL: its children are the document's "children". Else unlike ones, each under its own key
 	 * and in this order, ended by NULL: the first, which the node writes its own format to, and
-	 * others that it only reads, and that may be left out from the end. A file or disk right
-	 * below carries no label unless the document says so.
+	 * others, each of which may be left out, and which it only reads unless `written` has their
+	 * bit. A file or disk right below carries no label unless the document says so; that of the
+	 * first grows.
 	 */
 	const char *const *roles;
+	unsigned written; /* by bit, of the roles behind the first: it is written as that is */
 
 	/* Reads the node's own keys; the schema has checked their shape. 0, or -1 with messages. */
 	int (*parse)(struct node *node, struct err *err);

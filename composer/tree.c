@@ -125,16 +125,17 @@ static const struct json *child_json(const struct node *node, unsigned place)
 	const struct json *children = json_get(node->json, "children");
 	const struct json *spares = json_get(node->json, "spares");
 	size_t count = json_count(children);
-	unsigned i;
+	const char *const *role;
+	const struct json *json;
 
 	if (!node->type->roles && place < count)
 		return json_at(children, place);
 	if (!node->type->roles)
 		return place - count < json_count(spares) ? json_at(spares, place - count) : NULL;
-	for (i = 0; i < place; i++)
-		if (!node->type->roles[i])
-			return NULL;
-	return node->type->roles[place] ? json_get(node->json, node->type->roles[place]) : NULL;
+	for (role = node->type->roles; *role; role++) /* those that are left out take no place */
+		if ((json = json_get(node->json, *role)) && place-- == 0)
+			return json;
+	return NULL;
 }
 
 static struct node *node_make(struct tree *tree, const struct json *json, struct node *parent,
@@ -150,6 +151,8 @@ static struct node *node_make(struct tree *tree, const struct json *json, struct
 	node->tree = tree;
 	node->parent = parent;
 	node->place = place;
+	while (parent && parent->type->roles && json_get(parent->json, parent->type->roles[node->role]) != json)
+		node->role++;
 	node->type = type_find(json_get_string(json, "type", ""));
 	if (!node->type)
 		return NULL;
