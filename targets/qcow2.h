@@ -29,7 +29,7 @@
 #define QCOW2_REFCOUNT_TABLE_MAX (UINT64_C(8) << 20) /* bytes, as in QEMU */
 #define QCOW2_SNAPSHOTS_MAX 65536
 #define QCOW2_SNAPSHOT_TABLE_MAX (UINT64_C(64) << 20) /* bytes */
-#define QCOW2_BACKING_MAX 1023 /* bytes of the name */
+#define QCOW2_BACKING_MAX 1023 /* bytes of the name, and of a data file's */
 
 enum qcow2_incompatible {
 	QCOW2_DIRTY = 1u << 0, /* refcounts may be wrong */
@@ -41,6 +41,7 @@ enum qcow2_incompatible {
 #define QCOW2_INCOMPATIBLE_KNOWN 0x1fu
 #define QCOW2_LAZY_REFCOUNTS 1u /* compatible */
 #define QCOW2_BITMAPS 1u /* autoclear: what the bitmaps extension names is consistent */
+#define QCOW2_DATA_FILE_RAW 2u /* autoclear: the data file alone, too, reads as the device */
 
 enum qcow2_compression { QCOW2_ZLIB, QCOW2_ZSTD };
 
@@ -59,7 +60,13 @@ struct qcow2_header {
 	bool is_flattened; /* it had a backing file once, and has all of that now */
 	char backing[QCOW2_BACKING_MAX + 1]; /* "" without */
 	char backing_format[16]; /* "", "raw", "qcow2", … */
+	char data_file[QCOW2_BACKING_MAX + 1]; /* "": not said */
 };
+
+static inline bool qcow2_has_data_file(const struct qcow2_header *header)
+{
+	return header->incompatible & QCOW2_DATA_FILE;
+}
 
 static inline uint64_t qcow2_cluster_size(const struct qcow2_header *header)
 {
@@ -156,23 +163,42 @@ enum qcow2_kind { QCOW2_HOLE, QCOW2_ZERO, QCOW2_DATA, QCOW2_COMPRESSED };
 #define QCOW2_ENTRY_HOST UINT64_C(0x00fffffffffffe00)
 #define QCOW2_ENTRY_ZERO UINT64_C(1)
 
-/* One L2 entry, taken apart. */
+/*
+ * One L2 entry, taken apart. With a data file no entry names a cluster of the image: host is 0, and a cluster
+ * that is allocated, in the data file, is_external there.
+ */
 struct qcow2_entry {
 	uint64_t host; /* 0: none. Compressed: the first byte */
+	uint64_t external; /* its offset in the data file, which may be 0 */
+	bool is_external;
 	uint32_t packed; /* compressed: at most so many bytes from host on */
 	uint32_t data, zeroes; /* grains, bit 0 the first; without extended L2 bit 0 alone */
 	bool compressed, copied;
 };
 
+/* Where the bytes are, in the image or in its data file. */
+static inline uint64_t qcow2_entry_place(const struct qcow2_entry *entry)
+{
+	return entry->is_external ? entry->external : entry->host;
+}
+
 /*
  * For each request's way: the cluster that an 8 byte entry, judged before, names as data, 0 for all
- * that is not that.
+ * that is not that. Of an image without a data file.
  */
 static inline uint64_t qcow2_entry_data(const uint8_t *bytes)
 {
 	uint64_t word = qcow2_read64(bytes);
 
 	return word & (QCOW2_ENTRY_COMPRESSED | QCOW2_ENTRY_ZERO) ? 0 : word & QCOW2_ENTRY_HOST;
+}
+
+/* The same with a data file: whether it names a cluster there, which is data. */
+static inline bool qcow2_entry_is_external(const uint8_t *bytes)
+{
+	uint64_t word = qcow2_read64(bytes);
+
+	return !(word & QCOW2_ENTRY_ZERO) && word & (QCOW2_ENTRY_COPIED | QCOW2_ENTRY_HOST);
 }
 
 /* `bytes` is the 8 or 16 byte entry. -1: it breaks a rule of the format. */

@@ -10,8 +10,8 @@
  * version 3 only:
  *  72  incompatible features       80  compatible ones     88  autoclear ones
  *  96  refcount_order             100  header_length      104  compression (if header_length > 104)
- * then extensions, each 4 bytes type, 4 bytes length, data padded to 8, ended by type 0; then the
- * backing file's name, before the first cluster's end.
+ * then extensions, each 4 bytes type, 4 bytes length, data padded to 8, ended by type 0 (of which one names the
+ * external data file, if there is one); then the backing file's name, before the first cluster's end.
  *
  * Crash story: a header is written once, as the last of a new image's parts. Its feature bits, and
  * where its tables are, are changed in place: fields within one sector, which is old or new
@@ -90,9 +90,6 @@ static int read_features(const uint8_t *bytes, struct qcow2_header *header, char
 	if (unknown)
 		return FAIL("it needs the incompatible feature of bit %d, which is not known here",
 			__builtin_ctzll(unknown));
-	if (header->incompatible & QCOW2_DATA_FILE)
-		return FAIL("its data is in an external data file (incompatible feature bit 2), which is "
-			    "not supported");
 	if (header->refcount_order > 6)
 		return FAIL("its refcount_order is %" PRIu32 ", over the format's limit of 6",
 			header->refcount_order);
@@ -185,6 +182,15 @@ static int read_extension(uint32_t type, const uint8_t *data, uint32_t size,
 		memcpy(header->backing_format, data, size);
 		header->backing_format[size] = '\0';
 		return 0;
+	case EXTENSION_DATA_FILE:
+		if (size > QCOW2_BACKING_MAX)
+			return FAIL("its data file's name has %" PRIu32 " bytes, over the limit of %d", size,
+				QCOW2_BACKING_MAX);
+		if (memchr(data, '\0', size))
+			return FAIL("its data file's name has a NUL in it");
+		memcpy(header->data_file, data, size);
+		header->data_file[size] = '\0';
+		return 0;
 	case EXTENSION_FLATTENED:
 		header->is_flattened = !*header->backing; /* it may have got another one since */
 		return 0;
@@ -235,6 +241,19 @@ static int check_encryption(uint32_t method, char *why)
 	return FAIL("it is encrypted (%s), which is not supported", method == 1 ? "AES" : "LUKS");
 }
 
+/* What the format rules out beside an external data file. */
+static int check_data_file(const struct qcow2_header *header, char *why)
+{
+	if (!qcow2_has_data_file(header))
+		return 0;
+	if (header->snapshot_count)
+		return FAIL("it has an external data file and %" PRIu32 " internal snapshots, which the format rules out",
+			header->snapshot_count);
+	if (header->autoclear & QCOW2_DATA_FILE_RAW && *header->backing)
+		return FAIL("its external data file is said to be raw, and it has a backing file, which the format rules out");
+	return 0;
+}
+
 int qcow2_header_read(const uint8_t *bytes, size_t length, struct qcow2_header *header, char *why)
 {
 	memset(header, 0, sizeof(*header));
@@ -266,6 +285,8 @@ int qcow2_header_read(const uint8_t *bytes, size_t length, struct qcow2_header *
 					    read_compression(bytes, length, header, why) < 0))
 		return -1;
 	if (check_sizes(header, why) < 0 || read_backing(bytes, length, header, why) < 0)
+		return -1;
+	if (check_data_file(header, why) < 0)
 		return -1;
 	return read_extensions(bytes, length, header, why);
 }
@@ -320,10 +341,21 @@ void qcow2_header_set_size(uint8_t *bytes, const struct qcow2_header *header)
 	qcow2_write32(bytes + 36, header->l1_size);
 }
 
+/* Returns where the next one begins. */
+static size_t write_extension(uint8_t *bytes, size_t at, enum extension type, const char *text)
+{
+	size_t length = strlen(text);
+
+	qcow2_write32(bytes + at, type);
+	qcow2_write32(bytes + at + 4, (uint32_t)length);
+	memcpy(bytes + at + 8, text, length);
+	return at + 8 + ((length + 7) & ~(size_t)7);
+}
+
 int qcow2_header_write(const struct qcow2_header *header, uint8_t *bytes)
 {
 	size_t format = strlen(header->backing_format), name = strlen(header->backing);
-	size_t at = OUR_LENGTH;
+	size_t data = strlen(header->data_file), at = OUR_LENGTH;
 
 	qcow2_write32(bytes, QCOW2_MAGIC);
 	qcow2_write32(bytes + 4, 3);
@@ -334,16 +366,14 @@ int qcow2_header_write(const struct qcow2_header *header, uint8_t *bytes)
 	qcow2_write32(bytes + 96, header->refcount_order);
 	qcow2_write32(bytes + 100, OUR_LENGTH);
 	bytes[VERSION_3_LENGTH] = (uint8_t)header->compression;
+	if (at + 8 + format + 8 + 8 + data + 8 + 8 + name > qcow2_cluster_size(header))
+		return -1;
+	if (name && format)
+		at = write_extension(bytes, at, EXTENSION_BACKING_FORMAT, header->backing_format);
+	if (data)
+		at = write_extension(bytes, at, EXTENSION_DATA_FILE, header->data_file);
 	if (!name)
 		return 0;
-	if (at + 8 + format + 8 + 8 + name > qcow2_cluster_size(header))
-		return -1;
-	if (format) {
-		qcow2_write32(bytes + at, EXTENSION_BACKING_FORMAT);
-		qcow2_write32(bytes + at + 4, (uint32_t)format);
-		memcpy(bytes + at + 8, header->backing_format, format);
-		at += 8 + ((format + 7) & ~(size_t)7);
-	}
 	at += 8; /* the end's mark: zeroes */
 	qcow2_write64(bytes + 8, at);
 	qcow2_write32(bytes + 16, (uint32_t)name);

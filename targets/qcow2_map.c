@@ -12,6 +12,8 @@
  *       bits 0-x-1  host offset of the first byte, anywhere
  *       bits x-61   512 byte sectors that follow the one of the first byte
  *  extended, second 8 bytes: bits 0-31 the grain is allocated, bits 32-63 it reads as zeroes.
+ * With an external data file bits 9-55 of an L2 entry are the offset there, which is the device's; as that may be
+ * 0, bit 63 alone, too, says that there is a cluster; none is compressed.
  * All other bits are 0.
  *
  * Crash story: an entry lies within one sector, so that it is old or new after a power cut. Who
@@ -70,6 +72,15 @@ static int read_compressed(const struct qcow2_header *header, uint64_t word,
 	return 0;
 }
 
+/* What names a cluster, names one of the data file. */
+static void make_external(struct qcow2_entry *entry)
+{
+	entry->is_external = entry->host || entry->copied;
+	entry->external = entry->host;
+	entry->host = 0;
+	entry->data = entry->is_external && !entry->zeroes;
+}
+
 static int read_grains(const uint8_t *bytes, struct qcow2_entry *entry, char *why)
 {
 	uint64_t bits = qcow2_read64(bytes + 8);
@@ -80,7 +91,7 @@ static int read_grains(const uint8_t *bytes, struct qcow2_entry *entry, char *wh
 		return FAIL("it is compressed and names subclusters");
 	if (entry->data & entry->zeroes)
 		return FAIL("it has subclusters that are allocated and read as zeroes at once");
-	if (entry->data && !entry->host)
+	if (entry->data && !entry->host && !entry->is_external)
 		return FAIL("it has allocated subclusters and no cluster");
 	return 0;
 }
@@ -93,6 +104,8 @@ int qcow2_entry_read(const struct qcow2_header *header, const uint8_t *bytes,
 
 	*entry = (struct qcow2_entry){ .host = 0 };
 	if (word & COMPRESSED) {
+		if (qcow2_has_data_file(header))
+			return FAIL("it is compressed, which the format rules out beside an external data file");
 		if (read_compressed(header, word, entry, why) < 0)
 			return -1;
 	} else {
@@ -100,12 +113,14 @@ int qcow2_entry_read(const struct qcow2_header *header, const uint8_t *bytes,
 		entry->copied = word & COPIED;
 		if (word & ~(OFFSET_MASK | COPIED | (may_zero ? ZERO : 0)))
 			return FAIL("it has reserved bits set: %#" PRIx64, word);
-		if (entry->copied && !entry->host)
+		if (entry->copied && !entry->host && !qcow2_has_data_file(header))
 			return FAIL("it says that it may be written in place and names no cluster");
 		if (check_aligned(header, entry->host, why) < 0)
 			return -1;
 		entry->zeroes = word & ZERO ? 1 : 0;
 		entry->data = entry->host && !entry->zeroes;
+		if (qcow2_has_data_file(header))
+			make_external(entry);
 	}
 	return qcow2_is_extended(header) ? read_grains(bytes, entry, why) : 0;
 }
@@ -120,6 +135,8 @@ void qcow2_entry_write(
 		uint64_t sectors = (entry->packed + entry->host % SECTOR) / SECTOR - 1;
 
 		word |= COMPRESSED | sectors << shift;
+	} else if (entry->is_external) {
+		word = entry->external | COPIED;
 	} else if (entry->copied && entry->host) {
 		word |= COPIED;
 	}

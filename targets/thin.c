@@ -28,7 +28,7 @@ static void find_reads_of_backing(struct node *node)
 	const struct thin *thin = thin_of(node);
 	struct needs *needs = &node->needs;
 
-	if (node->child_count <= THIN_BACKING)
+	if (!thin_backing(node) || thin_is_external(thin)) /* which is written, too, at any length */
 		return;
 	needs->others_within = (uint32_t)thin_cluster(thin);
 	needs->others_each = larger(1, (uint32_t)(thin_cluster(thin) >> thin->grain_bits) / 2);
@@ -42,7 +42,7 @@ static void find_needs(struct node *node)
 	struct thin *thin = thin_of(node);
 	uint64_t cluster = thin_cluster(thin), clusters = limits_max_io(node) / cluster + 2;
 	uint32_t per_page = thin->page >> thin->entry_bits, l1_pages, pieces, pages;
-	uint32_t evicts = thin->cache.evicts;
+	uint32_t evicts = thin->cache.evicts, flushes = thin_is_external(thin) ? 2 : 1;
 	/* A grain is an op where its neighbours are of another kind; a compressed cluster is two. */
 	uint64_t grains = qcow2_is_extended(&thin->header) || thin->has_compressed
 		? limits_max_io(node) / qcow2_grain_size(&thin->header) + 4
@@ -58,7 +58,7 @@ static void find_needs(struct node *node)
 	pieces = (uint32_t)(cluster / thin->fill) + 1;
 	node->limits.unmap_max = (uint64_t)thin->unmap_pages * per_page << thin->cluster_bits;
 	node->needs = (struct needs){
-		.ops_fixed = 8 + thin_fill_ops(thin) + (uint32_t)grains,
+		.ops_fixed = 6 + 2 * flushes + thin_fill_ops(thin) + (uint32_t)grains,
 		.ops_per = (uint32_t)cluster, /* no op is longer */
 		.scratch = aligned(2 * thin->fill),
 		.self_fixed = 3,
@@ -77,10 +77,10 @@ static void find_needs(struct node *node)
 	}
 	node->needs.self_fixed += 2 * evicts; /* a write's map, when it comes and when it has its clusters */
 	node->needs.work_max = larger(1, thin->punches + thin->queues + evicts); /* SELF_NEXT takes its turn */
-	node->needs.self_ops = larger((2 + evicts) * pages + 1,
-		(1 + evicts) * thin->tables_max * pieces + l1_pages + 1);
+	node->needs.self_ops = larger((2 + evicts) * pages + flushes,
+		(1 + evicts) * thin->tables_max * pieces + l1_pages + flushes);
 	node->needs.self_ops = larger(node->needs.self_ops,
-		thin->rounds_max * larger(THIN_RESERVE_PAGES + 1, pieces + 4));
+		thin->rounds_max * (larger(THIN_RESERVE_PAGES, pieces + 3) + 2 * flushes - 1));
 	node->needs.self_scratch = larger(pages * thin->page, l1_pages * thin->page);
 	node->needs.self_scratch = aligned(larger(node->needs.self_scratch,
 		larger(THIN_RESERVE_PAGES * thin->page, thin->page + thin->fill)));
@@ -126,6 +126,7 @@ static int thin_open(struct node *node, struct err *err)
 	limits->io_opt = (uint32_t)thin_cluster(thin);
 	limits->is_growing = false;
 	find_needs(node);
+	thin_data_file_open(node);
 	return 0;
 }
 
@@ -197,6 +198,8 @@ static enum hold thin_hold(
 		break;
 	case IO_WRITE_ZEROES:
 	case IO_DISCARD:
+		if (thin->is_raw)
+			return HOLD_SHARED; /* it is a write in place */
 		thin->unmappers++;
 		break;
 	default:
@@ -273,6 +276,8 @@ static void thin_map(struct node *node, const struct request *request, struct pl
 		break;
 	default:
 		plan_add(plan, THIN_DATA, *request);
+		if (thin_is_external(thin))
+			plan_add(plan, thin->data_place, *request);
 	}
 }
 
@@ -337,7 +342,7 @@ static void thin_resume(struct node *node, const struct request *request, struct
 	}
 }
 
-static const char *const thin_roles[] = { "data", "backing", NULL };
+static const char *const thin_roles[] = { "data", "backing", "data_file", NULL };
 
 const struct target_type thin_target = {
 	.name = "thin",
@@ -345,6 +350,7 @@ const struct target_type thin_target = {
 	.io_state_size = sizeof(struct thin_io),
 	.single_queue = true,
 	.roles = thin_roles,
+	.written = 1u << THIN_DATA_FILE,
 	.probe = thin_probe,
 	.open = thin_open,
 	.load = thin_load,

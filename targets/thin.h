@@ -17,6 +17,7 @@
  * thin_unmap.c    WRITE_ZEROES and DISCARD
  * thin_punch.c    giving back to the child what they free
  * thin_trim.c     giving back to the child what else is free
+ * thin_data_file.c  a third child for the guest's bytes: an image with an external data file
  * thin_flatten.c  all that is in backing into the image; thin_flatten_command.c: its verbs
  * thin_merge.c    the user's commit: all that is in the image into backing; thin_merge_command.c: its verbs
  * thin_job.c      what those two share
@@ -54,8 +55,9 @@
 #include "thin_merge.h"
 #include "thin_trim.h"
 
-#define THIN_DATA 0u /* places of the children */
-#define THIN_BACKING 1u
+#define THIN_DATA 0u /* the image's place, and role */
+#define THIN_BACKING 1u /* roles; a backing that is there has that place, too */
+#define THIN_DATA_FILE 2u
 
 #define THIN_PAGE_MAX 4096u
 #define THIN_FILL_MAX (64u << 10)
@@ -139,6 +141,9 @@ struct thin {
 	bool can_write, is_dirty;
 	bool has_compressed;
 	uint8_t *unpacker; /* memory for unpacking one of them; NULL without */
+	unsigned data_place; /* of the child that guest data is on: THIN_DATA, or the data file's */
+	bool is_raw; /* … whose bytes are the device's (thin_data_file.c): all of it is mapped once load() has been */
+	bool punches_data; /* what is discarded is given back to the data file */
 	bool failed; /* what the map is on disk isn't known: every request fails */
 	bool has_lost; /* a flush has failed: of what was written before none proves anything */
 	unsigned cluster_bits, entry_bits, table_bits; /* log2: cluster, entry, entries of a table */
@@ -229,10 +234,24 @@ static inline struct thin *thin_of(const struct node *node)
 	return node->state;
 }
 
+/* NULL: the document names none. */
+static inline struct node *thin_backing(const struct node *node)
+{
+	struct node *child = node->child_count > THIN_BACKING ? node->children[THIN_BACKING] : NULL;
+
+	return child && child->role == THIN_BACKING ? child : NULL;
+}
+
 /* What the image has no bytes for is backing's. */
 static inline bool thin_has_backing(const struct node *node)
 {
-	return node->child_count > THIN_BACKING && !thin_of(node)->header.is_flattened;
+	return thin_backing(node) && !thin_of(node)->header.is_flattened;
+}
+
+/* Guest data is in a data file: what entries name is none of the image's clusters. */
+static inline bool thin_is_external(const struct thin *thin)
+{
+	return thin->data_place != THIN_DATA;
 }
 
 static inline uint64_t thin_cluster(const struct thin *thin)
@@ -318,6 +337,20 @@ uint64_t thin_run_end(const struct thin *thin, const struct qcow2_entry *entry, 
 void thin_read_packed(struct node *node, struct plan *plan, const struct qcow2_entry *entry);
 int thin_unpack(struct node *node, struct plan *plan, const struct qcow2_entry *entry, uint32_t *at);
 uint32_t thin_packed_scratch(const struct node *node);
+
+/* thin_data_file.c */
+struct node *thin_data_file(const struct node *node); /* NULL: the document names none */
+/* Whether an entry, of the L2 table at `host` that begins at the device's offset `guest`, may be. False with a message. */
+bool thin_data_file_has(const struct node *node, const struct qcow2_entry *entry, uint64_t guest, uint64_t index,
+	uint64_t host, struct err *err);
+#define THIN_NOWHERE UINT64_MAX /* a table behind the device's end */
+int thin_data_file_probe(struct node *node, struct err *err); /* the header is there. 0, or -1 with messages */
+int thin_data_file_check(const struct node *node, struct err *err); /* the tables are counted. Likewise */
+int thin_data_file_make(struct node *node, struct err *err); /* of a new image's header */
+void thin_data_file_open(struct node *node); /* limits */
+int thin_data_file_load(struct node *node); /* 0 or -errno */
+void thin_data_file_zero(struct thin *thin, const struct request *request, struct plan *plan); /* of a raw one */
+void thin_data_file_punch(struct node *node, struct plan *plan, struct thin_io *io);
 
 /* thin_fill.c: plans reading and writing what stands before and behind the request. */
 void thin_fill(struct node *node, struct plan *plan, struct thin_io *io);

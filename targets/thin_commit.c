@@ -108,7 +108,11 @@ static void apply_write(struct thin *thin, struct thin_io *io)
 		uint64_t host = thin_down(thin, io->plan->ops[io->first + i].request.offset);
 		struct qcow2_entry entry = thin_lookup(thin, cluster);
 
-		if (entry.compressed || entry.host != host) {
+		if (thin_is_external(thin)) {
+			thin->allocated += !entry.is_external;
+			entry.is_external = true;
+			entry.external = base;
+		} else if (entry.compressed || entry.host != host) {
 			thin_name(thin, host);
 			thin_drop(thin, &entry);
 			thin->allocated += !entry.host || entry.compressed;
@@ -136,10 +140,13 @@ static void apply_unmap(struct thin *thin, struct thin_io *io, bool has_backing)
 			continue;
 		entry = thin_lookup(thin, cluster);
 		if (io->keeps && thin_is_own(thin, &entry)) {
-			none = (struct qcow2_entry){ entry.host, .zeroes = all, .copied = true };
+			none = entry;
+			none.data = 0;
+			none.zeroes = all;
+			none.copied = true;
 		} else {
 			thin_drop(thin, &entry);
-			thin->allocated -= entry.host && !entry.compressed;
+			thin->allocated -= (entry.host || entry.is_external) && !entry.compressed;
 		}
 		thin_store(thin, cluster, &none);
 	}
@@ -243,6 +250,8 @@ static int take_back(struct thin *thin, uint64_t cluster, const uint8_t *bytes)
 		return 0;
 	if (qcow2_entry_read(&thin->header, bytes, &old, why) < 0)
 		return -EIO;
+	thin->allocated += old.is_external;
+	thin->allocated -= ours.is_external;
 	if (old.host != ours.host || old.compressed) {
 		if (!thin_was_dropped(thin, &old))
 			return -EIO; /* it is not what we have replaced: the child has lost it */

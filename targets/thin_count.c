@@ -217,7 +217,7 @@ static int count_snapshots(struct count *count)
 	return result;
 }
 
-static int count_table(struct count *count, const uint8_t *table, uint32_t times, uint64_t host)
+static int count_table(struct count *count, const uint8_t *table, uint32_t times, uint64_t host, uint64_t guest)
 {
 	struct thin *thin = count->thin;
 	struct qcow2_entry entry;
@@ -230,6 +230,9 @@ static int count_table(struct count *count, const uint8_t *table, uint32_t times
 		if (qcow2_entry_read(&thin->header, table + (index << thin->entry_bits), &entry, why) < 0)
 			return FAIL(count, "%s: entry %" PRIu64 " of its L2 table at %" PRIu64 ": %s",
 				count->node->id, index, host, why);
+		if (!thin_data_file_has(count->node, &entry, guest, index, host, count->err))
+			return -1;
+		count->clusters += entry.is_external;
 		if (!entry.host)
 			continue;
 		thin->has_compressed |= entry.compressed;
@@ -274,7 +277,8 @@ static int count_active(struct count *count)
 		result = thin_child_read(count->node, host, count->cluster, thin_cluster(thin));
 		if (result < 0)
 			return read_failed(count, "L2 table", host, result);
-		if (count_table(count, count->cluster, count->counts[cluster], host) < 0)
+		if (count_table(count, count->cluster, count->counts[cluster], host,
+			    index << thin->table_bits << thin->cluster_bits) < 0)
 			return -1;
 		keep_table(count, index);
 		count->kinds[cluster] = KIND_OTHER; /* named as what it is, and counted */
@@ -298,7 +302,7 @@ static int count_tables(struct count *count)
 		result = thin_child_read(count->node, host, count->cluster, thin_cluster(count->thin));
 		if (result < 0)
 			return read_failed(count, "L2 table", host, result);
-		if (count_table(count, count->cluster, count->counts[cluster], host) < 0)
+		if (count_table(count, count->cluster, count->counts[cluster], host, THIN_NOWHERE) < 0)
 			return -1;
 	}
 	return 0;

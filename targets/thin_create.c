@@ -241,6 +241,7 @@ static int write_again(struct node *node)
 int thin_load(struct node *node, struct err *err)
 {
 	struct thin *thin = thin_of(node);
+	uint64_t kept = thin->is_raw ? QCOW2_DATA_FILE_RAW : 0;
 	int result;
 
 	if (!thin->can_write)
@@ -255,8 +256,8 @@ int thin_load(struct node *node, struct err *err)
 	result = write_end(node);
 	if (result == 0 && (node->unclean || thin->reserve.count || thin->is_mended))
 		result = write_again(node);
-	if (result == 0 && thin->header.autoclear) {
-		thin->header.autoclear = 0;
+	if (result == 0 && thin->header.autoclear & ~kept) {
+		thin->header.autoclear &= kept;
 		result = write_features(node);
 	}
 	if (result == 0 && thin->is_dirty) {
@@ -272,6 +273,8 @@ int thin_load(struct node *node, struct err *err)
 		result = thin_grow(node);
 	if (result == 0 && thin->resize.is_planned)
 		result = thin_resize(node);
+	if (result == 0)
+		result = thin_data_file_load(node);
 	thin->leaked = thin->is_mended ? 0 : thin->leaked - thin->reserve.count; /* those are found again */
 	return result < 0 ? write_failed(node, result, err) : 0;
 }
@@ -288,6 +291,8 @@ int thin_unload(struct node *node, struct err *err)
 	thin_next_drop(thin);
 	thin_release_gone(thin, UINT64_MAX);
 	result = child_flush(child);
+	if (result == 0 && thin_is_external(thin))
+		result = child_flush(node->children[thin->data_place]);
 	thin_bits_move(&thin->reserve, &thin->freed);
 	thin_bits_move(&thin->reserve, &thin->punching);
 	for (cluster = 0; cluster < thin->clusters && result == 0; cluster++)

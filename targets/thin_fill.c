@@ -33,11 +33,12 @@ static void bring_grain(struct node *node, struct plan *plan, uint64_t offset, u
 
 	switch (qcow2_entry_kind(&entry, (unsigned)(within >> thin->grain_bits))) {
 	case QCOW2_DATA:
-		plan_scratch(plan, IO_READ, 0, THIN_DATA, entry.host + within, skip, (uint32_t)length);
+		plan_scratch(plan, IO_READ, 0, thin->data_place, qcow2_entry_place(&entry) + within, skip,
+			(uint32_t)length);
 		return;
 	case QCOW2_HOLE:
 		if (thin_has_backing(node)) {
-			uint64_t size = node->children[THIN_BACKING]->limits.size;
+			uint64_t size = thin_backing(node)->limits.size;
 
 			there = offset < size ? smaller(length, size - offset) : 0;
 		}
@@ -75,7 +76,7 @@ static void piece(struct node *node, struct plan *plan, uint64_t begin, uint64_t
 		return;
 	length = smaller(end - offset, thin->fill);
 	if (writes)
-		plan_scratch(plan, IO_WRITE, 0, THIN_DATA, host + (offset & (thin_cluster(thin) - 1)),
+		plan_scratch(plan, IO_WRITE, 0, thin->data_place, host + (offset & (thin_cluster(thin) - 1)),
 			skip, (uint32_t)length);
 	else
 		bring(node, plan, offset, length, skip);

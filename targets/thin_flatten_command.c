@@ -19,7 +19,7 @@ static uint64_t smaller(uint64_t a, uint64_t b)
 /* Of images a last part of a block isn't served, so that it could not be copied; others would see it. */
 static bool has_remnant(const struct node *node)
 {
-	const struct node *backing = node->children[THIN_BACKING];
+	const struct node *backing = thin_backing(node);
 	uint64_t size = backing->limits.size;
 	uint64_t there = backing->type == node->type ? thin_of(backing)->header.size : size;
 
@@ -62,7 +62,7 @@ int thin_flatten_begin(struct node *node, const struct json *arguments, struct e
 	if (flatten->state == JOB_RUNNING)
 		return 0;
 	flatten->state = JOB_RUNNING; /* from where it was */
-	flatten->end = smaller(node->limits.size, node->children[THIN_BACKING]->limits.size);
+	flatten->end = smaller(node->limits.size, thin_backing(node)->limits.size);
 	return 0;
 }
 
@@ -78,7 +78,7 @@ void thin_flatten_status(const struct node *node, struct json_object *out)
 	const struct thin_job *flatten = &thin_of(node)->flatten;
 	enum thin_job_state state = __atomic_load_n(&flatten->state, __ATOMIC_RELAXED);
 
-	if (!thin_of(node)->can_write || node->child_count <= THIN_BACKING)
+	if (!thin_of(node)->can_write || !thin_backing(node))
 		return;
 	if (thin_of(node)->header.is_flattened) /* by this daemon, or an earlier one */
 		state = JOB_DONE;

@@ -44,9 +44,9 @@ static int choose_backing(struct node *node, struct err *err)
 	const char *path;
 	int length;
 
-	if (node->child_count <= THIN_BACKING)
+	backing = thin_backing(node);
+	if (!backing)
 		return 0;
-	backing = node->children[THIN_BACKING];
 	for (json = backing->json; json_get(json, "data");)
 		json = json_get(json, "data");
 	path = json_get_string(json, "path", backing->id);
@@ -103,7 +103,7 @@ int thin_make(struct node *node, struct err *err)
 	header->version = 3;
 	header->refcount_order = REFCOUNT_ORDER;
 	header->size = json_get_size(node->json, "size",
-		node->child_count > THIN_BACKING ? node->children[THIN_BACKING]->limits.size : 0);
+		thin_backing(node) ? thin_backing(node)->limits.size : 0);
 	header->size -= header->size % SECTOR;
 	if (!thin->can_write)
 		return json_err(node->json, err, "thin %s: what is below holds no image", node->id);
@@ -111,7 +111,8 @@ int thin_make(struct node *node, struct err *err)
 		return json_err(node->json, err,
 			"thin %s: what is below is blank; an image is made if the node has a \"size\"",
 			node->id);
-	if (choose_cluster_size(node, err) < 0 || choose_backing(node, err) < 0)
+	if (choose_cluster_size(node, err) < 0 || choose_backing(node, err) < 0 ||
+		thin_data_file_make(node, err) < 0)
 		return -1;
 	if (qcow2_l1_needed(header, header->size) > QCOW2_L1_MAX)
 		return json_err(json_get(node->json, "size"), err,

@@ -55,6 +55,8 @@ void thin_set_flags(const struct thin *thin, const uint8_t *counts, uint8_t *pag
 /* The refcount decides, not the entry's own flag: that one is an image's word. */
 bool thin_is_own(const struct thin *thin, const struct qcow2_entry *entry)
 {
+	if (entry->is_external)
+		return true;
 	return entry->host && !entry->compressed &&
 		thin_count_of(thin, entry->host >> thin->cluster_bits) == 1;
 }
@@ -79,8 +81,11 @@ static bool is_part_mapped(const struct thin *thin, uint64_t offset, uint64_t en
 		!thin_table_is_ready(thin, cluster >> thin->table_bits))
 		return false;
 	if (thin->grain_bits == thin->cluster_bits) {
-		uint64_t host = qcow2_entry_data(thin_entry(thin, cluster));
+		uint64_t host;
 
+		if (thin_is_external(thin))
+			return qcow2_entry_is_external(thin_entry(thin, cluster));
+		host = qcow2_entry_data(thin_entry(thin, cluster));
 		return host && thin_count_of(thin, host >> thin->cluster_bits) == 1;
 	}
 	entry = thin_lookup(thin, cluster);

@@ -36,6 +36,8 @@ int thin_merge_open(struct node *node, struct err *err)
 	thin->merge.is_allowed = json_get_boolean(node->json, "commit", false);
 	if (!thin->merge.is_allowed)
 		return 0;
+	if (thin_data_file(node))
+		return json_err(json, err, "thin %s: \"commit\" is not for one with a \"data_file\"; see qemu-img commit", node->id);
 	if (node->child_count <= THIN_BACKING)
 		return json_err(json, err, "thin %s: \"commit\" is for one with a \"backing\"", node->id);
 	backing = node->children[THIN_BACKING];

@@ -57,7 +57,7 @@ static unsigned log_of(uint64_t power)
 	return (unsigned)__builtin_ctzll(power);
 }
 
-static const char *base_name(const char *path)
+const char *thin_base_name(const char *path)
 {
 	const char *slash = path, *at;
 
@@ -70,7 +70,7 @@ static const char *base_name(const char *path)
 /* The path at the bottom of the backing child, as the document says it. */
 static const char *backing_path(const struct node *node)
 {
-	const struct json *json = node->children[THIN_BACKING]->json;
+	const struct json *json = thin_backing(node)->json;
 	const struct json *data;
 
 	while ((data = json_get(json, "data")))
@@ -82,7 +82,7 @@ static const char *backing_path(const struct node *node)
 static int check_backing(struct node *node, struct err *err)
 {
 	const struct qcow2_header *header = &thin_of(node)->header;
-	bool has_child = node->child_count > THIN_BACKING;
+	bool has_child = thin_backing(node);
 	const char *path = has_child ? backing_path(node) : NULL;
 
 	if (header->is_flattened)
@@ -95,8 +95,8 @@ static int check_backing(struct node *node, struct err *err)
 		return json_err(node->json, err,
 			"thin %s: its image stands on no backing file, and the document gives it one",
 			node->id);
-	if (path && strcmp(base_name(path), base_name(header->backing)) != 0)
-		return json_err(node->children[THIN_BACKING]->json, err,
+	if (path && strcmp(thin_base_name(path), thin_base_name(header->backing)) != 0)
+		return json_err(thin_backing(node)->json, err,
 			"thin %s: its image stands on the backing file \"%.*s\", and the document gives "
 			"it \"%.*s\"; see qemu-img rebase -u",
 			node->id, NAME_MAX_SHOWN, header->backing, NAME_MAX_SHOWN, path);
@@ -107,7 +107,7 @@ static int check_backing(struct node *node, struct err *err)
 static bool is_backing(const struct node *node)
 {
 	for (; node->parent; node = node->parent)
-		if (node->parent->type->roles && node->place == THIN_BACKING)
+		if (node->parent->type->roles && node->role == THIN_BACKING)
 			return true;
 	return false;
 }
@@ -158,7 +158,7 @@ static uint64_t clusters_bound(const struct node *node)
 	const struct thin *thin = thin_of(node);
 	uint64_t there = clusters_there(node);
 	uint64_t present = thin_up(thin, thin->present) >> thin->cluster_bits;
-	uint64_t guest = thin->table_count << thin->table_bits;
+	uint64_t guest = thin_is_external(thin) ? 0 : thin->table_count << thin->table_bits;
 	uint64_t bound = present + guest + thin->table_count;
 
 	bound += bound / qcow2_block_entries(&thin->header) + THIN_RESERVE_EXTRA;
@@ -257,9 +257,9 @@ static int read_image(struct node *node, const uint8_t *first, uint64_t length, 
 	memcpy(thin->header_page, first, length < THIN_PAGE_MAX ? length : THIN_PAGE_MAX);
 	thin->is_dirty = thin->header.incompatible & QCOW2_DIRTY;
 	if (check_backing(node, err) < 0 || check_writable(node, err) < 0 ||
-		thin_resize_plan(node, err) < 0 || thin_allocate(node, cache, err) < 0)
+		thin_data_file_probe(node, err) < 0 || thin_resize_plan(node, err) < 0 || thin_allocate(node, cache, err) < 0)
 		return -1;
-	if (thin_count(node, err) < 0)
+	if (thin_count(node, err) < 0 || thin_data_file_check(node, err) < 0)
 		return -1;
 	thin_grow_plan(thin);
 	thin->unpacker = thin->has_compressed ? calloc(1, qcow2_unpack_memory(thin->header.compression)) : NULL;
@@ -339,6 +339,8 @@ int thin_probe(struct node *node, struct err *err)
 	limits_join(node);
 	thin->present = child->is_growing || child->present ? child->present : child->size;
 	thin->can_write = !child->read_only && !is_backing(node);
+	if (thin_data_file(node))
+		thin->can_write &= !thin_data_file(node)->limits.read_only;
 	length = thin->present < BLANK_BYTES ? thin->present : BLANK_BYTES;
 	first = calloc(1, BLANK_BYTES * 2); /* the largest cluster */
 	if (!first)

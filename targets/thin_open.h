@@ -11,6 +11,7 @@
 /* thin_open.c, thin_count.c, thin_grow.c, thin_resize.c, thin_make.c, thin_create.c */
 int thin_probe(struct node *node, struct err *err);
 int thin_child_read(const struct node *node, uint64_t offset, void *memory, uint64_t length);
+const char *thin_base_name(const char *path); /* the last part of it */
 int thin_count(struct node *node, struct err *err);
 void thin_grow_plan(struct thin *thin); /* all is counted: finds a place for it, or none */
 int thin_grow(struct node *node); /* 0 or -errno */

@@ -78,7 +78,7 @@ static void read_hole(struct node *node, const struct request *request, struct p
 	uint64_t offset = request->offset + skip, there = 0;
 
 	if (thin_has_backing(node)) {
-		uint64_t size = node->children[THIN_BACKING]->limits.size;
+		uint64_t size = thin_backing(node)->limits.size;
 
 		there = offset < size ? smaller(length, size - offset) : 0;
 	}
@@ -114,7 +114,8 @@ static void read_cluster(struct node *node, const struct request *request, struc
 
 		switch (qcow2_entry_kind(entry, (unsigned)(within >> thin->grain_bits))) {
 		case QCOW2_DATA:
-			plan_part(plan, request, skip, next - within, THIN_DATA, entry->host + within);
+			plan_part(plan, request, skip, next - within, thin->data_place,
+				qcow2_entry_place(entry) + within);
 			break;
 		case QCOW2_HOLE:
 			read_hole(node, request, plan, skip, next - within);
@@ -153,6 +154,12 @@ static bool read_plain(struct thin *thin, const struct request *request, struct 
 
 	if (within + request->length > thin_cluster(thin) || thin->grain_bits != thin->cluster_bits)
 		return false;
+	if (thin_is_external(thin)) {
+		if (!qcow2_entry_is_external(thin_entry(thin, cluster)))
+			return false;
+		plan_pass(plan, request, thin->data_place, request->offset);
+		return true;
+	}
 	host = qcow2_entry_data(thin_entry(thin, cluster));
 	if (host)
 		plan_pass(plan, request, THIN_DATA, host + within);

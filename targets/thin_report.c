@@ -149,7 +149,7 @@ static int look(const struct node *node, uint64_t end, struct extent *extent)
 	extent->kind = qcow2_entry_kind(&entry, (unsigned)(within >> thin->grain_bits));
 	extent->length = end - extent->start;
 	if (extent->kind == QCOW2_DATA)
-		extent->host = entry.host + within;
+		extent->host = qcow2_entry_place(&entry) + within;
 	return 0;
 }
 
@@ -168,7 +168,7 @@ static int look_through(const struct node *node, uint64_t end, struct extent *ex
 		end = extent->start + extent->length;
 		if (extent->kind != QCOW2_HOLE || !thin_has_backing(node))
 			break;
-		backing = node->children[THIN_BACKING];
+		backing = thin_backing(node);
 		if (extent->start >= backing->limits.size)
 			break;
 		depth++;

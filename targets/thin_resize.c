@@ -28,12 +28,16 @@ static int refuse(struct node *node, uint64_t wanted, struct err *err)
 	uint64_t room = (header->l1_size * UINT64_C(8) + cluster - 1) / cluster * cluster / 8;
 	uint64_t most = room * qcow2_l2_entries(header) * cluster;
 
-	if (thin_has_backing(node) &&
-		node->children[THIN_BACKING]->limits.size > header->size)
+	if (qcow2_has_data_file(header))
+		return json_err(place, err,
+			"thin %s: it can't become larger than %" PRIu64 " bytes here, as its data is in an external data "
+			"file; see qemu-img resize",
+			node->id, header->size);
+	if (thin_has_backing(node) && thin_backing(node)->limits.size > header->size)
 		return json_err(place, err,
 			"thin %s: it can't become larger than %" PRIu64 " bytes: its backing has %" PRIu64
 			", which would show through",
-			node->id, header->size, node->children[THIN_BACKING]->limits.size);
+			node->id, header->size, thin_backing(node)->limits.size);
 	if (header->version < VERSION_SNAPSHOTS_HAVE_SIZES && header->snapshot_count)
 		return json_err(place, err,
 			"thin %s: its image has snapshots that don't say their size, as it is of version "

@@ -91,6 +91,9 @@ static int check_state(const struct node *node, struct err *err)
 
 	if (!thin->can_write)
 		return err_add(err, "thin %s is only read", node->id);
+	if (thin_is_external(thin))
+		return err_add(err, "thin %s: its data is in an external data file, and the format rules out internal "
+			"snapshots beside one", node->id);
 	if (!node->loaded)
 		return err_add(err, "thin %s is not being served; see qemu-img snapshot", node->id);
 	if (thin->failed)

@@ -160,6 +160,8 @@ void thin_flush(struct thin *thin, struct plan *plan, struct thin_io *io)
 		thin_bits_move(&thin->flushing, &thin->dropped);
 	}
 	plan_add(plan, THIN_DATA, (struct request){ .kind = IO_FLUSH });
+	if (thin_is_external(thin)) /* what entries are to name, or do; these are written behind it */
+		plan_add(plan, thin->data_place, (struct request){ .kind = IO_FLUSH });
 }
 
 void thin_flushed(struct thin *thin, struct plan *plan, struct thin_io *io, int result)

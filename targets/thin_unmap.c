@@ -5,7 +5,7 @@
  * The host clusters are used again only when a flush that began after the entries' end has
  * succeeded (thin_space.c): no crash brings an entry back over another's bytes. DISCARD leaves out
  * what is no whole cluster. WRITE_ZEROES of that is refused with EOPNOTSUPP: the kernel then writes
- * zeroes.
+ * zeroes. With a data file that reads as the device both are its own (thin_data_file.c).
  */
 #include "thin.h"
 
@@ -105,6 +105,10 @@ void thin_unmap(struct node *node, const struct request *request, struct plan *p
 	struct thin_io *io = plan->io_state;
 	bool is_discard = request->kind == IO_DISCARD;
 
+	if (thin_of(node)->is_raw) {
+		thin_data_file_zero(thin_of(node), request, plan);
+		return;
+	}
 	io->plan = plan;
 	io->unmaps = true;
 	io->keeps = !is_discard && request->flags & IO_NOUNMAP;
@@ -123,9 +127,19 @@ void thin_unmap_resume(struct node *node, const struct request *request, struct 
 	struct thin_io *io = plan->io_state;
 	int result = thin_failure(plan);
 
+	if (thin->is_raw)
+		return; /* the first error is the result */
 	if (io->step == STEP_FLUSHED)
 		thin_flushed(thin, plan, io, result);
-	if (result < 0 || io->step == STEP_FLUSHED) {
+	if (io->step == STEP_PUNCHED) { /* it was an offer */
+		thin->punches_data &= result != -EOPNOTSUPP;
+		result = 0;
+	}
+	if (io->step == STEP_FLUSHED && result == 0 && thin->punches_data && !io->keeps) {
+		thin_data_file_punch(node, plan, io);
+		return;
+	}
+	if (result < 0 || io->step >= STEP_FLUSHED) {
 		end(node, plan, io, result);
 		return;
 	}
@@ -139,7 +153,7 @@ void thin_unmap_resume(struct node *node, const struct request *request, struct 
 		commit(thin, plan, io);
 		break;
 	default:
-		if (!(request->flags & IO_FUA)) {
+		if (!(request->flags & IO_FUA) && (!thin->punches_data || io->keeps)) {
 			end(node, plan, io, 0);
 			break;
 		}

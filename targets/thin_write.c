@@ -68,6 +68,8 @@ static void find_edges(const struct thin *thin, struct thin_io *io)
 		io->end = thin_up(thin, end);
 	else if (!is_data(thin, &last, end - 1))
 		io->end = grain_down(thin, end + grain - 1);
+	if (thin_is_external(thin) && io->end > thin->header.size)
+		io->end = thin->header.size; /* where the data file may end, too */
 }
 
 /* How many clusters the request takes: for data, and for tables. */
@@ -81,7 +83,7 @@ static uint32_t count_wanted(const struct thin *thin, const struct thin_io *io)
 	for (; cluster <= last; cluster++) {
 		struct qcow2_entry entry = thin_lookup(thin, cluster);
 
-		wanted += !thin_is_own(thin, &entry);
+		wanted += !thin_is_external(thin) && !thin_is_own(thin, &entry);
 	}
 	for (; table <= last >> thin->table_bits; table++)
 		wanted += !thin_table_is_ready(thin, table);
@@ -118,12 +120,15 @@ static void write_bytes(struct thin *thin, const struct request *request, struct
 
 		if (part > request->length - skip)
 			part = request->length - skip;
-		host = thin_is_own(thin, &entry) ? entry.host : thin_take(thin, io);
-		op = plan_part(plan, request, skip, part, THIN_DATA, host + within);
+		if (thin_is_external(thin))
+			host = offset - within;
+		else
+			host = thin_is_own(thin, &entry) ? entry.host : thin_take(thin, io);
+		op = plan_part(plan, request, skip, part, thin->data_place, host + within);
 		op->request.flags &= ~IO_FUA; /* a flush comes first, or last */
 		skip += part;
 	}
-	io->has_hosts = true;
+	io->has_hosts = !thin_is_external(thin);
 }
 
 /* An edge whose cluster is compressed: its bytes into scratch. False: the edge is none of that. */
@@ -233,7 +238,7 @@ static void write_mapped(struct node *node, const struct request *request, struc
 			part = thin_cluster(thin) - within;
 			if (part > request->length - skip)
 				part = request->length - skip;
-			plan_part(plan, request, skip, part, THIN_DATA, entry.host + within);
+			plan_part(plan, request, skip, part, thin->data_place, qcow2_entry_place(&entry) + within);
 		}
 		return;
 	}

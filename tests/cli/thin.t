@@ -251,8 +251,6 @@ place='(tree.json:1, /root)'
 quietly qemu-img create -f qcow2 image 1M
 printf '\2' | dd of=image bs=1 seek=35 conv=notrunc 2>/dev/null
 refused 'LUKS' "thin thin0: its image: it is encrypted (LUKS), which is not supported $place"
-quietly qemu-img create -f qcow2 -o data_file=elsewhere image 1M
-refused 'an external data file' "thin thin0: its image: its data is in an external data file (incompatible feature bit 2), which is not supported $place"
 quietly qemu-img create -f qcow2 -b base -F raw image
 refused 'a backing file that the document does not name' "thin thin0: its image stands on the backing file \"base\"; name it as \"backing\" $place"
 quietly qemu-img create -f qcow2 image 1M

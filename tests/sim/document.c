@@ -195,6 +195,23 @@ static void print_backing(struct document *document, FILE *out, unsigned sectors
 		life.commits ? ",\"commit\":true" : "", place);
 }
 
+/* Of the device's length to the last sector, with a label or without. */
+static void print_data_file(struct document *document, FILE *out, unsigned sectors)
+{
+	unsigned place = document->leaf_count;
+
+	if (place >= sim_caps.leaves || life.snapshots || life.commits || sectors % 4 > 1)
+		return;
+	document->has_data_file = true;
+	totals.data_files++;
+	document->is_raw[place] = sectors % 2;
+	document->can_grow[place] = false;
+	document->sizes[place] = sectors * SECTOR;
+	document->leaf_count++;
+	fprintf(out, ",\"data_file\":{\"type\":\"file\",\"path\":\"" PATH_WORD "%02u\",\"size\":%u,\"direct\":false,"
+		"\"label\":%s}", place, sectors * SECTOR, document->is_raw[place] ? "false" : "true");
+}
+
 /* An image, at the top: below a mirror or a stripe its map would hide sectors from the judges. */
 static void print_thin(struct document *document, FILE *out, unsigned depth)
 {
@@ -228,6 +245,7 @@ static void print_thin(struct document *document, FILE *out, unsigned depth)
 	if (!backing)
 		fprintf(out, ",\"backing\":{\"type\":\"zero\",\"size\":%u}",
 			(1 + random_below(64)) * SECTOR);
+	print_data_file(document, out, sectors);
 	fprintf(out, "}");
 	document->is_bare = false;
 }

@@ -36,7 +36,7 @@ void grow_prepare(void)
 	unsigned i;
 	int fd;
 
-	life.grows &= !life.lies && !life.document.has_shadow;
+	life.grows &= !life.lies && !life.document.has_shadow && !life.document.has_data_file;
 	for (i = 0; i < life.document.leaf_count && life.grows; i++) {
 		if (life.document.is_raw[i])
 			continue;

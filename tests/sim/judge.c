@@ -212,7 +212,7 @@ void judge_keep_image(void)
 	FILE *in, *out;
 	size_t got;
 
-	if (!sim_images || life.lies == LIES_ANY || !life.document.has_thin ||
+	if (!sim_images || life.lies == LIES_ANY || !life.document.has_thin || life.document.has_data_file ||
 		!strstr(life.document.text, "\"data\":{\"type\":\"file\""))
 		return;
 	meddle_path(0, "", from);

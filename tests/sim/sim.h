@@ -55,6 +55,7 @@ struct totals {
 	uint64_t stores, stores_awaited; /* became larger; while somebody waited for room */
 	uint64_t failed_by_hand, added, replacing, let_go;
 	uint64_t brought; /* pages of a thin's map, read again */
+	uint64_t data_files; /* thins that have one */
 	uint64_t flattened; /* thins that took in all of their backing */
 	uint64_t commits, committed; /* of thins into their backings, to the end; bytes */
 	uint64_t trimmed; /* bytes that thins gave back when they were asked to */
@@ -129,6 +130,7 @@ struct document {
 	bool has_spares; /* mirrors have them */
 	bool has_timeout; /* mirrors go on without legs that hang */
 	bool is_bare; /* while it is made: the next leaf stands right below a thin */
+	bool has_data_file; /* a thin's: its bytes are in a leaf of their own */
 	unsigned backing_place, backing_sectors; /* a thin's backing that is a file; 0: there is none */
 	uint32_t room; /* further bytes of each leaf */
 	uint32_t hidden; /* bytes that what is below the thin is short of at first (store.c); 0: it stays as it is */

@@ -190,8 +190,6 @@ static void bad_headers_are_refused_by_name(void **state)
 		{ 72, 8, 1 << 5, "it needs the incompatible feature of bit 5, which is not known here" },
 		{ 72, 8, UINT64_C(1) << 63,
 			"it needs the incompatible feature of bit 63, which is not known here" },
-		{ 72, 8, 4, "its data is in an external data file (incompatible feature bit 2), which is "
-			    "not supported" },
 		{ 72, 8, 8, "its compression type 0 and its feature bit for that contradict each other" },
 		{ 96, 4, 7, "its refcount_order is 7, over the format's limit of 6" },
 		{ 100, 4, 96, "its header_length is 96, not a multiple of 8 from 104" },
