@@ -212,6 +212,18 @@ static int find_refresh(struct assembly *assembly)
 	return 0;
 }
 
+/* Who has a leaf may be serving the rest of the tree: nobody goes on without it, unless it isn't the tree's any more. */
+static int check_busy(const struct assembly *assembly)
+{
+	const struct tree *tree = assembly->tree;
+	unsigned before = assembly->err->count, i;
+
+	for (i = 0; i < tree->leaf_count; i++)
+		if (tree->leaves[i]->is_busy && !tree->leaves[i]->is_removed)
+			err_add(assembly->err, "%s", tree->leaves[i]->problem);
+	return assembly->err->count == before ? 0 : -1;
+}
+
 static int decide_recognise(struct assembly *assembly)
 {
 	const struct tree *tree = assembly->tree;
@@ -220,7 +232,8 @@ static int decide_recognise(struct assembly *assembly)
 	assemble_place(assembly);
 	assemble_complete_growth(assembly);
 	if (assemble_sizes(assembly) < 0 || assemble_check_added(assembly) < 0 ||
-		assemble_legs(assembly, assembly->err) < 0 || assemble_make_added(assembly) < 0 ||
+		assemble_legs(assembly, assembly->err) < 0 || check_busy(assembly) < 0 ||
+		assemble_check_leg(assembly) < 0 || assemble_make_added(assembly) < 0 ||
 		assemble_grow(assembly) < 0)
 		return -1;
 	for (i = 0; i < tree->leaf_count; i++)
@@ -236,7 +249,8 @@ static int decide_recognise(struct assembly *assembly)
 static int refuse_incomplete(struct assembly *assembly, bool can_go_on)
 {
 	const struct tree *tree = assembly->tree;
-	const char *remedy = can_go_on			? "use --degraded to go on without it"
+	const char *remedy = assembly->options->leg	? "once it is wiped it can be added"
+			     : can_go_on		? "use --degraded to go on without it"
 			     : assembly->options->force ? "there is no other leg to go on with"
 							: "--force makes a new tree of all leaves";
 	const struct leaf *other = NULL;
@@ -252,7 +266,7 @@ static int refuse_incomplete(struct assembly *assembly, bool can_go_on)
 		const struct leaf *leaf = tree->leaves[i];
 		bool is_blank = member->kind == MEMBER_BLANK || member->kind == MEMBER_FRESH;
 
-		if (member->kind == MEMBER_RAW || member->kind == MEMBER_OURS)
+		if (member->kind == MEMBER_RAW || member->kind == MEMBER_OURS || member->excused)
 			continue;
 		if (leaf->problem)
 			err_add(assembly->err, "%s", leaf->problem);
@@ -269,27 +283,42 @@ static int refuse_incomplete(struct assembly *assembly, bool can_go_on)
 	return -1;
 }
 
+/* Whether all are there that somebody waits for. */
+static bool is_complete(struct assembly *assembly)
+{
+	unsigned i, missing = 0;
+
+	assemble_place(assembly);
+	assemble_accuse(assembly);
+	if (assembly->options->add)
+		assemble_find_added(assembly);
+	for (i = 0; i < assembly->tree->leaf_count; i++) {
+		struct member *member = &assembly->members[i];
+
+		member->excused = member->is_added || place_is_spare_to_all(assembly, i) ||
+				  assemble_is_removed(assembly, i);
+		missing += member->kind != MEMBER_OURS && member->kind != MEMBER_RAW && !member->excused;
+	}
+	assemble_unplace(assembly);
+	return missing == 0;
+}
+
 /* Some labels were served once. */
 static int decide_ours(struct assembly *assembly)
 {
-	bool complete = assembly->ours == assembly->labelled, can_go_on;
+	bool complete, can_go_on;
 	struct err misfits = { 0 }, *err = assembly->err;
 	int result;
 
 	assembly->err = &misfits;
 	result = assemble_compare(assembly);
 	assembly->err = err;
-	if (result < 0 && !assembly->options->force) {
-		misfits.text[misfits.length - 1] = '\0'; /* err_add() sets its own newline */
-		err_add(err, "%s", misfits.text);
-		err->count += misfits.count - 1;
-	}
+	if (result < 0 && !assembly->options->force)
+		err_move(err, &misfits);
 	err_finish(&misfits);
 	if (result < 0)
 		return assembly->options->force ? decide_format(assembly) : -1;
-	complete |= assembly->ours + assemble_missing_spares(assembly) == assembly->labelled;
-	if (assembly->options->add)
-		complete |= assembly->ours + assemble_find_added(assembly) == assembly->labelled;
+	complete = is_complete(assembly);
 	if (complete || assembly->options->degraded)
 		return decide_recognise(assembly);
 	assemble_place(assembly);
@@ -306,6 +335,8 @@ static int decide(struct assembly *assembly)
 		return -1;
 	if (assembly->ours > 0)
 		return decide_ours(assembly);
+	if (assembly->options->known_only && check_busy(assembly) < 0)
+		return -1;
 	if (assembly->options->known_only)
 		return err_add(assembly->err, "none of the leaves has a label that was ever served");
 	return decide_format(assembly);
@@ -314,7 +345,7 @@ static int decide(struct assembly *assembly)
 static void node_reset(struct node *node)
 {
 	node->failed = node->rebuilding = node->rebuild_all = node->spare = false;
-	node->is_taken_back = false;
+	node->is_taken_back = node->removed = false;
 	node->fresh = node->zeroed = node->unclean = node->grows = false;
 	node->birth = 0;
 }
@@ -365,7 +396,7 @@ int assemble(struct tree *tree, const struct assemble_options *options, struct e
 	for (i = 0; i < tree->leaf_count; i++) {
 		label_finish(&tree->leaves[i]->label);
 		tree->leaves[i]->todo = LEAF_KEEP;
-		tree->leaves[i]->is_old_copy = false;
+		tree->leaves[i]->is_old_copy = tree->leaves[i]->is_removed = false;
 		tree->leaves[i]->is_told_last = false;
 	}
 	if (!assembly.members || !assembly.decided || !assembly.has_own ||

@@ -14,7 +14,17 @@
 struct assemble_options {
 	bool force; /* overwrite what is found on the leaves */
 	bool degraded; /* go on without missing legs where a redundant node can */
-	bool add; /* take blank leaves in where a redundant node has lost those that were there */
+	/*
+	 * Take blank leaves in where a redundant node has lost those that were there, and legs that were
+	 * removed; or that one leg, by its id, and then it has to be there.
+	 */
+	bool add;
+	const char *leg;
+	/*
+	 * The id of a redundant node's leg that is left out from now on though it is there, and closed, until
+	 * it is added again. It must not be in sync. NULL: none.
+	 */
+	const char *remove;
 	bool known_only; /* format nothing, not even blank leaves */
 	bool dry; /* for `check`: says what would be done */
 	/*
@@ -53,6 +63,12 @@ struct assemble_options {
  */
 int assemble(struct tree *tree, const struct assemble_options *options, struct err *err,
 	struct err *notes);
+
+/*
+ * Sets leaf->is_removed of closed leaves, as far as labels say so: who has one by now is not waited for. It
+ * decides nothing. Blocks.
+ */
+void assemble_expect_removed(struct tree *tree);
 
 /*
  * The device is about to go live: formats what assemble() has decided to, and marks every label as

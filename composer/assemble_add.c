@@ -24,19 +24,17 @@ static bool is_below_redundant(const struct node *node)
 	return node;
 }
 
-unsigned assemble_find_added(struct assembly *assembly)
+void assemble_find_added(struct assembly *assembly)
 {
 	const struct tree *tree = assembly->tree;
-	unsigned i, count = 0;
+	unsigned i;
 
 	for (i = 0; i < tree->leaf_count; i++) {
 		struct member *member = &assembly->members[i];
 
 		member->is_added = (member->kind == MEMBER_BLANK || member->kind == MEMBER_FRESH) &&
-				   is_below_redundant(tree->leaves[i]->node);
-		count += member->is_added;
+				   is_below_redundant(tree->leaves[i]->node) && assemble_may_add(assembly, i);
 	}
-	return count;
 }
 
 static void check_length(const struct assembly *assembly, struct leaf *leaf)

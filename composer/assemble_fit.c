@@ -100,9 +100,11 @@ static void check_claim(const struct assembly *assembly, unsigned place)
 int assemble_compare(struct assembly *assembly)
 {
 	const struct tree *tree = assembly->tree;
-	const struct leaf *usual = reference(assembly);
 	unsigned before = assembly->err->count, i;
+	const struct leaf *usual;
 
+	assemble_disown_removed(assembly);
+	usual = reference(assembly);
 	for (i = 0; i < tree->leaf_count; i++) {
 		if (!is_ours(assembly, i))
 			continue;

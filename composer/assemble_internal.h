@@ -4,7 +4,7 @@
  * assemble_fit.c compares labels with the document, assemble_grow.c makes leaves longer,
  * assemble_legs.c tells who missed what,
  * assemble_judge.c what becomes of them,
- * assemble_spares.c which of them stand by,
+ * assemble_spares.c which of them stand by, assemble_removed.c which the user has removed,
  * assemble_add.c gives blank leaves a place, assemble_prefer.c takes the user's word where labels can't tell,
  * assemble_alone.c takes legs back that he had decided against, assemble_say.c says it all,
  * assemble_write.c carries it out when the device goes live.
@@ -38,6 +38,8 @@ struct member {
 	unsigned accuser; /* stale: the place whose label says so; its own: it was given up */
 	bool preferred; /* by the user */
 	bool is_added; /* BLANK or FRESH: it gets a label of the tree, and is brought up to date */
+	bool removed; /* by the user, now or earlier */
+	bool excused; /* it isn't there, and nobody waits for it */
 	bool given_up; /* by that decision (assemble_prefer.c) */
 	bool is_taken_back; /* it is, or was given up, and is used again (assemble_alone.c) */
 	bool vouched; /* likewise: it is used */
@@ -52,7 +54,7 @@ struct assembly {
 	bool *has_own; /* by node->index: it has what the given up leg at or above it wrote last */
 	const struct node *alone; /* the given up leg in whose view labels are judged; NULL: the device's */
 	char *geometry; /* of the document */
-	unsigned ours, labelled;
+	unsigned ours;
 };
 
 /* Fills members. 0, or -1 with messages for what is refused whatever the labels say. */
@@ -103,8 +105,8 @@ bool leg_is_unsure(const struct assembly *assembly, const struct node *leg);
 /* A leaf that has all writes was left open: the last stop was no clean one. */
 bool assemble_was_open(const struct assembly *assembly);
 
-/* Marks the leaves that are added. Returns how many. */
-unsigned assemble_find_added(struct assembly *assembly);
+/* Marks the leaves that are added. Each has to be in its place. */
+void assemble_find_added(struct assembly *assembly);
 /* Once each is in its place: whether they are long enough. 0, or -1 with messages. */
 int assemble_check_added(struct assembly *assembly);
 /* Once it is known what becomes of their legs: makes their labels. 0, or -1 with messages. */
@@ -141,8 +143,20 @@ bool leaf_stood_by_elsewhere(const struct assembly *assembly, const struct leaf 
 void assemble_spares(const struct assembly *assembly, const struct node *node);
 /* The same for a tree that is made. */
 void assemble_first_spares(struct tree *tree);
-/* How many places have no leaf that can be used, and are a spare's by all labels. Only after assemble_compare(). */
-unsigned assemble_missing_spares(struct assembly *assembly);
+/* All say so who missed nothing, and are in use. Once it is known who did. */
+bool place_is_spare_to_all(const struct assembly *assembly, unsigned place);
+
+/* Whether the user wants, or by the labels has wanted, that leaf to be left out. Once it is known who missed something. */
+bool assemble_is_removed(const struct assembly *assembly, unsigned place);
+/* Whether he wants it back, or a blank one in its place. */
+bool assemble_may_add(const struct assembly *assembly, unsigned place);
+/* Marks those that are removed. 0, or -1 with a message: the one that is to be can't be. */
+int assemble_find_removed(struct assembly *assembly, struct err *err);
+bool node_is_removed(const struct assembly *assembly, const struct node *node);
+/* Whether the leg that is to be added is. 0, or -1 with messages. */
+int assemble_check_leg(const struct assembly *assembly);
+/* Before all are compared: what stands in a removed leaf's place may belong to another tree by now. */
+void assemble_disown_removed(struct assembly *assembly);
 
 bool tree_is_redundant(const struct tree *tree);
 /* Carries a label, is open, and neither its node nor one above has failed. */

@@ -16,6 +16,8 @@ static bool is_present(const struct assembly *assembly, const struct node *node)
 	if (node->leaf) {
 		const struct member *member = &assembly->members[node->leaf->place];
 
+		if (member->removed)
+			return false;
 		return member->kind == MEMBER_RAW || member->is_added ||
 		       (member->kind == MEMBER_OURS &&
 			       (member->is_taken_back ||
@@ -60,6 +62,7 @@ static void set_stale(const struct assembly *assembly, struct node *leg)
 	leg->rebuild_all = leg->rebuilding &&
 		(!is_of_one_time(assembly, leg) || !node_is_lost(assembly, leg));
 	leg->failed = !leg->rebuilding;
+	leg->removed = leg->failed && node_is_removed(assembly, leg);
 }
 
 /* How good a leg is of a node that is written anew: what is saved before is what the best one holds. */

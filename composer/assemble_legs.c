@@ -314,6 +314,14 @@ uint64_t assemble_length_known(const struct assembly *assembly, unsigned place)
 	return longest;
 }
 
+/* One that was removed goes, too; not before it says that the user has decided against it, if he has. */
+static bool is_away(const struct assembly *assembly, const struct leaf *leaf)
+{
+	const struct member *member = &assembly->members[leaf->place];
+
+	return member->kind != MEMBER_OURS || (member->removed && leaf->todo != LEAF_GIVE_UP);
+}
+
 /* What isn't there has no limits: give it some that disturb nobody who stands on it. */
 static void stand_in(const struct assembly *assembly)
 {
@@ -328,9 +336,10 @@ static void stand_in(const struct assembly *assembly)
 	for (i = 0; i < tree->leaf_count; i++) {
 		struct leaf *leaf = tree->leaves[i];
 
-		if (!leaf->labelled || assembly->members[i].kind == MEMBER_OURS ||
-			assembly->members[i].is_added)
+		if (!leaf->labelled || !is_away(assembly, leaf) || assembly->members[i].is_added)
 			continue;
+		if (assembly->members[i].removed)
+			assembly->members[i].kind = MEMBER_MISSING;
 		if (!assembly->options->dry)
 			leaf_drop(leaf);
 		label_finish(&leaf->label);
@@ -361,6 +370,8 @@ int assemble_legs(struct assembly *assembly, struct err *err)
 		assemble_explain_unsure(assembly, tree->root, err);
 		return -1;
 	}
+	if (assemble_find_removed(assembly, err) < 0)
+		return -1;
 	assemble_choose_taken_back(assembly);
 	for (i = 0; i < tree->node_count; i++)
 		assemble_judge(assembly, tree->nodes[i]);

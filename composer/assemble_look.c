@@ -179,7 +179,6 @@ int assemble_look(struct assembly *assembly)
 			look_at_raw(assembly, leaf, member);
 			continue;
 		}
-		assembly->labelled++;
 		if (leaf->problem)
 			member->kind = MEMBER_MISSING;
 		else if (leaf->fd < 0) /* only asked about, and not there yet */

@@ -28,6 +28,8 @@ static const char *reason(const struct assembly *assembly, const struct leaf *le
 {
 	const struct member *member = &assembly->members[leaf->place];
 
+	if (member->removed)
+		return "was removed";
 	if (member->kind != MEMBER_OURS)
 		return member_says(member, text, TEXT_MAX);
 	if (leaf_is_given_up(assembly, leaf->place))

@@ -63,7 +63,7 @@ static unsigned rank(const struct assembly *assembly, const struct node *leg)
 {
 	if (!leg->failed && !leg->rebuilding)
 		return 0;
-	return (leg->failed ? 3 : 1) + was_spare(assembly, leg);
+	return (leg->failed ? 3 : 1) + (leg->removed || was_spare(assembly, leg));
 }
 
 static void stand_by(const struct assembly *assembly, const struct node *node, struct node *leg)
@@ -108,8 +108,7 @@ void assemble_first_spares(struct tree *tree)
 	}
 }
 
-/* Whether all say so who missed nothing, and are in use. */
-static bool is_spare_to_all(const struct assembly *assembly, unsigned place)
+bool place_is_spare_to_all(const struct assembly *assembly, unsigned place)
 {
 	unsigned i, count = 0;
 
@@ -121,17 +120,4 @@ static bool is_spare_to_all(const struct assembly *assembly, unsigned place)
 		count++;
 	}
 	return count > 0;
-}
-
-unsigned assemble_missing_spares(struct assembly *assembly)
-{
-	unsigned i, count = 0;
-
-	assemble_place(assembly);
-	assemble_accuse(assembly);
-	for (i = 0; i < assembly->tree->leaf_count; i++)
-		count += assembly->members[i].kind != MEMBER_OURS &&
-			 assembly->members[i].kind != MEMBER_RAW && is_spare_to_all(assembly, i);
-	assemble_unplace(assembly);
-	return count;
 }

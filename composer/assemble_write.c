@@ -90,6 +90,7 @@ static void note_peers(struct label *label, const struct tree *tree, const uint6
 		if (leaf_is_used(tree->leaves[i]))
 			label->peers[i].joins = tree->leaves[i]->label.peers[i].joins;
 		label->peers[i].state = leaf_peer_state(tree->leaves[i]);
+		label->peers[i].removed = tree->leaves[i]->is_removed;
 	}
 }
 

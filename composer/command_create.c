@@ -16,7 +16,8 @@ static const struct command_option options[] = {
 		"Go on without legs that are missing, where a mirror can." },
 	[ADD] = { "add", 0, NULL,
 		"Where a mirror misses a leg, take the blank leaf in that the document names\n"
-		"in its place: it is formatted, and brought up to date." },
+		"in its place: it is formatted, and brought up to date. So are legs that were\n"
+		"removed, where they are there." },
 	[GROW] = { "grow", 0, NULL,
 		"Take leaves as large as the document says or, where it says nothing, as they are\n"
 		"by now. What was there stays; nothing becomes smaller again." },

@@ -14,7 +14,8 @@ static const struct command_option options[] = {
 	[DEGRADED] = { "degraded", 0, NULL,
 		"Go on without legs that are missing, where a mirror can." },
 	[ADD] = { "add", 0, NULL,
-		"Take blank leaves in where a mirror has lost those that were there." },
+		"Take blank leaves in where a mirror has lost those that were there, and legs that\n"
+		"were removed." },
 	[PREFER] = { "prefer", 0, "LEAF",
 		"Where the labels can't tell which leg of a mirror has all writes, use that of\n"
 		"LEAF, an id or a path, and give up those that are in conflict with it.",
@@ -57,7 +58,8 @@ const struct command recover_command = {
 		   "fail.\n"
 		   "A daemon that lives is asked to leave first, as for an upgrade: then no request "
 		   "fails.\n"
-		   "So a disk is exchanged: `fail` its leg, pull it, put a blank one in its place, and --add.\n",
+		   "So a disk is exchanged, too: `fail` its leg, pull it, put a blank one in its place, and --add;\n"
+		   "`" PROGRAM " remove` and `add` do it step by step.\n",
 	.options = options,
 	.operands_min = 1,
 	.operands_max = 1,

@@ -84,24 +84,9 @@ static struct tree *tree_wanted(
 	return NULL;
 }
 
-/* Both trees are destroyed. */
-static int change_over(struct tree *kept, struct tree *wanted)
-{
-	struct daemon_config config = { .recover = true, .assemble.grow = true };
-	struct daemon_config as_before = { .recover = true, .assemble.sizes_by_label = true };
-	int status = serve(wanted, &config, false);
-
-	if (status == STATUS_DONE) {
-		tree_destroy(kept);
-		return status;
-	}
-	fprintf(stderr, PROGRAM ": %s is served on as it was\n", kept->name);
-	(void)serve(kept, &as_before, false); /* it says if not even that could be done */
-	return status;
-}
-
 static int resize(const struct arguments *arguments)
 {
+	struct daemon_config config = { .recover = true, .assemble.grow = true };
 	struct tree *kept = NULL, *wanted = NULL;
 	struct err err = { 0 };
 	char *name = device_name_find(arguments->operands[0], &err);
@@ -112,7 +97,7 @@ static int resize(const struct arguments *arguments)
 		wanted = tree_wanted(arguments, kept, &err);
 	if (wanted && succeed_check(wanted, &err) == 0 && succeed_end(name, &err) == 0) {
 		free(name);
-		return change_over(kept, wanted);
+		return serve_or_go_on(kept, wanted, &config);
 	}
 	free(name);
 	tree_destroy(kept);

@@ -121,8 +121,10 @@ static int prepare(struct daemon *daemon, const struct daemon_config *config, st
 	struct tree *tree = daemon->tree;
 	unsigned i;
 
-	if (config->recover || daemon->is_successor)
+	if (config->recover || daemon->is_successor) {
+		assemble_expect_removed(tree);
 		leaves_await(tree, LEAVES_EXIT_MS);
+	}
 	if (lifetime_prepare(tree, &config->assemble, err, notes) < 0)
 		return -1;
 	for (i = 0; config->recover && i < tree->leaf_count; i++)

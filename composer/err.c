@@ -32,6 +32,15 @@ int err_add(struct err *err, const char *format, ...)
 	return -1;
 }
 
+void err_move(struct err *err, struct err *from)
+{
+	if (from->count) {
+		err_add(err, "%.*s", (int)from->length - 1, from->text); /* err_add() sets its own newline */
+		err->count += from->count - 1;
+	}
+	err_finish(from);
+}
+
 void err_finish(struct err *err)
 {
 	free(err->text);

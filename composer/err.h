@@ -26,6 +26,9 @@ struct err {
  */
 int err_add(struct err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Adds all messages of another, which is as new afterwards. */
+void err_move(struct err *err, struct err *from);
+
 /* Frees the text. The struct is as new afterwards. */
 void err_finish(struct err *err);
 

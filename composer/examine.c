@@ -151,7 +151,7 @@ static void print_peers(const struct label *label, const struct tree *tree, bool
 			fprintf(out, "-, has no label");
 		else
 			fprintf(out, "%" PRIu64, label->peers[i].generation);
-		fprintf(out, "%s\n", i == label->place ? "  (this leaf)" : "");
+		fprintf(out, "%s%s\n", label->peers[i].removed ? "  (removed)" : "", i == label->place ? "  (this leaf)" : "");
 	}
 }
 
@@ -254,6 +254,8 @@ static struct json_object *peers_json(const struct label *label, const struct tr
 		add_number(out, "place", i);
 		add_text(out, "id", tree ? id_of(tree, i) : NULL);
 		add_text(out, "state", state_word(label->peers[i].state));
+		if (label->peers[i].removed)
+			json_object_object_add(out, "removed", json_object_new_boolean(true));
 		add_number(out, "generation", label->peers[i].generation);
 		json_object_array_add(list, out);
 	}

@@ -43,7 +43,9 @@
  *	…	…	geometry: text, at most 256 KiB, then zeroes to a multiple of 4096
  *
  * A peer: generation (8), state (4), joins (4). States are in label.h; one that a program doesn't know is
- * stale to it. (A tree with spares says so in its geometry, so that who knows of none refuses it.)
+ * stale to it. (A tree with spares says so in its geometry, so that who knows of none refuses it.) With 256
+ * added to its state the user has removed that leaf: it isn't used before he adds it again. A label with such a
+ * peer has the incompatible feature 1, and none other has: who doesn't know it would bring the leaf back.
  *
  * The crash story. An update writes head and peers of one copy, the one that the new generation
  * falls to, in one write, and is durable before anybody relies on it. Whatever a power cut leaves
@@ -110,9 +112,21 @@ static void encode_peers(const struct label *label, struct disk_peer *peers)
 	for (i = 0; i < label->leaf_count; i++)
 		peers[i] = (struct disk_peer){
 			.generation = htole64(label->peers[i].generation),
-			.state = htole32(label->peers[i].state),
+			.state = htole32(label->peers[i].state +
+					 (label->peers[i].removed ? PEER_REMOVED : 0)),
 			.joins = htole32(label->peers[i].joins),
 		};
+}
+
+static uint64_t incompatible_now(const struct label *label)
+{
+	uint64_t features = label->incompatible & ~INCOMPATIBLE_REMOVED;
+	uint32_t i;
+
+	for (i = 0; i < label->leaf_count; i++)
+		if (label->peers[i].removed)
+			features |= INCOMPATIBLE_REMOVED;
+	return features;
 }
 
 /* Returns their checksum; 0 where there are none. */
@@ -146,7 +160,7 @@ size_t label_encode(const struct label *label, void *memory)
 		.peers_crc = htole32(crc32c((char *)memory + HEAD_BYTES, peers_length)),
 		.document_crc = htole32(crc32c(label->document, document_length)),
 		.geometry_crc = htole32(crc32c(label->geometry, geometry_length)),
-		.incompatible = htole64(label->incompatible),
+		.incompatible = htole64(incompatible_now(label)),
 		.compatible = htole64(compatible | (label->lengths ? COMPATIBLE_LENGTHS : 0)),
 		.readonly_compatible = htole64(label->readonly_compatible),
 		.place = htole32(label->place),
@@ -307,7 +321,8 @@ bool peers_decode(const char *copy, struct label *label)
 
 		memcpy(&peer, copy + HEAD_BYTES + i * sizeof(peer), sizeof(peer));
 		label->peers[i].generation = le64toh(peer.generation);
-		label->peers[i].state = le32toh(peer.state);
+		label->peers[i].state = le32toh(peer.state) & ~PEER_REMOVED;
+		label->peers[i].removed = le32toh(peer.state) & PEER_REMOVED;
 		label->peers[i].joins = le32toh(peer.joins);
 	}
 	return label->peers != NULL;

@@ -56,6 +56,7 @@ enum label_peer_state {
 struct label_peer {
 	uint64_t generation; /* the peer's when last seen */
 	uint32_t state;
+	bool removed; /* by the user: it is left out, also when it is there, until he adds it again */
 	uint32_t joins; /* how often it was stale and has been brought up to date, as far as known */
 };
 

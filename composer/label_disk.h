@@ -16,7 +16,9 @@
 
 #define COMPATIBLE_LENGTHS UINT64_C(1) /* the leaves' data lengths are there */
 
-#define KNOWN_INCOMPATIBLE UINT64_C(0)
+#define INCOMPATIBLE_REMOVED UINT64_C(1) /* a peer's state says that it was removed */
+#define KNOWN_INCOMPATIBLE INCOMPATIBLE_REMOVED
+#define PEER_REMOVED 256u /* added to its state */
 #define KNOWN_READONLY_COMPATIBLE UINT64_C(0)
 
 static const char label_magic[8] = { 'U', 'B', 'D', 'L', 'A', 'B', 'E', 'L' };

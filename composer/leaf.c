@@ -116,13 +116,14 @@ static int make_absolute(struct leaf *leaf, const struct tree *tree, struct err 
 }
 
 /*
- * What was said of this leaf becomes its problem, which a degraded tree may go on with; not so when
- * others have the leaf: they may be serving the rest of the tree. 0, or -1 when err has it too.
+ * What was said of this leaf becomes its problem, which a degraded tree may go on with. 0, or -1 when err has
+ * it too.
  */
 static int settle(struct leaf *leaf, int result, bool degraded, struct err *own, struct err *err)
 {
-	bool tell = result < 0 && !(degraded && result != -EBUSY);
+	bool tell = result < 0 && !degraded;
 
+	leaf->is_busy |= result == -EBUSY;
 	if (own->count)
 		own->text[own->length - 1] = '\0'; /* err_add() sets its own newline */
 	if (result < 0 && own->count)
@@ -201,6 +202,11 @@ int leaves_open(struct tree *tree, enum leaf_access access, struct err *err)
 	};
 	unsigned before = err->count, i;
 
+	for (i = 0; i < tree->leaf_count; i++) { /* of an earlier try */
+		free(tree->leaves[i]->problem);
+		tree->leaves[i]->problem = NULL;
+		tree->leaves[i]->is_busy = false;
+	}
 	find_all(tree, &mode, degraded, err);
 	open_found(tree, &mode, degraded, err);
 	if (err->count == before && mode.serve && mode.make)

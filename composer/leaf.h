@@ -61,6 +61,8 @@ struct leaf {
 	void *label_memory; /* LABEL_UPDATE_MAX bytes, aligned for O_DIRECT; labelled leaves only */
 	struct leaf_record record;
 	bool is_told_last; /* its label, by a start: the crash story is assemble_alone.c's */
+	bool is_removed; /* by the user: labels say so, and it isn't open */
+	bool is_busy; /* `problem` says who has it */
 	bool is_old_copy; /* stale, and older than it was: labels are to say so until it is up to date */
 	uint64_t timeout_ms; /* that a sub-I/O may take (watch.c); 0: any time. Set by the tree */
 	bool is_hung; /* one took longer: no I/O reaches it any more. Relaxed … */
@@ -88,7 +90,7 @@ int leaves_open(struct tree *tree, enum leaf_access access, struct err *err);
 /* A dead daemon's files close a little after its session with the driver; its I/O on a slow leaf is before that. */
 #define LEAVES_PATIENCE_MS 3000
 #define LEAVES_EXIT_MS 30000
-/* Waits until nobody else has any of the closed leaves, or the time is up. Blocks. */
+/* Waits until nobody else has any of the closed leaves that were not removed, or the time is up. Blocks. */
 void leaves_await(const struct tree *tree, unsigned timeout_ms);
 
 /* Closes all; with `undo` the files that this run has made are removed. May be called again. */

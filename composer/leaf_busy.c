@@ -103,8 +103,9 @@ void leaves_await(const struct tree *tree, unsigned timeout_ms)
 	unsigned waited, i;
 
 	for (waited = 0; waited < timeout_ms; waited += PAUSE_MS) {
-		for (i = 0; i < tree->leaf_count && !is_busy(tree->leaves[i]); i++)
-			;
+		for (i = 0; i < tree->leaf_count; i++)
+			if (!tree->leaves[i]->is_removed && is_busy(tree->leaves[i]))
+				break;
 		if (i == tree->leaf_count)
 			return;
 		(void)nanosleep(&pause, NULL); /* shorter is fine */

@@ -9,35 +9,71 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool has_spares(const struct tree *tree)
+static bool is_redundant(const struct tree *tree, bool with_spares)
 {
 	unsigned i;
 
 	for (i = 0; i < tree->node_count; i++)
-		if (tree->nodes[i]->spare_count)
+		if (tree->nodes[i]->type->redundant && (tree->nodes[i]->spare_count || !with_spares))
 			return true;
 	return false;
 }
 
-/* What isn't there may be a spare, which assemble() can do without: only it can tell. */
-static int open_leaves(struct tree *tree, enum leaf_access access, enum leaf_access degraded,
-	const struct assemble_options *options, struct err *err)
+struct access {
+	enum leaf_access whole, degraded;
+	bool looks_only; /* at leaves that nobody else has */
+};
+
+static int look(struct tree *tree, const struct access *access, const struct assemble_options *options,
+	struct err *err, struct err *notes)
 {
-	struct err first = { 0 };
+	if (access->looks_only && leaves_check_free(tree, err) < 0)
+		return -1;
+	return assemble(tree, options, err, notes);
+}
+
+/*
+ * What isn't there, or others have, may be a spare's or have been removed, which assemble() can do without: only it
+ * can tell. If it can't, the reason is what opening has said, unless there are spares, of which it knows more.
+ */
+static int look_without(struct tree *tree, const struct access *access,
+	const struct assemble_options *options, struct err *first, struct err *notes)
+{
+	struct err second = { 0 };
+	int result = leaves_open(tree, access->degraded, &second);
+
+	if (result == 0)
+		result = look(tree, access, options, &second, notes);
+	if (result == 0 || is_redundant(tree, true)) {
+		err_finish(first);
+		err_move(first, &second);
+	}
+	err_finish(&second);
+	return result;
+}
+
+static int bring_up(struct tree *tree, const struct access *access,
+	const struct assemble_options *options, struct err *err, struct err *notes)
+{
+	enum leaf_access kind = options->degraded ? access->degraded : access->whole;
+	struct err opening = { 0 };
 	int result;
 
-	if (options->degraded || !has_spares(tree))
-		return leaves_open(tree, options->degraded ? degraded : access, err);
-	result = leaves_open(tree, access, &first);
-	err_finish(&first);
-	return result == 0 ? 0 : leaves_open(tree, degraded, err);
+	if (leaves_open(tree, kind, &opening) == 0)
+		return look(tree, access, options, err, notes);
+	result = -1;
+	if (!options->degraded && is_redundant(tree, false))
+		result = look_without(tree, access, options, &opening, notes);
+	err_move(err, &opening);
+	return result;
 }
 
 int lifetime_probe(struct tree *tree, const struct assemble_options *options, struct err *err,
 	struct err *notes)
 {
-	if (open_leaves(tree, LEAF_PROBE, LEAF_PROBE_DEGRADED, options, err) < 0 || leaves_check_free(tree, err) < 0 ||
-		assemble(tree, options, err, notes) < 0 || tree_open(tree, err) < 0)
+	static const struct access access = { LEAF_PROBE, LEAF_PROBE_DEGRADED, true };
+
+	if (bring_up(tree, &access, options, err, notes) < 0 || tree_open(tree, err) < 0)
 		return -1;
 	tree->child_io = CHILD_IO_PROBE; /* what is asked next may have to be read first */
 	return 0;
@@ -46,8 +82,9 @@ int lifetime_probe(struct tree *tree, const struct assemble_options *options, st
 int lifetime_prepare(struct tree *tree, const struct assemble_options *options, struct err *err,
 	struct err *notes)
 {
-	if (open_leaves(tree, LEAF_SERVE, LEAF_SERVE_DEGRADED, options, err) == 0 && assemble(tree, options, err, notes) == 0 &&
-		tree_open(tree, err) == 0)
+	static const struct access access = { LEAF_SERVE, LEAF_SERVE_DEGRADED, false };
+
+	if (bring_up(tree, &access, options, err, notes) == 0 && tree_open(tree, err) == 0)
 		return 0;
 	leaves_close(tree, true);
 	return -1;

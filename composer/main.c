@@ -10,7 +10,8 @@
 extern const struct command create_command, delete_command, list_command, status_command;
 extern const struct command check_command, explain_command, replay_command;
 extern const struct command assemble_command, examine_command, wipe_command, events_command;
-extern const struct command recover_command, map_command, fail_command, add_command, replace_command;
+extern const struct command recover_command, map_command, fail_command, add_command, remove_command,
+	replace_command;
 extern const struct command scrub_command, resize_command, flatten_command, clone_command;
 extern const struct command snapshot_command, trim_command, commit_command;
 
@@ -31,6 +32,7 @@ static const struct command *const commands[] = {
 	&resize_command,
 	&fail_command,
 	&add_command,
+	&remove_command,
 	&replace_command,
 	&scrub_command,
 	&flatten_command,

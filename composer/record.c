@@ -46,6 +46,7 @@ static void label_refresh(struct label *label, const struct tree *tree)
 
 		if (leaf->label.peers) /* else it isn't there */
 			peer->joins = joins(leaf);
+		peer->removed = leaf->is_removed;
 		if (state != LABEL_PEER_IN_SYNC) {
 			peer->state = state;
 		} else if (leaf->labelled) {

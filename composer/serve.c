@@ -112,3 +112,18 @@ int serve(struct tree *tree, struct daemon_config *config, bool in_foreground)
 	tree_destroy(tree);
 	return status;
 }
+
+int serve_or_go_on(struct tree *kept, struct tree *wanted, struct daemon_config *config)
+{
+	struct daemon_config as_before = {
+		.recover = true, .assemble.sizes_by_label = true, .assemble.degraded = true };
+	int status = serve(wanted, config, false);
+
+	if (status == STATUS_DONE) {
+		tree_destroy(kept);
+		return status;
+	}
+	fprintf(stderr, PROGRAM ": %s is served on as it was\n", kept->name);
+	(void)serve(kept, &as_before, false); /* it says if not even that could be done */
+	return status;
+}

@@ -15,6 +15,12 @@
  */
 int serve(struct tree *tree, struct daemon_config *config, bool in_foreground);
 
+/*
+ * The same for a device that waits for a daemon, not in the foreground. If the tree is refused, another daemon goes on
+ * with what there was: the kept tree, and those of its leaves that are there. Both trees are destroyed.
+ */
+int serve_or_go_on(struct tree *kept, struct tree *wanted, struct daemon_config *config);
+
 /* The tree that the last daemon of that name has served, or NULL with a message. */
 struct tree *serve_read_kept(const char *name, struct err *err);
 

@@ -42,6 +42,8 @@ static void add_limits(struct json_object *out, const struct limits *limits)
 /* What create would do with a leaf that is probed and assembled. */
 static const char *leaf_action(const struct leaf *leaf)
 {
+	if (leaf->is_removed)
+		return "removed";
 	if (leaf->problem)
 		return "missing";
 	if (leaf->node->failed)
@@ -84,6 +86,8 @@ static struct json_object *node_make(const struct node *node, bool is_live)
 	add_boolean(out, "failed", __atomic_load_n(&node->failed, __ATOMIC_RELAXED));
 	if (__atomic_load_n(&node->spare, __ATOMIC_RELAXED))
 		add_boolean(out, "spare", true);
+	if (node->removed)
+		add_boolean(out, "removed", true);
 	add_boolean(out, "unclean", node->unclean);
 	add_number(out, "unused", node->unused);
 	if (node->leaf)

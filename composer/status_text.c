@@ -118,7 +118,7 @@ static void print_counters(const struct json *counters, FILE *out)
 /* Members that a node's line has in its own words; all others follow as KEY=VALUE. */
 static bool is_known(const char *key)
 {
-	static const char *const known[] = { "id", "type", "size", "failed", "spare", "unclean", "unused",
+	static const char *const known[] = { "id", "type", "size", "failed", "spare", "removed", "left_out", "unclean", "unused",
 		"path", "label", "generation", "data_offset", "sub_ios", "errors", "children",
 		"action", "progress", "replacing" };
 	unsigned i;
@@ -226,6 +226,7 @@ static const char *action_text(const char *action)
 		{ "make", "will be made" },
 		{ "format", "will be formatted" },
 		{ "recognised", "recognised by its label" },
+		{ "removed", "stays out, as it was removed" },
 	};
 	unsigned i;
 
@@ -258,7 +259,9 @@ static void print_node_line(const struct json *node, const struct json *above, s
 	fprintf(out, "%s  %s  %s", json_get_string(node, "id", "?"),
 		json_get_string(node, "type", "?"),
 		size_text(json_get_unsigned(node, "size", 0), size));
-	if (json_get_boolean(node, "failed", false))
+	if (json_get_boolean(node, "removed", false))
+		fprintf(out, "  removed");
+	else if (json_get_boolean(node, "failed", false))
 		fprintf(out, "  FAILED");
 	if (json_get_boolean(node, "spare", false))
 		fprintf(out, "  spare");

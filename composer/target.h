@@ -111,6 +111,7 @@ struct node {
 	 * parent has cleared this and planned IO_RECORD. Set before open(), or by the parent.
 	 */
 	bool rebuilding;
+	bool removed; /* a leg that has failed, and is left out by the user's wish. Set before open() */
 	bool rebuild_all; /* … and what it missed can't be known: all of it is to be copied */
 	bool is_taken_back; /* a leg that was given up, whose bytes are saved before they are overwritten */
 	/*

@@ -154,6 +154,7 @@ static void mirror_status(const struct node *node, struct json_object *out)
 		json_object_new_uint64(node->child_count - node->spare_count));
 	json_object_object_add(out, "legs_in_sync", json_object_new_uint64(in_sync));
 	mirror_spare_status(node, out);
+	mirror_left_out_status(node, out);
 	mirror_replace_status(node, out);
 	json_object_object_add(out, "read_errors", errors);
 	mirror_work_status(node, out);

@@ -196,6 +196,9 @@ bool mirror_fail_ops(struct node *node, struct plan *plan, int *result);
  */
 bool mirror_judge(struct node *node, struct plan *plan, int *result);
 
+/* Those that were not used since the start: a live mirror can't take them in. */
+void mirror_left_out_status(const struct node *node, struct json_object *out);
+
 /* mirror_spare.c */
 /* The leg is brought up to date from now on, and written as the others. */
 void mirror_take_in(struct node *node, unsigned place);

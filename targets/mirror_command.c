@@ -5,6 +5,7 @@
  *	fail {"leg": ID}	the leg is given up, as if a write to it had failed
  *	add {"leg": ID}		a leg that failed since the start is taken in again, and brought up to date;
  *				or stands by, if a spare has taken its place
+ *	remove {"leg": ID}	a leg that isn't used won't be any more in this life, so that the next one can leave it out
  *	replace {"leg": ID, "with": ID}
  *				a spare, the first that stands by if none is named, is brought up to date and then
  *				takes the place of a leg in sync (mirror_replace.c)
@@ -102,7 +103,23 @@ static int add_leg(struct node *node, unsigned place, struct err *err)
 	return 0;
 }
 
-static int change_leg(struct node *node, bool adds, const struct json *arguments,
+/* A spare among them is not taken in from now on, which might happen before the next daemon is there. */
+static int remove_leg(struct node *node, unsigned place, struct err *err)
+{
+	struct mirror *mirror = node->state;
+	struct leg *leg = &mirror->legs[place];
+
+	if (mirror_leg_is_used(mirror, place))
+		return err_add(err,
+			"mirror %s: leg %s is %s; only one that has failed, or stands by, can be removed: `fail` it first",
+			node->id, node->children[place]->id, state_word(mirror, place));
+	leg->state = LEG_FAILED;
+	leg->was_used = false;
+	__atomic_store_n(&node->children[place]->failed, true, __ATOMIC_RELAXED);
+	return 0;
+}
+
+static int change_leg(struct node *node, const char *verb, const struct json *arguments,
 	struct json_object *answer, struct err *err)
 {
 	struct mirror *mirror = node->state;
@@ -111,7 +128,9 @@ static int change_leg(struct node *node, bool adds, const struct json *arguments
 	if (place < 0)
 		return -1;
 	mirror_stop_replacing(node); /* who failed just now may have to stand by: the background has not seen it yet */
-	result = adds ? add_leg(node, (unsigned)place, err) : fail_leg(node, (unsigned)place, err);
+	result = !strcmp(verb, "add")	   ? add_leg(node, (unsigned)place, err)
+		 : !strcmp(verb, "remove") ? remove_leg(node, (unsigned)place, err)
+					   : fail_leg(node, (unsigned)place, err);
 	if (result == 0)
 		json_object_object_add(answer, "leg_state",
 			json_object_new_string(state_word(mirror, (unsigned)place)));
@@ -198,14 +217,14 @@ static int begin_scrub(struct node *node, const struct json *arguments, struct e
 int mirror_command(struct node *node, const char *verb, const struct json *arguments,
 	struct json_object *answer, struct err *err)
 {
-	if (!strcmp(verb, "fail") || !strcmp(verb, "add"))
-		return change_leg(node, !strcmp(verb, "add"), arguments, answer, err);
+	if (!strcmp(verb, "fail") || !strcmp(verb, "add") || !strcmp(verb, "remove"))
+		return change_leg(node, verb, arguments, answer, err);
 	if (!strcmp(verb, "replace"))
 		return replace_leg(node, arguments, answer, err);
 	if (!strcmp(verb, "scrub"))
 		return begin_scrub(node, arguments, err);
 	if (!strcmp(verb, "stop-scrub"))
 		return mirror_scrub_stop(node, err);
-	return err_add(err, "mirror %s knows no \"%s\"; it knows fail, add, replace, scrub and stop-scrub", node->id,
+	return err_add(err, "mirror %s knows no \"%s\"; it knows fail, add, remove, replace, scrub and stop-scrub", node->id,
 		verb);
 }

@@ -13,6 +13,7 @@
 #include "mirror.h"
 
 #include <errno.h>
+#include <json-c/json_object.h>
 
 static bool has_mirror(const struct node *node)
 {
@@ -52,6 +53,21 @@ int mirror_find_legs(struct node *node, struct err *err)
 		mirror->primary = mirror->super.primary;
 	mirror_find_replaced(node);
 	return 0;
+}
+
+void mirror_left_out_status(const struct node *node, struct json_object *out)
+{
+	const struct mirror *mirror = node->state;
+	struct json_object *ids = json_object_new_array();
+	unsigned i;
+
+	for (i = 0; i < node->child_count; i++)
+		if (mirror->legs[i].state == LEG_FAILED && !mirror->legs[i].was_used)
+			json_object_array_add(ids, json_object_new_string(node->children[i]->id));
+	if (json_object_array_length(ids) > 0)
+		json_object_object_add(out, "left_out", ids);
+	else
+		json_object_put(ids);
 }
 
 bool mirror_leg_is_used(const struct mirror *mirror, unsigned place)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * What a user does to legs of a live device: legs that hung are added again, and, in some seeds, any leg may
- * be failed, added or replaced at any moment.
+ * be failed, added, replaced, or on its way out at any moment.
  */
 #include "sim.h"
 
@@ -103,10 +103,10 @@ static struct node *any_mirror(void)
 
 static void ask_any(void)
 {
-	static const char *const verbs[] = { "fail", "add", "add", "replace", "replace" };
+	static const char *const verbs[] = { "fail", "add", "add", "replace", "replace", "remove" };
 	uint64_t *const counts[] = { &totals.failed_by_hand, &totals.added, &totals.added,
-		&totals.replacing, &totals.replacing };
-	unsigned verb = random_below(5);
+		&totals.replacing, &totals.replacing, &totals.to_be_removed };
+	unsigned verb = random_below(remove_is_seed() ? 6 : 5);
 	struct node *node = any_mirror();
 	const struct node *leg;
 

@@ -195,6 +195,7 @@ static void end_life(bool may_crash)
 		requests_forget();
 	}
 	totals.brought += brought();
+	remove_find();
 	engine_close(backend.engine);
 	tree_destroy(life.tree);
 	if (how == 2 && random_one_in(4)) {
@@ -273,6 +274,7 @@ void seed_run(uint64_t seed)
 	life.snapshots = past_is_seed(seed);
 	life.commits = commit_is_seed(seed) && !life.snapshots; /* those are based on what it changes */
 	hand_choose_seed(seed);
+	remove_choose_seed(seed);
 	document_make(&life.document,
 		&(struct wishes){
 			.room = life.grows ? GROW_ROOM : 0,

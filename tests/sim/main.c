@@ -202,6 +202,9 @@ static void print_totals(double seconds)
 	       "lost for good, and blank ones took their place\n",
 		(unsigned long long)t->start_faults, (unsigned long long)t->failed_starts,
 		(unsigned long long)t->replaced);
+	printf("sim: %llu times a leg was to be removed from a live mirror, %llu were at a start, and stayed out at %llu more\n",
+		(unsigned long long)t->to_be_removed,
+		(unsigned long long)t->removed, (unsigned long long)t->stayed_out);
 	printf("sim: %llu starts were to grow, %llu devices became larger\n",
 		(unsigned long long)t->growths, (unsigned long long)t->grown);
 }

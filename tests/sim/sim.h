@@ -53,7 +53,7 @@ struct totals {
 		without, hung, late, taken_back, too_late;
 	uint64_t snapshots, pasts, pasts_gone, pasts_back; /* made; looked at again; deleted; gone back to */
 	uint64_t stores, stores_awaited; /* became larger; while somebody waited for room */
-	uint64_t failed_by_hand, added, replacing, let_go;
+	uint64_t failed_by_hand, added, replacing, let_go, to_be_removed, removed, stayed_out;
 	uint64_t brought; /* pages of a thin's map, read again */
 	uint64_t data_files; /* thins that have one */
 	uint64_t flattened; /* thins that took in all of their backing */
@@ -321,6 +321,15 @@ void hardship_lengthen(unsigned place); /* before it comes back */
 /* hand.c */
 void hand_choose_seed(uint64_t seed);
 void hand_meddle(void); /* while it is live: now and then */
+
+/* remove.c */
+void remove_choose_seed(uint64_t seed);
+bool remove_is_seed(void);
+void remove_find(void); /* while the tree stands, at a life's end: what the next start may leave out */
+void remove_choose(struct assemble_options *options); /* for the next try */
+bool remove_is_refused(const struct err *err); /* as it may be; the next try is without */
+void remove_started(const struct assemble_options *options);
+void remove_forget(void); /* who said so may be given up */
 
 /* grow.c */
 #define GROW_ROOM (128u << 10) /* that each leaf's file has beyond what the document says at first */

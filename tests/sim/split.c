@@ -227,6 +227,7 @@ void split_meddle(void)
 		live_without(tree, true);
 		if (split.written)
 			live_without(read_tree(), false);
+		remove_forget();
 		model_upheavals++;
 		totals.splits += split.written != NULL;
 		totals.split_mirrors += split.written && has_mirrors;

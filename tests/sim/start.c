@@ -76,6 +76,7 @@ static int start_with_a_word(const char *text, struct assemble_options options, 
 	sim_note("asked: %s", err->text);
 	err_finish(err);
 	totals.asked++;
+	remove_forget();
 	options.prefer = prefer;
 	for (place = 0; place < life.document.leaf_count; place++)
 		if (!life.is_hidden[place] && !life.is_blank[place] &&
@@ -98,11 +99,12 @@ static bool try_start(bool permute, bool without_it, bool is_first_try)
 	int result;
 
 	split_choose(&options);
+	remove_choose(&options);
 	result = start_once(text, &options, &err);
 	if (result < 0 && !fault_hits() && err.text && strstr(err.text, "nobody is left to say"))
 		result = start_with_a_word(text, options, &err);
-	if (result < 0 && grow_is_refused(&err)) {
-		sim_note("doesn't grow: %s", err.text);
+	if (result < 0 && (grow_is_refused(&err) || remove_is_refused(&err))) {
+		sim_note("doesn't grow, or removes nothing: %s", err.text);
 		err_finish(&err);
 		free(text);
 		return try_start(permute, without_it, false);
@@ -114,6 +116,8 @@ static bool try_start(bool permute, bool without_it, bool is_first_try)
 		sim_note("start is refused: %s", err.text);
 	else if (result < 0 && images_budget != 0)
 		sim_fail("start is refused: %s", err.text);
+	if (result == 0)
+		remove_started(&options);
 	free(text);
 	err_finish(&err);
 	return result == 0;

@@ -4,6 +4,7 @@
 #include "crc32c.h"
 #include "label.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -95,6 +96,7 @@ static void assert_same(const struct label *a, const struct label *b)
 	for (i = 0; i < a->leaf_count; i++) {
 		assert_int_equal(a->peers[i].generation, b->peers[i].generation);
 		assert_int_equal(a->peers[i].state, b->peers[i].state);
+		assert_int_equal(a->peers[i].removed, b->peers[i].removed);
 		assert_int_equal(a->lengths[i], b->lengths[i]);
 	}
 }
@@ -404,7 +406,7 @@ static void what_a_newer_program_wrote_is_left_alone(void **state)
 	} cases[] = {
 		{ 8, 4, 2, "its label has version 2, this program knows 1" },
 		{ 8, 4, 0xffffffff, "its label has version 4294967295, this program knows 1" },
-		{ 32, 8, 1, "its label has incompatible features 0x1 unknown to this program" },
+		{ 32, 8, 2, "its label has incompatible features 0x2 unknown to this program" },
 		{ 32, 8, UINT64_C(1) << 63,
 			"its label has incompatible features 0x8000000000000000 unknown to this "
 			"program" },
@@ -624,6 +626,38 @@ static void a_leaf_that_cannot_be_read_is_told(void **state)
 	close(fd);
 }
 
+/* Who doesn't know of removed leaves would bring them back: such a label is none for him. */
+static void a_removed_peer_keeps_its_state(void **state)
+{
+	static const uint32_t states[] = { LABEL_PEER_STALE, LABEL_PEER_OLD_COPY, LABEL_PEER_SPARE };
+	struct label_peer peers[3];
+	struct label label = sample(peers), back;
+	uint64_t incompatible;
+	uint32_t on_disk;
+	char why[WHY];
+	unsigned i, removed;
+	size_t length;
+	char *copy;
+
+	for (i = 0; i < 6; i++) {
+		removed = i % 2;
+		label.peers[1].state = states[i / 2];
+		label.peers[1].removed = removed;
+		copy = encoded(&label, &length);
+		memcpy(&incompatible, copy + 32, sizeof(incompatible));
+		memcpy(&on_disk, copy + 4096 + 16 + 8, sizeof(on_disk));
+		assert_int_equal(le64toh(incompatible), removed);
+		assert_int_equal(le32toh(on_disk), states[i / 2] + 256 * removed);
+		assert_int_equal(decoded(copy, length, &back, why), LABEL_FOUND);
+		assert_int_equal(back.peers[1].state, states[i / 2]);
+		assert_int_equal(back.peers[1].removed, removed);
+		assert_false(back.peers[0].removed);
+		label.incompatible = back.incompatible; /* as a program has read it */
+		label_finish(&back);
+		free(copy);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -644,6 +678,7 @@ int main(void)
 		cmocka_unit_test(a_copy_that_was_overwritten_is_told),
 		cmocka_unit_test(copies_of_two_leaves_are_corrupt),
 		cmocka_unit_test(a_torn_update_leaves_the_state_before),
+		cmocka_unit_test(a_removed_peer_keeps_its_state),
 		cmocka_unit_test(texts_are_replaced_one_copy_at_a_time),
 		cmocka_unit_test(an_interrupted_format_leaves_no_label_or_one_that_says_so),
 		cmocka_unit_test(a_leaf_too_small_for_a_label_has_none),

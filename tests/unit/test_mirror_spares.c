@@ -216,11 +216,48 @@ static void the_status_tells_who_stands_by(void **state)
 	live_stop();
 }
 
+static void assert_not_removed(const char *leg, const char *why)
+{
+	struct node *root = scene_assembled()->root;
+	struct err err = { 0 };
+	struct json *arguments;
+	char text[100];
+
+	(void)snprintf(text, sizeof(text), "{\"leg\":\"%s\"}", leg);
+	arguments = json_parse("arguments", text, strlen(text), &err);
+	assert_int_equal(root->type->command(root, "remove", arguments, NULL, &err), -1);
+	assert_string_equal(err.text, why);
+	err_finish(&err);
+	json_destroy(arguments);
+}
+
+/* And no spare that was removed is taken in, though one stood by until the next start. */
+static void only_a_leg_that_is_not_used_is_removed(void **state)
+{
+	begin();
+	live_write_all('x');
+	assert_not_removed("d0",
+		"mirror r: leg d0 is in sync; only one that has failed, or stands by, can be removed: `fail` it first\n");
+	live_command("remove", "s0");
+	assert_string_equal(live_states(), "iifs");
+	live_write_failing(1, 0, 'y');
+	live_until("iffr", -1);
+	assert_not_removed("s1",
+		"mirror r: leg s1 is being brought up to date; only one that has failed, or stands by, can be removed: "
+		"`fail` it first\n");
+	live_command("remove", "d1");
+	live_until("iffi", -1);
+	live_stop();
+	assert_int_equal(live_byte_of("s", 0), 0);
+	assert_int_equal(live_byte_of("t", 0), 'y');
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, scene_setup, scene_teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(only_a_leg_that_is_not_used_is_removed),
 		TEST(a_spare_is_neither_written_nor_flushed_nor_read),
 		TEST(a_spare_is_brought_up_to_date_in_a_failed_legs_place),
 		TEST(a_spare_that_fails_is_followed_by_the_next),
