@@ -450,32 +450,6 @@ static void nothing_else_that_changes_the_map_runs_beside_it(void **unused)
 	live_stop();
 }
 
-/* What a flatten had taken in, before it was stopped, a commit has given to backing since. */
-static void a_flatten_that_was_stopped_begins_anew_after_it(void **unused)
-{
-	char *garbage = malloc(SIZE);
-	int fd;
-
-	make("");
-	jobs_ask("flatten", "{}", NULL);
-	while (jobs_done() < 8 * LIVE_BYTES)
-		live_end_one(0, 0);
-	jobs_ask("stop-flatten", "{}", NULL);
-	live_end_all();
-	assert_string_equal(jobs_state("flatten"), "stopped");
-	commit();
-	jobs_ask("flatten", "{}", NULL);
-	live_end_all();
-	assert_string_equal(jobs_state("flatten"), "done");
-	live_stop();
-	memset(garbage, 'g', SIZE);
-	fd = open(scene_path("b"), O_WRONLY | O_CLOEXEC);
-	assert_int_equal(write(fd, garbage, SIZE), SIZE);
-	close(fd);
-	free(garbage);
-	check_bytes();
-}
-
 static void without_a_word_in_the_document_backing_is_only_read(void **unused)
 {
 	make("");
@@ -506,7 +480,6 @@ int main(void)
 		TEST(it_keeps_to_its_rate),
 		TEST(it_can_be_stopped_and_does_the_rest),
 		TEST(nothing_else_that_changes_the_map_runs_beside_it),
-		TEST(a_flatten_that_was_stopped_begins_anew_after_it),
 		TEST(without_a_word_in_the_document_backing_is_only_read),
 	};
 
