@@ -220,7 +220,6 @@ static void live(void)
 				judge_scrub();
 			flatten_ask(done);
 			trim_ask(done);
-			commit_ask(done);
 			store_ask();
 			past_ask();
 			done++;
@@ -247,7 +246,7 @@ static void choose_lies(uint64_t seed)
 			    strstr(life.document.text, "\"mirror\"");
 	totals.liars += life.lies != LIES_NONE;
 	life.scrubs = (seed * UINT64_C(0xd1342543de82ef95) >> 40) % 4 == 0;
-	life.flattens = (seed * UINT64_C(0xd1342543de82ef95) >> 44) % 4 > (life.commits ? 2u : 0u);
+	life.flattens = (seed * UINT64_C(0xd1342543de82ef95) >> 44) % 4 != 0;
 	life.trims = (seed * UINT64_C(0xd1342543de82ef95) >> 48) % 2 == 0;
 	if (life.lies)
 		sim_note("leaves lie about %s", life.lies == LIES_DATA ? "data" : "anything");
@@ -272,7 +271,6 @@ void seed_run(uint64_t seed)
 	backend.has_lost = false;
 	grow_choose_seed(seed);
 	life.snapshots = past_is_seed(seed);
-	life.commits = commit_is_seed(seed) && !life.snapshots; /* those are based on what it changes */
 	hand_choose_seed(seed);
 	remove_choose_seed(seed);
 	document_make(&life.document,
