@@ -155,6 +155,8 @@ int driver_control_command(struct driver_control *control, uint32_t code, uint32
 int driver_control_open(
 	struct driver_control *control, const char *path, const char *module, struct err *err)
 {
+	const struct uring_config ring = { .entries = RING_ENTRIES, .completions = RING_ENTRIES };
+
 	*control = (struct driver_control){ .fd = open(path, O_RDWR | O_CLOEXEC) };
 	if (control->fd < 0 && errno == ENOENT)
 		return err_add(err, "%s is not there: the driver isn't loaded; try: modprobe %s",
@@ -162,7 +164,7 @@ int driver_control_open(
 	if (control->fd < 0)
 		return err_add(err, "%s: %s%s", path, strerror(errno),
 			errno == EACCES || errno == EPERM ? "; devices are made by root" : "");
-	if (uring_open(&control->uring, RING_ENTRIES, RING_ENTRIES, NULL, 0, err) < 0) {
+	if (uring_open(&control->uring, &ring, err) < 0) {
 		driver_control_close(control);
 		return -1;
 	}

@@ -38,7 +38,7 @@ _Static_assert(sizeof(struct driver_descriptor) == sizeof(struct ubd_io_desc) &&
 void driver_tag_send(struct driver_tag *tag, uint32_t code, int result)
 {
 	struct driver_queue *queue = tag->queue;
-	struct io_uring_sqe *sqe = uring_sqe(&queue->queue.uring, &tag->event, 1);
+	struct io_uring_sqe *sqe = uring_sqe_kept(&queue->queue.uring, &tag->event, tag->number);
 	struct ubd_io_cmd *command = (struct ubd_io_cmd *)sqe->cmd;
 
 	sqe->opcode = IORING_OP_URING_CMD;

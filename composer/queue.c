@@ -37,8 +37,14 @@ static int buffers_open(struct queue *queue, size_t length, struct err *err)
 static int ring_open(struct queue *queue, const struct queue_config *config, struct err *err)
 {
 	unsigned leaves = config->tree->leaf_count;
-	uint64_t completions = engine_sub_ios_max(queue->engine) + config->depth;
 	int *fds = calloc(leaves + 1, sizeof(*fds));
+	const struct uring_config ring = {
+		.entries = config->depth * 2 + SQES_MIN,
+		.kept = config->depth, /* one for each tag's command */
+		.completions = engine_sub_ios_max(queue->engine) + config->depth,
+		.fds = fds,
+		.fd_count = leaves + 1,
+	};
 	unsigned i;
 	int result;
 
@@ -49,8 +55,7 @@ static int ring_open(struct queue *queue, const struct queue_config *config, str
 		fds[QUEUE_FILE_LEAVES + i] = config->tree->leaves[i]->timeout_ms
 						     ? -1
 						     : config->tree->leaves[i]->fd;
-	result = uring_open(
-		&queue->uring, config->depth * 2 + SQES_MIN, completions, fds, leaves + 1, err);
+	result = uring_open(&queue->uring, &ring, err);
 	free(fds);
 	return result;
 }

@@ -19,7 +19,9 @@ static void command_send(struct ubd_queue *ubd, struct event *event, uint32_t co
 	int result)
 {
 	struct queue *queue = &ubd->queue.queue;
-	struct io_uring_sqe *sqe = uring_sqe(&queue->uring, event, 1);
+	struct io_uring_sqe *sqe = code == UBD_IO_COMMIT_REQ
+					   ? uring_sqe_kept(&queue->uring, event, tag)
+					   : uring_sqe(&queue->uring, event, 1);
 	struct ubd_io_cmd *command = (struct ubd_io_cmd *)sqe->cmd;
 
 	sqe->opcode = IORING_OP_URING_CMD;

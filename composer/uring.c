@@ -6,37 +6,63 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PAGE 4096u
 #define ENTRIES_MAX 32768u /* the kernel's own limit */
 
-int uring_open(struct uring *uring, unsigned entries, uint64_t completions, const int *fds,
-	unsigned fd_count, struct err *err)
+/*
+ * A newer library's io_uring_queue_init() leaves out the array that says which SQE stands where; so
+ * the ring is made by hand.
+ */
+static int ring_make(struct uring *uring, unsigned entries, unsigned completions)
 {
 	struct io_uring_params params = {
 		.flags = IORING_SETUP_SQE128 | IORING_SETUP_SINGLE_ISSUER |
 			IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_COOP_TASKRUN |
 			IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+		.cq_entries = completions,
 	};
+	int fd = io_uring_setup(entries, &params);
+	int result;
+
+	if (fd < 0)
+		return fd;
+	result = io_uring_queue_mmap(fd, &params, &uring->ring);
+	if (result < 0) {
+		(void)close(fd); /* nothing was done with it */
+		return result;
+	}
+	uring->ring.features = params.features;
+	uring->shared = params.sq_entries - uring->kept;
+	uring->is_open = true;
+	return 0;
+}
+
+int uring_open(struct uring *uring, const struct uring_config *config, struct err *err)
+{
+	unsigned entries = config->entries + config->kept;
+	unsigned completions;
 	int result;
 
 	if (entries > ENTRIES_MAX)
 		entries = ENTRIES_MAX;
-	params.cq_entries = completions > 2 * ENTRIES_MAX ? 2 * ENTRIES_MAX : (unsigned)completions;
-	if (params.cq_entries < entries)
-		params.cq_entries = entries;
-	result = io_uring_queue_init_params(entries, &uring->ring, &params);
+	completions = config->completions > 2 * ENTRIES_MAX ? 2 * ENTRIES_MAX
+							    : (unsigned)config->completions;
+	if (completions < entries)
+		completions = entries;
+	uring->kept = config->kept;
+	result = ring_make(uring, entries, completions);
 	if (result < 0)
 		return err_add(err, "io_uring: a ring of %u entries can't be made: %s", entries,
 			strerror(-result));
-	uring->is_open = true;
 	(void)io_uring_register_ring_fd(&uring->ring); /* only saves a look-up per system call */
-	if (fd_count == 0)
+	if (config->fd_count == 0)
 		return 0;
-	result = io_uring_register_files(&uring->ring, fds, fd_count);
+	result = io_uring_register_files(&uring->ring, config->fds, config->fd_count);
 	if (result < 0) {
 		uring_close(uring);
-		return err_add(err, "io_uring: %u files can't be registered: %s", fd_count,
+		return err_add(err, "io_uring: %u files can't be registered: %s", config->fd_count,
 			strerror(-result));
 	}
 	return 0;
@@ -128,15 +154,11 @@ int uring_submit(struct uring *uring)
 	return result < 0 ? result : 0;
 }
 
-struct io_uring_sqe *uring_make_room(struct uring *uring)
+void uring_make_room(struct uring *uring)
 {
-	struct io_uring_sqe *sqe = NULL;
-
-	if (uring_submit(uring) == 0)
-		sqe = io_uring_get_sqe(&uring->ring);
-	if (!sqe)
-		abort(); /* the ring itself is broken: no request could ever be answered */
-	return sqe;
+	while (io_uring_sq_ready(&uring->ring) > 0) /* a refused SQE ends a submit */
+		if (uring_submit(uring) < 0)
+			abort(); /* the ring itself is broken: no request could ever be answered */
 }
 
 int uring_run(struct uring *uring)

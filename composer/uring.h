@@ -17,9 +17,18 @@
 #include <stdbool.h>
 #include <string.h>
 
+/*
+ * Linux 6.10 to 6.13 read a command's payload where it lies in the ring when the command is begun;
+ * one that is linked begins when the sub-I/O before it has ended, which a slow disk may have last for
+ * minutes. Until then nobody may write there. So which SQE stands at a position of the queue is said
+ * anew each time: some SQEs are kept for a sender each, the others go round among all.
+ */
 struct uring {
 	struct io_uring ring;
 	bool is_open;
+	unsigned kept; /* SQEs 0 to kept - 1 */
+	unsigned shared; /* how many there are behind them */
+	unsigned next; /* of the shared ones */
 	unsigned flags; /* IORING_CQE_F_*, of the CQE whose event is being ended */
 };
 
@@ -31,13 +40,19 @@ struct uring_buffers {
 	unsigned length; /* of each, in bytes */
 };
 
+struct uring_config {
+	unsigned entries; /* SQEs that can be prepared before a submit */
+	unsigned kept; /* places of uring_sqe_kept() */
+	uint64_t completions; /* CQEs */
+	const int *fds; /* the ring's fixed files; a negative one leaves its place empty */
+	unsigned fd_count;
+};
+
 /*
- * Opens a ring with room for `entries` SQEs and `completions` CQEs (rounded up, and bounded by the
- * kernel's limits: what overflows is kept by the kernel, only slower), with `fds` as its fixed
- * files. A negative fd leaves its place empty. 0, or -1 with a message.
+ * Opens a ring. Its sizes are rounded up, and bounded by the kernel's limits: what overflows is kept
+ * by the kernel, only slower. 0, or -1 with a message.
  */
-int uring_open(struct uring *uring, unsigned entries, uint64_t completions, const int *fds,
-	unsigned fd_count, struct err *err);
+int uring_open(struct uring *uring, const struct uring_config *config, struct err *err);
 void uring_close(struct uring *uring);
 
 /* Registers one memory area as fixed buffer 0. 0, or -errno: then go on without. */
@@ -46,29 +61,47 @@ int uring_register_buffer(struct uring *uring, void *memory, size_t length);
 /* Makes an empty table of registered buffers, for the kernel to fill. 0, or -errno. */
 int uring_register_places(struct uring *uring, unsigned count);
 
-/* uring_sqe()'s own: submits what is prepared, and returns the first SQE. */
-struct io_uring_sqe *uring_make_room(struct uring *uring) __attribute__((returns_nonnull));
+/* uring_sqe()'s own: submits what is prepared. */
+void uring_make_room(struct uring *uring);
 
-/*
- * The next SQE, its first 64 bytes zero but for user_data. If there is no room for `chain` SQEs in
- * a row, what is prepared is submitted first, so that a chain never straddles two submits. Never
- * NULL. Inline, since every sub-I/O pays for it.
- */
-static inline struct io_uring_sqe *uring_sqe(
-	struct uring *uring, struct event *event, unsigned chain)
+/* The same: the SQE of that place, as the next one of the queue. */
+static inline struct io_uring_sqe *uring_place(
+	struct uring *uring, struct event *event, unsigned chain, unsigned place)
 {
-	struct io_uring_sqe *sqe;
+	struct io_uring_sq *sq = &uring->ring.sq;
+	struct io_uring_sqe *sqe = &sq->sqes[2 * (size_t)place];
 
-	if (chain > 1 && io_uring_sq_space_left(&uring->ring) < chain)
-		sqe = NULL;
-	else
-		sqe = io_uring_get_sqe(&uring->ring);
-	if (__builtin_expect(!sqe, 0))
-		sqe = uring_make_room(uring);
+	if (__builtin_expect(io_uring_sq_ready(&uring->ring) + chain > uring->shared, 0))
+		uring_make_room(uring);
+	sq->array[sq->sqe_tail++ & sq->ring_mask] = place;
 	/* The second half is looked at by commands only, whose senders fill what they use of it. */
 	memset(sqe, 0, sizeof(*sqe));
 	sqe->user_data = (uintptr_t)event;
 	return sqe;
+}
+
+/*
+ * The next SQE, its first 64 bytes zero but for user_data. If there is no room for `chain` SQEs in
+ * a row, what is prepared is submitted first, so that a chain never straddles two submits. Never
+ * NULL. Inline, since every sub-I/O pays for it. Not for a command at the end of a chain.
+ */
+static inline struct io_uring_sqe *uring_sqe(
+	struct uring *uring, struct event *event, unsigned chain)
+{
+	unsigned place = uring->kept + uring->next;
+
+	uring->next = uring->next + 1 == uring->shared ? 0 : uring->next + 1;
+	return uring_place(uring, event, chain, place);
+}
+
+/*
+ * The same, for a command that may be linked to what is before it: its SQE is the one kept for this
+ * sender (below `kept`), who sends no other until this one has ended.
+ */
+static inline struct io_uring_sqe *uring_sqe_kept(
+	struct uring *uring, struct event *event, unsigned sender)
+{
+	return uring_place(uring, event, 1, sender);
 }
 
 /*
