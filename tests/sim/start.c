@@ -45,27 +45,52 @@ static int start_once(const char *text, const struct assemble_options *options, 
 	return result;
 }
 
-bool start_stands_by(unsigned place)
+/* What `examine` shows of the leaf there. False: no label. */
+static bool read_label(unsigned place, struct label *label)
 {
-	struct label label = { 0 };
 	char path[300], why[300];
 	bool result = false;
 	int fd;
 
 	meddle_path(place, "", path);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0 && label_read(fd, (uint64_t)lseek(fd, 0, SEEK_END), &label, why, sizeof(why)) ==
-			LABEL_FOUND)
-		result = label.peers[label.place].state == LABEL_PEER_SPARE;
-	label_finish(&label);
-	if (fd >= 0)
-		close(fd);
+	if (fd < 0)
+		return false;
+	result = label_read(fd, (uint64_t)lseek(fd, 0, SEEK_END), label, why, sizeof(why)) ==
+		 LABEL_FOUND;
+	close(fd);
 	return result;
+}
+
+bool start_stands_by(unsigned place)
+{
+	struct label label = { 0 };
+	bool result = read_label(place, &label) &&
+		      label.peers[label.place].state == LABEL_PEER_SPARE;
+
+	label_finish(&label);
+	return result;
+}
+
+/* As a leg that is to be taken back is once more if the power went while it was. */
+static bool is_given_up(unsigned place)
+{
+	struct label label = { 0 };
+	bool result = read_label(place, &label) && label.flags & LABEL_GIVEN_UP;
+
+	label_finish(&label);
+	return result;
+}
+
+static bool may_be_preferred(unsigned place)
+{
+	return !life.is_hidden[place] && !life.is_blank[place] && !life.document.is_raw[place] &&
+	       !start_stands_by(place) && !split_is_alone(place) && !is_given_up(place);
 }
 
 /*
  * Where nobody is left to say what a leg missed, a user would be asked. He knows: no leg is taken
- * away that is the last to have everything.
+ * away that is the last to have everything, and who was given up says so.
  */
 static int start_with_a_word(const char *text, struct assemble_options options, struct err *err)
 {
@@ -79,8 +104,7 @@ static int start_with_a_word(const char *text, struct assemble_options options, 
 	remove_forget();
 	options.prefer = prefer;
 	for (place = 0; place < life.document.leaf_count; place++)
-		if (!life.is_hidden[place] && !life.is_blank[place] &&
-			!life.document.is_raw[place] && !start_stands_by(place) && !split_is_alone(place)) {
+		if (may_be_preferred(place)) {
 			meddle_path(place, "", names[options.prefer_count]);
 			prefer[options.prefer_count] = names[options.prefer_count];
 			options.prefer_count++;
