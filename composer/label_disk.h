@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The label as it lies on a leaf, for label.c, which has the byte table, and label_inspect.c, which
- * shows what is left of a damaged one. Integers are little-endian.
+ * The label as it lies on a leaf, for label.c, which has the byte table, label_decode.c, and
+ * label_inspect.c, which shows what is left of a damaged one. Integers are little-endian.
  */
 #ifndef COMPOSER_LABEL_DISK_H
 #define COMPOSER_LABEL_DISK_H
