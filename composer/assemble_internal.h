@@ -111,6 +111,11 @@ void assemble_find_added(struct assembly *assembly);
 int assemble_check_added(struct assembly *assembly);
 /* Once it is known what becomes of their legs: makes their labels. 0, or -1 with messages. */
 int assemble_make_added(struct assembly *assembly);
+
+/* A new tree of all leaves, whatever they hold. 0, or -1 with messages. */
+int assemble_format(struct assembly *assembly);
+/* The document that labels carry, to be freed; NULL: no memory. */
+char *assemble_document(const struct tree *tree);
 /* A new label of the tree for the leaf. 0, or -1 with a message. */
 int assemble_label_make(
 	struct leaf *leaf, const struct assembly *assembly, const uuid_t tree_uuid);
