@@ -466,7 +466,9 @@ static inline __u64 ubd_plan_length(unsigned int queue_depth, unsigned long page
  *                    side, each rq_max_blocks * block_size long. Later ones' addr is not looked at.
  *   ANSWER           takes a list of answers and completes at once, with 0: for what is ready while
  *                    an ANSWER_AND_WAIT waits.
- *   COMMIT_REQ       one answer, completing at once: for the end of a chain of linked SQEs.
+ *   COMMIT_REQ       one answer, completing at once: for the end of a chain of linked SQEs. Linux 6.10
+ *                    to 6.13 read a linked SQE when its turn comes, from where it lies in the ring:
+ *                    until then its server leaves it alone.
  *
  * An answered tag is fetched by that: its next request can be among the next events.
  *
