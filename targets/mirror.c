@@ -51,6 +51,8 @@ static int mirror_parse(struct node *node, struct err *err)
 			"mirror: %u children and %u spares are more than %u",
 			node->child_count - node->spare_count, node->spare_count, LEGS_MAX);
 	mirror->slow.limit = json_get_unsigned(node->json, "slow_after_ms", 0) * MS;
+	if (mirror_behind_parse(node, err) < 0)
+		return -1;
 	if (!place)
 		return 0;
 	mirror->has_region_size = true;
@@ -266,18 +268,21 @@ static void read_ended(struct node *node, const struct request *request, struct 
 static void write_map(struct node *node, const struct request *request, struct plan *plan)
 {
 	struct mirror *mirror = node->state;
+	bool is_behind = false;
 	unsigned i;
 
 	if (request->length) {
 		if (mirror->dirty_count == 0)
 			plan_wake(plan); /* it is to be said clean, one day */
 		mirror_mark(node, request, plan);
+		is_behind = mirror_put_behind(node, request);
 		plan_tell(plan);
 	}
 	for (i = 0; i < node->child_count; i++) {
 		enum leg_state state = mirror->legs[i].state;
 
-		if (!mirror_leg_is_used(mirror, i) || (request->kind == IO_FLUSH && state == LEG_REBUILDING))
+		if (!mirror_leg_is_used(mirror, i) || (request->kind == IO_FLUSH && state == LEG_REBUILDING) ||
+			(is_behind && mirror_leg_is_behind(mirror, i)))
 			continue;
 		plan_pass(plan, request, i, request->length ? MIRROR_FRONT + request->offset : 0);
 	}

@@ -4,7 +4,8 @@
  * the record when one no longer is), mirror_regions.c (what is known of each region, and pages that
  * say it durably), mirror_bitmap.c (the bytes of all that), mirror_load.c (from the legs into memory
  * and back), mirror_work.c (what is done in the background), mirror_copy.c (resync), mirror_scrub.c (legs
- * compared), mirror_slow.c (how long legs take), mirror_spare.c (which legs stand by), mirror_replace.c (one leg in
+ * compared), mirror_slow.c (how long legs take), mirror_behind.c (writes that a slow leg
+ * gets later), mirror_status.c (what is said of all that), mirror_spare.c (which legs stand by), mirror_replace.c (one leg in
  * another's place, while that serves), mirror_own.c (what a leg alone holds), mirror_command.c (verbs).
  *
  * Words: a leg is a child. A region is region_size bytes of the mirror's own range, with bits that
@@ -25,6 +26,7 @@ enum leg_state {
 	LEG_IN_SYNC,
 	LEG_JOINING, /* up to date, its last flush and the record of it are under way: written and
 			flushed as if in sync, but not read and not relied upon */
+	LEG_LEAVING, /* the same on the other way: it has everything, the record that calls it stale is under way */
 	LEG_REBUILDING, /* written, and copied to; stale by the labels */
 	LEG_SPARE, /* stands by, or was replaced: not used either */
 	LEG_FAILED, /* not used */
@@ -38,6 +40,9 @@ struct leg {
 	uint8_t probes; /* in a row that contradict is_slow */
 	uint8_t replaces; /* as the superblock is to say */
 	bool is_slow; /* read last. Relaxed */
+	bool is_behind; /* rebuilding, and slow: it may miss writes, as all labels durably call it stale. Relaxed */
+	bool catches_up; /* it was behind, and joins when it has everything */
+	uint64_t behind_after; /* time: it is not put behind again before */
 	bool write_mostly;
 	bool has_mirror; /* it is one, or stands on one */
 	bool was_used; /* in this life: all that it misses is marked */
@@ -97,6 +102,16 @@ struct slow {
 	uint64_t turn; /* probes so far */
 };
 
+/* mirror_behind.c */
+struct behind {
+	uint64_t window; /* bytes; 0: nothing is ever written behind */
+	unsigned count; /* regions with is_behind. Relaxed */
+	uint64_t missed; /* writes that legs got later, so far. Relaxed */
+	unsigned writes, seen; /* writes so far; … when the background looked */
+	unsigned writing; /* writes under way */
+	uint64_t active; /* time: … and there were new ones, or some under way. 0: there never were */
+};
+
 enum scrub_state { SCRUB_NONE, SCRUB_RUNNING, SCRUB_DONE, SCRUB_STOPPED };
 
 /* A range in which legs differ. */
@@ -141,6 +156,7 @@ struct mirror {
 	bool is_loaded; /* the bits are those of the legs */
 	struct work work;
 	struct slow slow;
+	struct behind behind;
 	struct scrub scrub;
 	bool *own; /* while mirror_own() is asked: by region. NULL: it isn't */
 };
@@ -151,6 +167,7 @@ struct mirror_io {
 	uint32_t left_out; /* legs that failed this request: what they did of it counts no more, even if they
 				are taken in again meanwhile */
 	uint32_t recording; /* the unrecorded legs that our running record covers */
+	uint32_t leaving; /* WORD_RECORD: legs that are leaving, of which it tells */
 	uint16_t seen; /* ops judged by an earlier resume() */
 	uint16_t from; /* ops before this one are nothing to judge legs by */
 	uint8_t phase; /* of work */
@@ -259,7 +276,7 @@ void mirror_set_bits(struct mirror *mirror, unsigned region, uint8_t set, uint8_
 void mirror_plan_pages(struct plan *plan, unsigned first, unsigned last);
 void mirror_page_map(struct node *node, const struct request *request, struct plan *plan);
 void mirror_page_resume(struct node *node, const struct request *request, struct plan *plan);
-/* The same bytes, from scratch, durably on each leg in use. */
+/* The same bytes, from scratch, durably on each leg in use that is not behind. */
 void mirror_write_everywhere(
 	struct node *node, struct plan *plan, uint64_t offset, uint32_t length);
 /* What is known to be on all legs in use is taken into the bits that the next page says. */
@@ -269,7 +286,6 @@ void mirror_settle(const struct node *node, struct region *region);
 bool mirror_work(struct node *node, uint64_t now, struct request *request, uint64_t *again);
 void mirror_work_map(struct node *node, const struct request *request, struct plan *plan);
 void mirror_work_resume(struct node *node, const struct request *request, struct plan *plan);
-void mirror_work_status(const struct node *node, struct json_object *out);
 /* The leg couldn't read it, another could. */
 void mirror_note_repair(struct mirror *mirror, unsigned place, uint64_t offset, uint64_t length);
 
@@ -293,6 +309,23 @@ void mirror_slow_map(struct node *node, struct plan *plan);
 void mirror_slow_resume(struct node *node, struct plan *plan);
 void mirror_slow_status(const struct node *node, struct json_object *out);
 
+/* mirror_behind.c */
+int mirror_behind_parse(struct node *node, struct err *err);
+/* The leg may miss writes: all labels durably call it stale. */
+bool mirror_leg_is_behind(const struct mirror *mirror, unsigned place);
+/* The leg is, or is to be, taken in as soon as nothing is left to copy. */
+bool mirror_leg_joins(const struct mirror *mirror, unsigned place);
+/* For a write that is marked: true, legs that are behind don't get it, and its regions are copied to them later. */
+bool mirror_put_behind(struct node *node, const struct request *request);
+/* The region is only behind, and rests until it has been quiet for a while. */
+bool mirror_rests(const struct mirror *mirror, unsigned region, uint64_t now);
+/* For work(): legs are to be put behind, and catch up. */
+void mirror_behind_work(struct node *node, uint64_t now, uint64_t *again);
+/* WORD_RECORD: legs that it tells of, and its end, after which they are behind if all labels say so. */
+uint32_t mirror_leaving(const struct node *node);
+void mirror_left(struct node *node, uint32_t leaving, int result, uint64_t now);
+void mirror_behind_status(const struct node *node, struct json_object *out);
+
 /* mirror_scrub.c */
 bool mirror_scrub_next(struct node *node, uint64_t now, struct request *request, uint64_t *again);
 void mirror_scrub_map(struct node *node, const struct request *request, struct plan *plan);
@@ -308,6 +341,9 @@ int mirror_scrub_stop(struct node *node, struct err *err);
 /* mirror_scrub_status.c: the result, and while it runs how far it is. */
 void mirror_scrub_status(const struct node *node, struct json_object *out);
 void mirror_scrub_progress(const struct node *node, struct json_object *out);
+
+/* mirror_status.c */
+void mirror_work_status(const struct node *node, struct json_object *out);
 
 /* mirror_load.c */
 int mirror_probe(struct node *node, struct err *err);

@@ -41,6 +41,7 @@ struct region {
 	bool is_doubted : 1; /* an earlier life may have lost a flush of what the primary shows: the copy
 				is written there too, so that a power cut can't bring back older bytes on
 				it alone */
+	bool is_behind : 1; /* TODO, as legs that are behind have missed a write (mirror_behind.c) */
 	uint16_t writers; /* requests with a hold in it */
 	uint32_t stamp; /* when a look for quiet regions found is_recent last, in ms */
 };

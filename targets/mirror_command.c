@@ -22,6 +22,7 @@
 static const char *const state_words[] = {
 	[LEG_IN_SYNC] = "in sync",
 	[LEG_JOINING] = "being brought up to date",
+	[LEG_LEAVING] = "being put behind",
 	[LEG_REBUILDING] = "being brought up to date",
 	[LEG_SPARE] = "standing by",
 	[LEG_FAILED] = "failed",

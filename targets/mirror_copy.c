@@ -44,7 +44,7 @@ static bool is_taken(const struct work *work, unsigned region)
 }
 
 /* Gives the slot a region. False: there is none left. */
-static bool slot_begin(struct mirror *mirror, struct copy_slot *slot)
+static bool slot_begin(struct mirror *mirror, struct copy_slot *slot, uint64_t now)
 {
 	struct work *work = &mirror->work;
 	unsigned i;
@@ -52,7 +52,8 @@ static bool slot_begin(struct mirror *mirror, struct copy_slot *slot)
 	for (i = 0; i < mirror->region_count; i++) {
 		unsigned region = (work->cursor + i) % mirror->region_count;
 
-		if (!(mirror->regions[region].bits & REGION_TODO) || is_taken(work, region))
+		if (!(mirror->regions[region].bits & REGION_TODO) || is_taken(work, region) ||
+			mirror_rests(mirror, region, now))
 			continue;
 		*slot = (struct copy_slot){ .is_begun = true, .region = region, .pass = work->pass };
 		work->cursor = region + 1;
@@ -61,7 +62,7 @@ static bool slot_begin(struct mirror *mirror, struct copy_slot *slot)
 	return false;
 }
 
-static struct copy_slot *slot_free(struct mirror *mirror)
+static struct copy_slot *slot_free(struct mirror *mirror, uint64_t now)
 {
 	struct work *work = &mirror->work;
 	unsigned i;
@@ -73,7 +74,7 @@ static struct copy_slot *slot_free(struct mirror *mirror)
 			continue;
 		if (slot->is_begun && slot->pass != work->pass)
 			slot->is_begun = false; /* a leg was taken in meanwhile: all of it again */
-		if (slot->is_begun || slot_begin(mirror, slot))
+		if (slot->is_begun || slot_begin(mirror, slot, now))
 			return slot;
 	}
 	return NULL;
@@ -126,7 +127,7 @@ bool mirror_copy_next(struct node *node, uint64_t now, struct request *request, 
 		*again = time < *again ? time : *again;
 		return false;
 	}
-	slot = slot_free(mirror);
+	slot = slot_free(mirror, now);
 	if (!slot)
 		return false;
 	slot->is_busy = true;

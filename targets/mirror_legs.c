@@ -113,6 +113,8 @@ bool mirror_leave(struct node *node, unsigned place, enum leg_state state)
 	if (i == node->child_count)
 		return false;
 	leg->state = state;
+	leg->catches_up = false;
+	__atomic_store_n(&leg->is_behind, false, __ATOMIC_RELAXED);
 	if (mirror->primary == place)
 		mirror->primary = i;
 	if (mirror_legs_used(node) < 2)

@@ -388,5 +388,8 @@ int mirror_unload(struct node *node, struct err *err)
 		if (mirror->regions[i].bits & (REGION_DIRTY | REGION_COPIED))
 			mirror_settle(node, &mirror->regions[i]);
 	mirror_super_fill(node);
+	for (i = 0; i < node->child_count; i++)
+		if (mirror_leg_is_used(mirror, i))
+			mirror->super.tracked[i] = mirror->super.sequence; /* who is behind may have missed that one */
 	return write_pages(node, err) < 0 ? -1 : write_super(node, err);
 }

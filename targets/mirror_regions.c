@@ -39,6 +39,10 @@ void mirror_set_bits(struct mirror *mirror, unsigned region, uint8_t set, uint8_
 
 	*bits = (uint8_t)((before & ~clear) | set);
 	changed = before ^ *bits;
+	if (!(*bits & REGION_TODO) && mirror->regions[region].is_behind) {
+		mirror->regions[region].is_behind = false;
+		count(&mirror->behind.count, -1);
+	}
 	if (changed & REGION_TODO)
 		count(&mirror->todo_count, *bits & REGION_TODO ? 1 : -1);
 	if (changed & REGION_DIRTY)
@@ -84,7 +88,7 @@ int mirror_find_regions(struct node *node, struct err *err)
 	mirror->regions = calloc(mirror->region_count, sizeof(*mirror->regions));
 	if (!mirror->regions)
 		return err_add(err, "out of memory");
-	mirror->todo_count = mirror->dirty_count = mirror->copied_count = 0;
+	mirror->todo_count = mirror->dirty_count = mirror->copied_count = mirror->behind.count = 0;
 	for (i = 0; i < mirror->region_count; i++) { /* until load() knows better */
 		mirror_set_bits(mirror, i, REGION_WRITTEN | REGION_DIRTY, 0);
 		mirror->regions[i].is_durable = true;
@@ -150,6 +154,7 @@ void mirror_unmark(struct node *node, const struct request *request)
 
 	for (i = span.first; i <= span.last; i++)
 		mirror->regions[i].writers--;
+	mirror->behind.writing--;
 }
 
 bool mirror_is_single(const struct node *node, uint64_t offset, uint64_t length)
@@ -332,7 +337,7 @@ void mirror_write_everywhere(
 	unsigned i;
 
 	for (i = 0; i < node->child_count; i++)
-		if (mirror_leg_is_used(node->state, i))
+		if (mirror_leg_is_used(node->state, i) && !mirror_leg_is_behind(node->state, i))
 			plan_scratch(plan, IO_WRITE, IO_FUA, i, offset, 0, length);
 	plan_ask(plan);
 }

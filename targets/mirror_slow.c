@@ -4,7 +4,7 @@
  * after the other is asked for a block in the background: what that takes is the same whether the reads from above are seen here or handed
  * down. A leg is slow when two such probes in a row have taken longer than slow_after_ms, or one as long
  * as both, be it under way still; and no longer so after four in a row that were quicker. A slow leg
- * is read last. It is written as ever: it has to have everything.
+ * is read last. It is written as ever, as it has to have everything, unless its mirror may put it behind (mirror_behind.c).
  *
  * One probe is under way at a time, in a place of its own among the work: a leg that hangs keeps it
  * from the other legs, and nothing else.
@@ -68,7 +68,15 @@ static void judge(struct node *node, unsigned place, uint64_t latency)
 		(is_slow ? leg_is_slow : leg_is_quick)(node, place);
 }
 
-/* The next leg in sync after the last one that was asked; there is one always. */
+/* Who is behind is asked too: whether it still has to be. */
+static bool is_asked(const struct mirror *mirror, unsigned place)
+{
+	const struct leg *leg = &mirror->legs[place];
+
+	return leg->state == LEG_IN_SYNC || leg->state == LEG_LEAVING || leg->is_behind;
+}
+
+/* The next leg after the last one that was asked; there is one always. */
 static unsigned next_leg(const struct node *node)
 {
 	const struct mirror *mirror = node->state;
@@ -76,7 +84,7 @@ static unsigned next_leg(const struct node *node)
 
 	do
 		place = (place + 1) % node->child_count;
-	while (mirror->legs[place].state != LEG_IN_SYNC && place != mirror->slow.place);
+	while (!is_asked(mirror, place) && place != mirror->slow.place);
 	return place;
 }
 
@@ -146,7 +154,7 @@ void mirror_slow_resume(struct node *node, struct plan *plan)
 	slow->is_busy = false;
 	if (op->result == 0)
 		judge(node, slow->place, plan->now - slow->begun);
-	else
+	else if (mirror->legs[op->child].state == LEG_IN_SYNC)
 		mirror_note_repair(mirror, op->child, op->request.offset - MIRROR_FRONT,
 			op->request.length);
 	plan_end(plan, 0);

@@ -120,7 +120,9 @@ static void super_write(struct node *node, struct plan *plan)
 	mirror->super.sequence++;
 	mirror_super_fill(node);
 	for (i = 0; i < node->child_count; i++)
-		if (mirror_leg_is_used(mirror, i))
+		if (mirror_leg_is_behind(mirror, i))
+			; /* as a leg that is away: it doesn't get this one */
+		else if (mirror_leg_is_used(mirror, i))
 			mirror->super.tracked[i] = mirror->super.sequence;
 		else if (node->children[i]->spare)
 			mirror->super.tracked[i] = 0;

@@ -7,8 +7,6 @@
 
 #include "notice.h"
 
-#include <json-c/json_object.h>
-
 #define MS UINT64_C(1000000)
 #define CLEAN_DELAY_MS 5000u /* a region is dirty for so long after its last write */
 #define CLEAR_INTERVAL (1000 * MS) /* between two looks for such regions, and their one flush */
@@ -33,7 +31,7 @@ static bool has_joining(const struct node *node)
 	unsigned i;
 
 	for (i = 0; i < node->child_count; i++)
-		if (mirror->legs[i].state == LEG_REBUILDING || mirror->legs[i].state == LEG_JOINING)
+		if (mirror_leg_joins(mirror, i))
 			return true;
 	return false;
 }
@@ -89,6 +87,7 @@ bool mirror_work(struct node *node, uint64_t now, struct request *request, uint6
 	mirror_stop_replacing(node);
 	mirror_take_spares(node);
 	mirror_end_replacing(node);
+	mirror_behind_work(node, now, again);
 	may_join = mirror->todo_count == 0 && !work->wants_super && !work->wants_record &&
 		!work->is_recording && mirror_copy_is_idle(mirror) && has_joining(node);
 	if (begin(&work->is_recording, work->wants_record)) {
@@ -205,7 +204,7 @@ static void join_map(struct node *node, struct plan *plan)
 	unsigned i;
 
 	for (i = 0; i < node->child_count; i++)
-		if (mirror->legs[i].state == LEG_REBUILDING || mirror->legs[i].state == LEG_JOINING) {
+		if (mirror_leg_joins(mirror, i)) {
 			mirror->legs[i].state = LEG_JOINING; /* from here on flushes ask it too */
 			plan_add(plan, i, (struct request){ .kind = IO_FLUSH });
 		}
@@ -255,7 +254,9 @@ static void join_resume(struct node *node, struct plan *plan)
 			continue;
 		if (result == 0 && mirror->todo_count == 0) {
 			mirror->legs[i].state = LEG_IN_SYNC;
-			notice_raise(node->children[i], "resync_ended", NULL, 0);
+			notice_raise(node->children[i],
+				mirror->legs[i].catches_up ? "leg_caught_up" : "resync_ended", NULL, 0);
+			mirror->legs[i].catches_up = false;
 		} else if (result < 0) /* the labels may say so or not: it takes a record to be sure */
 			mirror->work.wants_record |= mirror_fail(node, i);
 	}
@@ -263,14 +264,22 @@ static void join_resume(struct node *node, struct plan *plan)
 	plan_end(plan, result);
 }
 
+static void record_map(struct node *node, struct plan *plan)
+{
+	((struct mirror_io *)plan->io_state)->leaving = mirror_leaving(node);
+	mirror_record(node, plan);
+}
+
 static void record_resume(struct node *node, struct plan *plan)
 {
 	struct mirror *mirror = node->state;
+	struct mirror_io *io = plan->io_state;
 	int result;
 
 	if (mirror_judge(node, plan, &result))
 		return;
 	mirror->work.is_recording = false;
+	mirror_left(node, io->leaving, result, plan->now);
 	plan_end(plan, result);
 }
 
@@ -293,7 +302,7 @@ void mirror_work_map(struct node *node, const struct request *request, struct pl
 		join_map(node, plan);
 		break;
 	case WORD_RECORD:
-		mirror_record(node, plan);
+		record_map(node, plan);
 		break;
 	case WORD_REPAIR:
 		mirror_repair_map(node, plan);
@@ -338,57 +347,4 @@ void mirror_work_resume(struct node *node, const struct request *request, struct
 		mirror_scrub_resume(node, request, plan);
 		break;
 	}
-}
-
-static const char *const state_names[] = {
-	[LEG_IN_SYNC] = "in_sync",
-	[LEG_JOINING] = "rebuilding",
-	[LEG_REBUILDING] = "rebuilding",
-	[LEG_SPARE] = "spare",
-	[LEG_FAILED] = "failed",
-};
-
-static const char *state_name(const struct leg *leg)
-{
-	if (leg->state == LEG_SPARE && leg->replaces == LEG_REPLACED)
-		return "replaced";
-	return state_names[leg->state];
-}
-
-static void add_number(struct json_object *out, const char *key, uint64_t number)
-{
-	json_object_object_add(out, key, json_object_new_uint64(number));
-}
-
-void mirror_work_status(const struct node *node, struct json_object *out)
-{
-	const struct mirror *mirror = node->state;
-	const struct work *work = &mirror->work;
-	struct json_object *states = json_object_new_array(), *progress;
-	uint64_t size = mirror->region_size;
-	unsigned i, todo = __atomic_load_n(&mirror->todo_count, __ATOMIC_RELAXED);
-
-	for (i = 0; i < node->child_count; i++)
-		json_object_array_add(states,
-			json_object_new_string(mirror_leg_is_slow(mirror, i)
-					? "slow"
-					: state_name(&mirror->legs[i])));
-	json_object_object_add(out, "leg_states", states);
-	mirror_slow_status(node, out);
-	add_number(out, "region_size", size);
-	add_number(out, "regions", mirror->region_count);
-	add_number(out, "regions_dirty", __atomic_load_n(&mirror->dirty_count, __ATOMIC_RELAXED));
-	add_number(out, "regions_to_copy", todo);
-	add_number(out, "unreadable", work->unreadable);
-	mirror_scrub_status(node, out);
-	if (todo == 0 || mirror_legs_used(node) < 2) {
-		mirror_scrub_progress(node, out);
-		return;
-	}
-	progress = json_object_new_object();
-	json_object_object_add(progress, "what", json_object_new_string("resync"));
-	add_number(progress, "done", work->total > todo ? (work->total - todo) * size : 0);
-	add_number(progress, "total", work->total * size);
-	add_number(progress, "rate", work->rate);
-	json_object_object_add(out, "progress", progress);
 }

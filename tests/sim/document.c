@@ -88,6 +88,8 @@ static void print_mirror(
 	fprintf(out, "{\"type\":\"mirror\",\"read_policy\":\"%s\"", policies[random_below(3)]);
 	if (document->has_slow)
 		fprintf(out, ",\"slow_after_ms\":1");
+	if (document->has_behind)
+		fprintf(out, ",\"write_behind\":%u", 4096u << random_below(8));
 	if (document->has_timeout)
 		fprintf(out, ",\"timeout_ms\":%u", TIMEOUT_MS);
 	fprintf(out, ",\"region_size\":%u", region_sizes[random_below(3)]);
@@ -261,6 +263,7 @@ void document_make(struct document *document, const struct wishes *wishes)
 		.is_tight = wishes->is_tight,
 		.has_store = wishes->has_store,
 		.has_slow = wishes->has_slow,
+		.has_behind = wishes->has_behind,
 		.has_timeout = wishes->has_timeout,
 		.has_spares = wishes->has_spares,
 	};

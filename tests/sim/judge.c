@@ -150,7 +150,8 @@ static void judge_scrubbed(const struct node *node)
 	totals.scrubbed += mirror->scrub.done - mirror->scrub.skipped;
 	totals.looked_again += mirror->scrub.looked_again;
 	for (i = 0; i < node->child_count; i++)
-		totals.slow += mirror_leg_is_slow(mirror, i);
+		totals.slow += mirror_leg_is_slow(mirror, i) || mirror->legs[i].is_behind;
+	totals.behind += mirror->behind.missed;
 	if (mirror->scrub.differing && !life.lies)
 		sim_fail("%s: %llu bytes differ, says its scrub, the first at %llu", node->id,
 			(unsigned long long)mirror->scrub.differing,
@@ -191,7 +192,7 @@ void judge_settled(void)
 			continue;
 		for (j = 0; j < node->child_count; j++)
 			if (mirror->legs[j].state == LEG_REBUILDING ||
-				mirror->legs[j].state == LEG_JOINING)
+				mirror->legs[j].state == LEG_LEAVING || mirror->legs[j].state == LEG_JOINING)
 				sim_fail("%s: leg %u is never up to date", node->id, j);
 		judge_spares(node, true);
 		if (mirror->scrub.state == SCRUB_RUNNING)

@@ -101,6 +101,7 @@ static bool begin_life(void)
 		flatten_tell_model();
 		meddle_choose_guards();
 	}
+	meddle_keep_guarded();
 	flatten_watch();
 	judge_labels();
 	past_started();
@@ -279,6 +280,7 @@ void seed_run(uint64_t seed)
 			.is_tight = is_tight_seed(seed),
 			.has_store = store_is_seed(seed) && !life.grows,
 			.has_slow = (seed * UINT64_C(0xc2b2ae3d27d4eb4f) >> 35) % 4 == 0,
+			.has_behind = (seed * UINT64_C(0xc2b2ae3d27d4eb4f) >> 35) % 8 == 0,
 			.has_timeout = (seed * UINT64_C(0x9e6c63d0876a9a47) >> 33) % 4 == 0,
 			.has_spares = (seed * UINT64_C(0x94d049bb133111eb) >> 33) % 3 == 0,
 		});

@@ -164,9 +164,9 @@ static void print_totals(double seconds)
 		(unsigned long long)t->failed_requests, (unsigned long long)t->full,
 		(unsigned long long)t->put_off,
 		(unsigned long long)t->scrubbed >> 20, (unsigned long long)t->looked_again);
-	printf("sim: %llu legs were slow, %llu leaves hung, %llu sub-I/Os of theirs ended late; %llu "
+	printf("sim: %llu legs were slow, %llu writes behind them; %llu leaves hung, %llu sub-I/Os of theirs ended late; %llu "
 	       "legs were taken back, %llu times one had late I/O\n",
-		(unsigned long long)t->slow, (unsigned long long)t->hung,
+		(unsigned long long)t->slow, (unsigned long long)t->behind, (unsigned long long)t->hung,
 		(unsigned long long)t->late, (unsigned long long)t->taken_back,
 		(unsigned long long)t->too_late);
 	printf("sim: %llu leaves were full, %llu had shrunk, %llu bitmaps were rotten; the daemon was stopped %llu times\n",

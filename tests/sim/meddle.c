@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Who may fail, be taken away, replaced by an older copy, or rot, between two lives. */
+#include "../../targets/mirror.h"
 #include "sim.h"
 
 #include <errno.h>
@@ -114,6 +115,23 @@ bool meddle_has_guarded(const struct node *node)
 		if (meddle_has_guarded(node->children[i]))
 			return true;
 	return false;
+}
+
+void meddle_keep_guarded(void)
+{
+	struct tree *tree = life.tree;
+	unsigned i, j;
+
+	if (!memchr(backend.guarded, false, tree->leaf_count))
+		return; /* nobody ever fails */
+	for (i = 0; i < tree->node_count; i++) {
+		struct node *node = tree->nodes[i];
+		struct mirror *mirror = node->state;
+
+		for (j = 0; node->type->redundant && j < node->child_count; j++)
+			if (meddle_has_guarded(node->children[j]))
+				mirror->legs[j].behind_after = FOREVER;
+	}
 }
 
 /*

@@ -49,7 +49,7 @@ struct totals {
 		records, held, merged, put_off, full, works, ticks, settled, scrubbed,
 		looked_again;
 	uint64_t lost, misdirected, flipped, rotted, lied_flushes, lied_reads, refused, liars;
-	uint64_t start_faults, failed_starts, growths, grown, replaced, slow, taken,
+	uint64_t start_faults, failed_starts, growths, grown, replaced, slow, behind, taken,
 		without, hung, late, taken_back, too_late;
 	uint64_t snapshots, pasts, pasts_gone, pasts_back; /* made; looked at again; deleted; gone back to */
 	uint64_t stores, stores_awaited; /* became larger; while somebody waited for room */
@@ -125,7 +125,8 @@ struct document {
 	bool is_tight; /* the thin has less room than it could use, and "when_full": "queue" */
 	bool has_store; /* … and what it stands on becomes larger */
 	bool has_shadow;
-	bool has_slow; /* mirrors read legs last that are slow */
+	bool has_slow; /* mirrors read legs last that are slow, */
+	bool has_behind; /* and write them behind */
 	bool has_spares; /* mirrors have them */
 	bool has_timeout; /* mirrors go on without legs that hang */
 	bool is_bare; /* while it is made: the next leaf stands right below a thin */
@@ -138,7 +139,7 @@ struct document {
 struct wishes {
 	uint32_t room;
 	bool has_store; /* what a tight thin stands on becomes larger */
-	bool is_tight, has_slow, has_timeout, has_spares;
+	bool is_tight, has_slow, has_behind, has_timeout, has_spares;
 };
 void document_make(struct document *document, const struct wishes *wishes);
 /* The document with the paths of labelled leaves of one size exchanged. The caller frees it. */
@@ -295,6 +296,8 @@ void past_finish(void);
 
 /* meddle.c */
 void meddle_choose_guards(void);
+/* Legs that never fail are never put behind: for as long others are no copy of theirs, and those may fail. */
+void meddle_keep_guarded(void);
 /* While the tree stands: which leaves can be lost without harm, and whose labels the stop writes. */
 void meddle_find_spares(void);
 bool meddle_is_spare(unsigned place);

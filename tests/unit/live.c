@@ -136,7 +136,7 @@ static void carry_out(const struct sub_io *sub)
 
 	if (sub->kind == IO_READ || sub->kind == IO_WRITE) {
 		move(sub);
-	} else if (sub->kind == IO_DISCARD) {
+	} else if (sub->kind == IO_DISCARD || sub->kind == IO_WRITE_ZEROES) {
 		for (done = 0; done < sub->length; done += LIVE_BYTES)
 			assert_true(pwrite(sub->leaf->fd, zeroes, LIVE_BYTES,
 					    (off_t)(sub->offset + done)) >= 0);
@@ -213,7 +213,7 @@ const char *live_states(void)
 	unsigned i;
 
 	for (i = 0; i < root->child_count; i++)
-		text[i] = "ijrsf"[mirror->legs[i].state];
+		text[i] = "ijlrsf"[mirror->legs[i].state];
 	text[i] = '\0';
 	return text;
 }

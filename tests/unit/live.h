@@ -45,7 +45,7 @@ void live_write_all(char byte);
 /* A write that this leaf fails, and the device doesn't. */
 void live_write_failing(unsigned place, uint64_t offset, char byte);
 
-/* Where the root is a mirror: its legs' states, a letter for each: in sync, joining, rebuilding, spare, failed. */
+/* Where the root is a mirror: its legs' states, a letter for each: in sync, joining, leaving, rebuilding, spare, failed. */
 const char *live_states(void);
 /* Ends what is under way, and lets time pass, until the legs are so; what goes to the leaf `bad` fails. */
 void live_until(const char *states, int bad);
