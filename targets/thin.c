@@ -11,6 +11,7 @@
 
 #define SCRATCH_ALIGN 4096u
 #define SECOND UINT64_C(1000000000)
+#define SIZE_UNKNOWN (UINT64_C(1) << 52) /* more than any other leg has, many times over */
 
 static uint32_t larger(uint32_t a, uint32_t b)
 {
@@ -107,6 +108,18 @@ static int find_queue(struct node *node, struct err *err)
 	return 0;
 }
 
+/*
+ * The leg that it belongs to has failed, and nobody asks it for anything. A mirror above is not to become
+ * smaller for it: the others have its size.
+ */
+static int open_unknown(struct node *node)
+{
+	limits_join(node);
+	node->limits.size = json_get_size(node->json, "size", SIZE_UNKNOWN);
+	node->needs = (struct needs){ .ops_fixed = 1 };
+	return 0;
+}
+
 static int thin_open(struct node *node, struct err *err)
 {
 	struct thin *thin = thin_of(node);
@@ -115,6 +128,8 @@ static int thin_open(struct node *node, struct err *err)
 
 	if (find_queue(node, err) < 0) /* all else probe() has judged */
 		return -1;
+	if (!thin_is_known(thin))
+		return open_unknown(node);
 	thin->low_water_mark = json_get_size(node->json, "low_water_mark", 0);
 	thin->punches = thin->can_write && !is_ignored && node->children[THIN_DATA]->limits.discard_granularity;
 	limits->read_only = !thin->can_write;

@@ -246,6 +246,12 @@ static inline bool thin_is_external(const struct thin *thin)
 	return thin->data_place != THIN_DATA;
 }
 
+/* Its image has been looked at: not where a leg that isn't there, or can't be used, has it. */
+static inline bool thin_is_known(const struct thin *thin)
+{
+	return thin->header.cluster_bits != 0;
+}
+
 static inline uint64_t thin_cluster(const struct thin *thin)
 {
 	return UINT64_C(1) << thin->cluster_bits;

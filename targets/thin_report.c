@@ -78,6 +78,8 @@ void thin_status(const struct node *node, struct json_object *out)
 	uint64_t cluster = thin_cluster(thin);
 
 	json_object_object_add(out, "format", json_object_new_string("qcow2"));
+	if (!thin_is_known(thin))
+		return;
 	add_number(out, "cluster_size", cluster);
 	add_number(out, "virtual", thin->header.size);
 	add_number(out, "allocated", read_number(&thin->allocated) * cluster);
@@ -252,6 +254,8 @@ int thin_command(struct node *node, const char *verb, const struct json *argumen
 {
 	uint64_t offset = json_get_unsigned(arguments, "offset", 0);
 
+	if (!thin_is_known(thin_of(node)))
+		return err_add(err, "thin %s: its leg has failed, and its image isn't open", node->id);
 	if (!strcmp(verb, "flatten"))
 		return thin_flatten_begin(node, arguments, err);
 	if (!strcmp(verb, "stop-flatten")) {
