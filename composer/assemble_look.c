@@ -155,14 +155,16 @@ static void find_fresh(struct assembly *assembly)
 static void check_redundant(const struct leaf *leaf, struct err *err)
 {
 	const struct node *node;
+	bool is_said = json_get(leaf->node->json, "label");
 
 	for (node = leaf->node->parent; node && !node->type->redundant; node = node->parent)
 		;
 	if (node)
 		leaf_err(leaf, err,
-			"a %s needs labels to remember which leg missed a write: %s can't have "
-			"\"label\": false below %s",
-			node->type->name, leaf->node->id, node->id);
+			"a %s needs labels to remember which leg missed a write: %s %s below %s%s",
+			node->type->name, leaf->node->id,
+			is_said ? "can't have \"label\": false" : "needs \"label\": true", node->id,
+			is_said ? "" : "; right below a thin a leaf has none by itself");
 }
 
 int assemble_look(struct assembly *assembly)

@@ -87,6 +87,15 @@ static void as_without_a_stripe_of_images(void **state)
 	scene_run();
 }
 
+static void a_leaf_without_a_label_is_told_what_it_needs(void **state)
+{
+	scene_document("{'id':'m0','type':'mirror','children':[" IMAGE("t0",
+		"'size':4194304,'data':{'id':'d0','type':'file','path':'a','size':8388608,'direct':false}") "]}");
+	assert_false(scene_start(scene_plain));
+	scene_said("file d0: a mirror needs labels to remember which leg missed a write: d0 needs \"label\": true below "
+		   "m0; right below a thin a leaf has none by itself (tree.json:1, /root/children/0/data/path)\n");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, scene_setup, scene_teardown)
 
 int main(void)
@@ -94,6 +103,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_mirror_goes_on_without_an_image),
 		TEST(as_without_a_stripe_of_images),
+		TEST(a_leaf_without_a_label_is_told_what_it_needs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
