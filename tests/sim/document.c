@@ -249,6 +249,37 @@ static void print_thin(struct document *document, FILE *out, unsigned depth)
 	document->is_bare = false;
 }
 
+/*
+ * Images as legs, with room for all that they may be asked to hold. They ignore discards, of which each would
+ * keep another part: legs would differ without a fault.
+ */
+static void print_images(struct document *document, FILE *out)
+{
+	bool is_mirror = random_below(4);
+	unsigned count = 2 + random_below(2), sectors = 8 + random_below(random_one_in(3) ? 200 : 48), i;
+
+	document->has_images = true;
+	totals.images++;
+	document->room += (96u << 10) + (MIRROR_FRONT + sectors * SECTOR) * 2;
+	fprintf(out, is_mirror ? "{\"type\":\"mirror\",\"region_size\":4096" : "{\"type\":\"stripe\",\"chunk_size\":4096");
+	if (is_mirror && document->has_slow)
+		fprintf(out, ",\"slow_after_ms\":1");
+	if (is_mirror && document->has_timeout)
+		fprintf(out, ",\"timeout_ms\":%u", TIMEOUT_MS);
+	fprintf(out, ",\"children\":[");
+	for (i = 0; i < count && document->leaf_count < sim_caps.leaves; i++) {
+		bool is_tight = random_below(2);
+
+		fprintf(out, "%s{\"type\":\"thin\",\"discard\":\"ignore\",\"size\":%u,\"cluster_size\":%u,", i ? "," : "",
+			(is_mirror ? (unsigned)MIRROR_FRONT : 4096) + sectors * SECTOR, 512u << random_below(4));
+		fprintf(out, "\"metadata_cache\":%u,\"data\":", is_tight ? 512 : 1u << 20);
+		document->is_bare = true;
+		print_leaf(document, out, (struct ground){ false, 0, false });
+		fprintf(out, "}");
+	}
+	fprintf(out, "]}");
+}
+
 void document_make(struct document *document, const struct wishes *wishes)
 {
 	unsigned root = random_below(ROOTS);
@@ -275,7 +306,9 @@ void document_make(struct document *document, const struct wishes *wishes)
 		"\"max_io_size\":\"%uKiB\",\"fan_out\":\"%s\",\"logical_block_size\":%u},\"root\":",
 		TAGS, 4u << random_below(4), (wishes->has_timeout ? timed_fan_outs : fan_outs)[random_below(4)],
 		block_sizes[random_below(blocks)]);
-	if (random_one_in(3))
+	if (wishes->has_images)
+		print_images(document, out);
+	else if (random_one_in(3))
 		print_thin(document, out, random_below(3));
 	else
 		print_root(document, out, root);

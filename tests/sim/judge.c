@@ -41,6 +41,8 @@ const char *judge_sector(struct node *node, uint64_t offset)
 		.offset = offset,
 		.length = SECTOR,
 	};
+	if (node->type->roles)
+		return NULL; /* an image: where it has it, if anywhere, is its own affair */
 	if (node->leaf)
 		return backend.images[node->leaf->place]->view + node->leaf->data_offset + offset;
 	if (node->type->redundant) {
@@ -55,7 +57,7 @@ const char *judge_sector(struct node *node, uint64_t offset)
 /* Nobody may have lied about either. */
 static bool are_different(const char *a, const char *b)
 {
-	return memcmp(a, b, SECTOR) != 0 && !lie_at(a) && !lie_at(b);
+	return a && b && memcmp(a, b, SECTOR) != 0 && !lie_at(a) && !lie_at(b);
 }
 
 void judge_watch(void)

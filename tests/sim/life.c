@@ -114,8 +114,11 @@ static void stop_failed(const struct err *err)
 {
 	bool is_cut = images_budget == 0;
 
+	/* An image that could not write its metadata is a leg that can't be written. */
+	bool has_failed_image = life.document.has_images && life.faults_before != model_faults;
+
 	/* A leaf that has failed a flush fails those of unload() too; one that hangs is asked nothing. */
-	if (!is_cut && !backend.has_lost && !backend_hung() && !fault_hits() && life.lies != LIES_ANY)
+	if (!is_cut && !backend.has_lost && !backend_hung() && !fault_hits() && life.lies != LIES_ANY && !has_failed_image)
 		sim_fail("stop: %s", err->text);
 	sim_note(is_cut ? "power cut while stopping" : "stopped, but not cleanly: %s", err->text);
 	totals.cuts += is_cut;
@@ -241,9 +244,11 @@ static void choose_lies(uint64_t seed)
 		life.lies = (enum lies)sim_caps.lies;
 	if (life.lies == LIES_ANY && life.document.has_shadow)
 		life.lies = LIES_DATA; /* it judges its table itself */
+	if (life.document.has_images)
+		life.lies = LIES_NONE; /* whose bytes a sector of a leaf holds only the image says */
 	if (life.document.has_timeout)
 		life.lies = LIES_NONE; /* nobody follows bytes through the slots of watch.c */
-	life.has_metadata = life.document.has_thin || life.document.has_shadow ||
+	life.has_metadata = life.document.has_thin || life.document.has_images || life.document.has_shadow ||
 			    strstr(life.document.text, "\"mirror\"");
 	totals.liars += life.lies != LIES_NONE;
 	life.scrubs = (seed * UINT64_C(0xd1342543de82ef95) >> 40) % 4 == 0;
@@ -257,6 +262,11 @@ static void choose_lies(uint64_t seed)
 static bool is_tight_seed(uint64_t seed)
 {
 	return (seed * UINT64_C(0x1d8e4e27c47d124f) >> 32) % 4 == 0;
+}
+
+static bool are_images_seed(uint64_t seed)
+{
+	return (seed * UINT64_C(0xa0761d6478bd642f) >> 33) % 16 == 0;
 }
 
 void seed_run(uint64_t seed)
@@ -282,6 +292,7 @@ void seed_run(uint64_t seed)
 			.has_slow = (seed * UINT64_C(0xc2b2ae3d27d4eb4f) >> 35) % 4 == 0,
 			.has_behind = (seed * UINT64_C(0xc2b2ae3d27d4eb4f) >> 35) % 8 == 0,
 			.has_timeout = (seed * UINT64_C(0x9e6c63d0876a9a47) >> 33) % 4 == 0,
+			.has_images = are_images_seed(seed) && !life.grows,
 			.has_spares = (seed * UINT64_C(0x94d049bb133111eb) >> 33) % 3 == 0,
 		});
 	sim_note("%s", life.document.text);

@@ -316,6 +316,12 @@ void model_doubt(void)
 	doubt = model_time();
 }
 
+void model_loosen(unsigned first, unsigned count)
+{
+	for (; count > 0; count--)
+		sectors[first++].is_loose |= model_is_redundant;
+}
+
 void model_fault(void)
 {
 	model_faults++;

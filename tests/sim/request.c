@@ -70,12 +70,12 @@ static void check_result(const struct tag *tag, int result)
 		return; /* it may see what its image has come to */
 	if (life.document.has_thin && (life.document.is_tight || life.snapshots) && result == -ENOSPC && request->kind != IO_READ)
 		return; /* it has waited long enough */
-	if (life.document.has_thin && request->kind == IO_WRITE_ZEROES && result == -EOPNOTSUPP)
+	if ((life.document.has_thin || life.document.has_images) && request->kind == IO_WRITE_ZEROES && result == -EOPNOTSUPP)
 		return; /* no whole clusters */
 	if (life.is_guarded && life.lies != LIES_ANY) /* or that leg isn't used, by a lie in a label */
 		sim_fail("a %s failed with %d, though a leg of each mirror never does",
 			io_kind_name(request->kind), result);
-	if (life.document.has_thin && model_faults != life.faults_before)
+	if ((life.document.has_thin || life.document.has_images) && model_faults != life.faults_before)
 		return; /* an image whose metadata failed to be written takes no more of it */
 	if (backend_hung())
 		return; /* the leg that was to stand in for it has failed since: there is none */
@@ -124,6 +124,8 @@ static void request_passed(unsigned n, int result)
 			tag->request.flags & IO_FUA);
 	else if (result >= 0)
 		judge_bytes(tag, pages[n]);
+	if (result == -EOPNOTSUPP)
+		model_loosen(tag->first, tag->count); /* an image whose clusters are smaller did it */
 }
 
 static void request_ended(unsigned n, int result)

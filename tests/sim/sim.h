@@ -56,6 +56,7 @@ struct totals {
 	uint64_t failed_by_hand, added, replacing, let_go, to_be_removed, removed, stayed_out;
 	uint64_t brought; /* pages of a thin's map, read again */
 	uint64_t data_files; /* thins that have one */
+	uint64_t images; /* trees with thins as legs */
 	uint64_t flattened; /* thins that took in all of their backing */
 	uint64_t trimmed; /* bytes that thins gave back when they were asked to */
 	uint64_t filled, shortened, bitmaps, stopped; /* hardship.c */
@@ -125,6 +126,7 @@ struct document {
 	bool is_tight; /* the thin has less room than it could use, and "when_full": "queue" */
 	bool has_store; /* … and what it stands on becomes larger */
 	bool has_shadow;
+	bool has_images; /* thins that are legs */
 	bool has_slow; /* mirrors read legs last that are slow, */
 	bool has_behind; /* and write them behind */
 	bool has_spares; /* mirrors have them */
@@ -140,6 +142,7 @@ struct wishes {
 	uint32_t room;
 	bool has_store; /* what a tight thin stands on becomes larger */
 	bool is_tight, has_slow, has_behind, has_timeout, has_spares;
+	bool has_images; /* thins as legs, and nothing else */
 };
 void document_make(struct document *document, const struct wishes *wishes);
 /* The document with the paths of labelled leaves of one size exchanged. The caller frees it. */
@@ -174,6 +177,7 @@ void model_set_void(unsigned sector); /* a zero target stands there */
 void model_set_first(unsigned sector, uint64_t value); /* what it holds before anybody writes */
 void model_set_oldest(uint64_t begun); /* of the requests in flight */
 void model_agree(void); /* all legs hold the same: a fault changes no answer any more */
+void model_loosen(unsigned first, unsigned count); /* legs may differ there: one has refused what another did */
 void model_fault(void); /* a leaf has failed something */
 void model_doubt(
 	void); /* a flush failed in the life that ends: none proves anything of its writes */

@@ -45,7 +45,7 @@ void split_begin(uint64_t seed)
 {
 	forget();
 	split.is_wanted = ((seed * UINT64_C(0xaef17502108ef2d9) >> 33) % 2 == 0 || life.document.has_spares) &&
-		!life.lies && !life.has_faulty_starts && !life.grows;
+		!life.lies && !life.has_faulty_starts && !life.grows && !life.document.has_images;
 }
 
 void split_end(void)
