@@ -85,7 +85,9 @@ int assemble_find_removed(struct assembly *assembly, struct err *err)
 	for (i = 0; i < tree->leaf_count; i++) {
 		struct member *member = &assembly->members[i];
 
-		member->removed = (member->kind != MEMBER_OURS || member->stale) &&
+		/* Of the leg that goes now all leaves do, whichever of them missed something. */
+		member->removed = (member->kind != MEMBER_OURS || member->stale ||
+					  (leg && node_is_below(tree->leaves[i]->node, leg))) &&
 				  assemble_is_removed(assembly, i);
 		tree->leaves[i]->is_removed = member->removed;
 	}
