@@ -364,10 +364,34 @@ void model_crash(bool is_cut)
 	}
 }
 
+unsigned model_others(unsigned number, uint64_t *values, unsigned max)
+{
+	const struct sector *sector = &sectors[number];
+	unsigned i, count = 0;
+
+	for (i = 0; i < sector->count && count < max && sector->is_loose; i++)
+		if (sector->entries[i].gone == FOREVER)
+			values[count++] = sector->entries[i].value;
+	return count;
+}
+
+/* As if it had been written at the time of what is there, by somebody who ended when that did. */
+void model_set_other(unsigned number, uint64_t value)
+{
+	struct sector *sector = &sectors[number];
+	struct entry entry = sector->entries[sector->count - 1];
+
+	add_entry(sector, value, entry.begun);
+	sector->entries[sector->count - 1] = entry;
+	sector->entries[sector->count - 1].value = value;
+	sector->is_loose = true;
+}
+
 void model_agree(void)
 {
 	unsigned i;
 
+	past_agree();
 	for (i = 0; i < sector_count; i++)
 		sectors[i].is_loose = false;
 }

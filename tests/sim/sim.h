@@ -178,6 +178,9 @@ void model_set_first(unsigned sector, uint64_t value); /* what it holds before a
 void model_set_oldest(uint64_t begun); /* of the requests in flight */
 void model_agree(void); /* all legs hold the same: a fault changes no answer any more */
 void model_loosen(unsigned first, unsigned count); /* legs may differ there: one has refused what another did */
+/* The values of a sector that another leg may have; 0: all have the same. */
+unsigned model_others(unsigned sector, uint64_t *values, unsigned max);
+void model_set_other(unsigned sector, uint64_t value); /* another leg may have that, beside what is there now */
 void model_fault(void); /* a leaf has failed something */
 void model_doubt(
 	void); /* a flush failed in the life that ends: none proves anything of its writes */
@@ -295,6 +298,7 @@ void past_ask(void); /* now and then */
 bool past_were_asked(void); /* in any of the seed's lives */
 void past_watch(void); /* after each event: whether there is one */
 void past_started(void); /* the device */
+void past_agree(void); /* what they hold is the same on all legs */
 void past_judge(void); /* they are what they were */
 void past_finish(void);
 
