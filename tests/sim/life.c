@@ -320,7 +320,9 @@ void seed_run(uint64_t seed)
 	for (i = 0; i < life.document.leaf_count; i++) {
 		if (life.is_hidden[i])
 			hardship_lengthen(i);
-		meddle_path(i, life.is_hidden[i] ? ".away" : "", path);
+		meddle_path(i, ".away", path);
+		(void)unlink(path);
+		meddle_path(i, "", path); /* also beside that: a blank one was added in its place */
 		(void)unlink(path);
 	}
 	memset(life.is_hidden, 0, sizeof(life.is_hidden));
