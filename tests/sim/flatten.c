@@ -67,6 +67,7 @@ static void garble(void)
 	is_garbled = true;
 	totals.flattened++;
 	memset(image->view, 'g', image->bytes);
+	image_persist(image, 0, image->bytes); /* nor does a power cut bring anything back */
 	sim_note("it needs its backing no more");
 }
 

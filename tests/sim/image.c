@@ -43,19 +43,33 @@ static char *map(int fd, size_t bytes)
 	return memory;
 }
 
-/* By a description of our own: a mapping would keep the leaf's, and its lock, alive. */
-static char *map_file(int fd, size_t bytes)
+/* What the file already holds is durable, and was written once: somebody has made it so (flatten.c). */
+static void take_contents(struct image *image, int fd)
 {
-	char path[64], *memory;
+	off_t begin, end = 0;
+
+	while ((begin = lseek(fd, end, SEEK_DATA)) >= 0 && (size_t)begin < image->bytes) {
+		end = lseek(fd, begin, SEEK_HOLE);
+		if (end <= begin || (size_t)end > image->bytes)
+			end = (off_t)image->bytes;
+		memcpy(image->durable + begin, image->view + begin, (size_t)(end - begin));
+		memset(image->touched + (size_t)begin / PAGE, true, (size_t)(end - 1) / PAGE - (size_t)begin / PAGE + 1);
+	}
+}
+
+/* By a description of our own: a mapping would keep the leaf's, and its lock, alive. */
+static void map_file(struct image *image, int fd)
+{
+	char path[64];
 	int own;
 
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	own = open(path, O_RDWR | O_CLOEXEC);
 	if (own < 0)
 		sim_fail("%s: %s", path, strerror(errno));
-	memory = map(own, bytes);
+	image->view = map(own, image->bytes);
+	take_contents(image, own);
 	close(own);
-	return memory;
 }
 
 struct image *image_of_fd(int fd)
@@ -73,12 +87,12 @@ struct image *image_of_fd(int fd)
 		sim_fail("more than %d images", IMAGES_MAX);
 	image = &images[image_count++];
 	*image = (struct image){ .inode = status.st_ino, .bytes = (size_t)status.st_size };
-	image->view = map_file(fd, image->bytes);
 	image->durable = map(-1, image->bytes);
-	lie_prepare(image);
 	image->touched = calloc(image->bytes / PAGE + 1, sizeof(*image->touched));
 	if (!image->touched)
 		sim_fail("out of memory");
+	map_file(image, fd);
+	lie_prepare(image);
 	return image;
 }
 
