@@ -45,6 +45,16 @@ static bool is_backing(const struct node *node)
 	return false;
 }
 
+/* Each of the roles that it stands in is one into which the node above writes back. */
+static bool is_committed_to(const struct node *node)
+{
+	for (; node->parent; node = node->parent)
+		if (node->parent->type->roles && node->place > 0 &&
+			!json_get_boolean(node->parent->json, "commit", false))
+			return false;
+	return true;
+}
+
 static int leaf_parse(struct node *node, struct err *err)
 {
 	const struct json *size = json_get(node->json, "size");
@@ -59,6 +69,7 @@ static int leaf_parse(struct node *node, struct err *err)
 	leaf->labelled = json_get_boolean(node->json, "label", !leaf->is_bare);
 	leaf->is_bare &= !leaf->labelled;
 	leaf->is_backing = is_backing(node);
+	leaf->is_committed_to = leaf->is_backing && is_committed_to(node);
 	leaf->direct = json_get_boolean(node->json, "direct", true);
 	leaf->is_block = !strcmp(node->type->name, "block");
 	if (size && leaf->wanted == 0)

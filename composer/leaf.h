@@ -44,7 +44,8 @@ struct leaf {
 	bool direct; /* O_DIRECT */
 	bool labelled; /* carries a label of ours */
 	bool is_bare; /* another format's file: no label, as a type with roles stands right above */
-	bool is_backing; /* stands, at any depth, in a role that is only read */
+	bool is_backing; /* stands, at any depth, in a role that is read and never laid out anew */
+	bool is_committed_to; /* … and that the document wants to be written: by nobody else, then */
 	bool exists; /* was there before us */
 	bool not_given; /* assembled from leaves, and this one is not among them */
 	bool made; /* by this run; or was empty, and has got its size from this run */

@@ -192,7 +192,7 @@ int leaf_limits(struct leaf *leaf, const struct leaf_mode *mode, struct err *err
 	}
 	limits->size = leaf->wanted ? leaf->wanted : leaf->bytes - around;
 	limits->size -= limits->size % limits->logical_block_size;
-	limits->is_extensible = leaf->is_bare && !leaf->wanted && !limits->read_only;
+	limits->is_extensible = leaf->is_bare && !leaf->is_backing && !leaf->wanted && !limits->read_only;
 	if (limits->size == 0)
 		return leaf_err(leaf, err, "%s has no room for a block of %" PRIu32 " bytes",
 			leaf->path, limits->logical_block_size);

@@ -18,12 +18,12 @@
 
 bool leaf_is_read_only(const struct leaf *leaf, const struct leaf_mode *mode)
 {
-	return (mode->read_only || leaf->is_backing) && !leaf->labelled;
+	return (mode->read_only || (leaf->is_backing && !leaf->is_committed_to)) && !leaf->labelled;
 }
 
 bool leaf_grows(const struct leaf *leaf, const struct leaf_mode *mode)
 {
-	return leaf->is_bare && leaf->node->role == 0 && !leaf->is_block && !leaf_is_read_only(leaf, mode);
+	return leaf->is_bare && leaf->node->role == 0 && !leaf->is_block && !leaf->is_backing && !leaf_is_read_only(leaf, mode);
 }
 
 uint64_t leaf_bytes_for(const struct leaf *leaf, uint64_t wanted)

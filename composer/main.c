@@ -13,7 +13,7 @@ extern const struct command assemble_command, examine_command, wipe_command, eve
 extern const struct command recover_command, map_command, fail_command, add_command, remove_command,
 	replace_command;
 extern const struct command scrub_command, resize_command, flatten_command, clone_command;
-extern const struct command snapshot_command, trim_command;
+extern const struct command snapshot_command, trim_command, commit_command;
 
 /* A new verb adds its line here. */
 static const struct command *const commands[] = {
@@ -36,6 +36,7 @@ static const struct command *const commands[] = {
 	&replace_command,
 	&scrub_command,
 	&flatten_command,
+	&commit_command,
 	&clone_command,
 	&trim_command,
 	&examine_command,

@@ -87,6 +87,8 @@ static void find_needs(struct node *node)
 		larger(THIN_RESERVE_PAGES * thin->page, thin->page + thin->fill)));
 	if (thin_may_flatten(node))
 		thin_flatten_needs(node);
+	if (thin_may_flatten(node) && thin->merge.is_allowed)
+		thin_merge_needs(node);
 }
 
 /* Only the device's own requests can wait: what is above would take an error for what it is. */
@@ -126,7 +128,7 @@ static int thin_open(struct node *node, struct err *err)
 	struct limits *limits = &node->limits;
 	bool is_ignored = !strcmp(json_get_string(node->json, "discard", "unmap"), "ignore");
 
-	if (find_queue(node, err) < 0) /* all else probe() has judged */
+	if (find_queue(node, err) < 0 || thin_merge_open(node, err) < 0) /* all else probe() has judged */
 		return -1;
 	if (!thin_is_known(thin))
 		return open_unknown(node);
@@ -152,6 +154,8 @@ static enum hold hold_self(const struct thin *thin, const struct request *reques
 {
 	if (request->flags == SELF_NEXT)
 		return HOLD_NONE; /* there is one, and it may wait for others */
+	if (request->flags == SELF_MERGE && !request->length)
+		return HOLD_NONE;
 	if (request->flags == SELF_SWITCH) {
 		*range = (struct range){ 0, THIN_HOLD_SELF };
 		return HOLD_EXCLUSIVE;
@@ -162,7 +166,7 @@ static enum hold hold_self(const struct thin *thin, const struct request *reques
 		range->offset = THIN_HOLD_LANE + request->offset % thin->cache.lanes;
 	if (request->flags == SELF_TRIM)
 		range->offset = THIN_HOLD_SELF + SELF_RESERVE;
-	if (request->flags == SELF_FLATTEN)
+	if (request->flags == SELF_FLATTEN || request->flags == SELF_MERGE)
 		thin_flatten_hold(thin, request, range);
 	return HOLD_EXCLUSIVE;
 }
@@ -199,6 +203,7 @@ static enum hold thin_hold(
 	*range = (struct range){ request->offset, request->length };
 	switch (request->kind) {
 	case IO_SELF:
+		thin->unmappers += request->flags == SELF_MERGE && request->length;
 		return hold_self(thin, request, range);
 	case IO_READ:
 		return HOLD_SHARED;
@@ -242,6 +247,9 @@ static void map_self(struct node *node, const struct request *request, struct pl
 		break;
 	case SELF_FLATTEN:
 		thin_flatten_map(node, request, plan);
+		break;
+	case SELF_MERGE:
+		thin_merge_map(node, request, plan);
 		break;
 	case SELF_NEXT:
 		thin_next_map(node, plan, io);
@@ -307,6 +315,9 @@ static void resume_self(struct node *node, const struct request *request, struct
 		break;
 	case SELF_FLATTEN:
 		thin_flatten_resume(node, request, plan);
+		break;
+	case SELF_MERGE:
+		thin_merge_resume(node, request, plan);
 		break;
 	case SELF_NEXT:
 		thin_next_resume(node, plan, io);

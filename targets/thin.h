@@ -19,7 +19,8 @@
  * thin_trim.c     giving back to the child what else is free
  * thin_data_file.c  a third child for the guest's bytes: an image with an external data file
  * thin_flatten.c  all that is in backing into the image; thin_flatten_command.c: its verbs
- * thin_job.c      how far such a job is
+ * thin_merge.c    the user's commit: all that is in the image into backing; thin_merge_command.c: its verbs
+ * thin_job.c      what those two share
  * thin_open.c     probe(): reading an image; thin_count.c believes nothing of it
  * thin_grow.c     a longer refcount table, where an image's counts too little
  * thin_resize.c   a larger device of an image
@@ -28,7 +29,8 @@
  * thin_report.c   status, and the map as others may read it
  * thin_snapshot.c snapshots, made, deleted and gone back to while the device is live; thin_next.h: what that takes
  *
- * Of their own: thin_bits.h, thin_cache.h, thin_job.h, thin_flatten.h, thin_trim.h, and thin_open.h for what is done while nothing is served.
+ * Of their own: thin_bits.h, thin_cache.h, thin_job.h, thin_flatten.h, thin_merge.h, thin_trim.h, and thin_open.h for what
+ * is done while nothing is served.
  *
  * The crash story, for all of them. On disk these hold at every moment, whatever part of the
  * writes since the last flush a power cut leaves:
@@ -50,6 +52,7 @@
 #include "thin_bits.h"
 #include "thin_cache.h"
 #include "thin_flatten.h"
+#include "thin_merge.h"
 #include "thin_trim.h"
 
 #define THIN_DATA 0u /* the image's place, and role */
@@ -79,6 +82,7 @@ enum thin_self {
 	SELF_NEXT, /* a step of the next generation of metadata */
 	SELF_SWITCH, /* to that */
 	SELF_TRIM, /* a step of it, in SELF_RESERVE's hold */
+	SELF_MERGE, /* [offset, offset + length) of the device; length 0: all is through */
 };
 
 #define THIN_HOLD_SELF (UINT64_C(1) << 62) /* where self ops hold their kind: beyond any device */
@@ -116,6 +120,7 @@ struct thin_io {
 	uint16_t checked; /* ops whose results have been looked at */
 	uint16_t first; /* its first data op: one for each cluster, in order */
 	bool unmaps, keeps; /* entries become zeroes or holes; hosts are kept */
+	bool bares; /* holes, also over a backing */
 	bool waits; /* in thin->waiting */
 	bool has_hosts; /* its data ops' clusters are its own to give back */
 	bool is_done; /* the commit has been, with this result: */
@@ -125,6 +130,8 @@ struct thin_io {
 	uint64_t pages[THIN_RESERVE_PAGES]; /* RESERVE: by index of all refcount pages */
 	bool tail; /* compressed: the tail's turn */
 	enum thin_flatten_step flatten; /* FLATTEN: beside `step`, which its write has */
+	enum thin_merge_step merge; /* MERGE: as that */
+	uint64_t begun; /* MERGE: ns */
 };
 
 struct thin {
@@ -203,6 +210,7 @@ struct thin {
 	uint64_t window_at, window_room; /* since when the rate is measured, and from what; 0: not yet */
 	uint64_t rate; /* bytes a second by which the room has shrunk, in the last window */
 	struct thin_job flatten;
+	struct thin_merge merge;
 	struct thin_trim trim;
 	uint32_t pages_max, tables_max, rounds_max; /* one request's */
 	uint32_t unmap_pages, commit_extra; /* as THIN_UNMAP_PAGES and THIN_COMMIT_EXTRA, or fewer */
@@ -366,6 +374,9 @@ int thin_failure_from(const struct plan *plan, unsigned first);
 bool thin_can_unmap(const struct node *node, const struct request *request);
 void thin_unmap(struct node *node, const struct request *request, struct plan *plan);
 void thin_unmap_resume(struct node *node, const struct request *request, struct plan *plan);
+/* [io->begin, io->end), clusters that the asker holds and is counted for, show backing; resumed until it has ended. */
+void thin_unmap_bare(struct node *node, struct plan *plan, struct thin_io *io);
+void thin_unmap_bare_resume(struct node *node, struct plan *plan);
 
 /* thin_room.c */
 uint64_t thin_room(const struct thin *thin); /* bytes that may still be allocated */

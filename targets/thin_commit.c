@@ -134,7 +134,7 @@ static void apply_unmap(struct thin *thin, struct thin_io *io, bool has_backing)
 
 	for (cluster = io->begin >> thin->cluster_bits; cluster < io->end >> thin->cluster_bits;
 		cluster++) {
-		struct qcow2_entry entry, none = { .zeroes = has_backing ? all : 0 };
+		struct qcow2_entry entry, none = { .zeroes = has_backing && !io->bares ? all : 0 };
 
 		if (!thin_bit(thin->pinned, thin_page_of(thin, cluster)))
 			continue;

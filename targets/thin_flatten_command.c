@@ -39,6 +39,8 @@ int thin_flatten_begin(struct node *node, const struct json *arguments, struct e
 			thin->can_write ? "its image stands on no backing file" : "its image is served read-only");
 	if (thin->next)
 		return err_add(err, "thin %s: a snapshot is being made, deleted or gone back to; flatten it afterwards", node->id);
+	if (thin_job_is_on(&thin->merge.job))
+		return err_add(err, "thin %s is being committed; flatten it afterwards, or stop that first (commit --stop)", node->id);
 	if (thin_is_trimming(thin))
 		return err_add(err, "thin %s is being trimmed; flatten it afterwards", node->id);
 	if (header.snapshot_count)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* thin's jobs: how far one is, at which pace it goes on, and what is told of it. It knows none of them. */
+/* thin's jobs: how far one is, at which pace it goes on, and what is told of it. It knows neither of them. */
 #include "thin.h"
 
 #include "notice.h"

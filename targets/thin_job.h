@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a thin does in the background from one end of the device to the other, a piece at a time, when it is
- * asked to: flatten (thin_flatten.c) takes backing in.
+ * asked to: flatten (thin_flatten.c) takes backing in, commit (thin_merge.c) writes into it. One of them runs
+ * at a time.
  */
 #ifndef TARGETS_THIN_JOB_H
 #define TARGETS_THIN_JOB_H

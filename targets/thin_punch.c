@@ -42,6 +42,7 @@ bool thin_work(struct node *node, uint64_t now, struct request *request, uint64_
 		return true;
 	}
 	if (thin_next_wants(thin, now, request) || thin_flatten_next(node, now, request, again) ||
+		thin_merge_next(node, now, request, again) ||
 		thin_trim_next(thin, request))
 		return true;
 	if (!thin->freed.count || thin->punching.count || thin->trim.is_busy || thin->failed)

@@ -102,6 +102,7 @@ void thin_status(const struct node *node, struct json_object *out)
 	add_cache(thin, out);
 	add_flag(out, "metadata_failed", thin->failed);
 	thin_flatten_status(node, out);
+	thin_merge_status(node, out);
 	thin_trim_status(node, out);
 }
 
@@ -260,6 +261,12 @@ int thin_command(struct node *node, const char *verb, const struct json *argumen
 		return thin_flatten_begin(node, arguments, err);
 	if (!strcmp(verb, "stop-flatten")) {
 		thin_flatten_stop(node);
+		return 0;
+	}
+	if (!strcmp(verb, "commit"))
+		return thin_merge_begin(node, arguments, err);
+	if (!strcmp(verb, "stop-commit")) {
+		thin_merge_stop(node);
 		return 0;
 	}
 	if (!strcmp(verb, "trim"))

@@ -136,7 +136,7 @@ void thin_room_end(struct node *node, struct plan *plan, int result)
 	struct thin *thin = thin_of(node);
 	struct thin_io *io = plan->io_state;
 
-	if (result == -ENOSPC && thin->queues && !thin->has_given_up && !io->flatten) {
+	if (result == -ENOSPC && thin->queues && !thin->has_given_up && !io->flatten && !io->merge) {
 		wait_for_room(node, plan);
 		return;
 	}

@@ -106,6 +106,9 @@ static int check_state(const struct node *node, struct err *err)
 	if (thin_job_is_on(&thin->flatten))
 		return err_add(err, "thin %s is being flattened: a snapshot would be based on the backing that goes; "
 			"let that end, or stop it first (flatten --stop)", node->id);
+	if (thin_job_is_on(&thin->merge.job))
+		return err_add(err, "thin %s is being committed: a snapshot would be based on a backing that changes; let that "
+			"end, or stop it first (commit --stop)", node->id);
 	if (thin_is_trimming(thin))
 		return err_add(err, "thin %s is being trimmed: rows of free clusters can't be looked for beside that; let it end", node->id);
 	if (!thin->table_count)
@@ -304,7 +307,8 @@ int thin_snapshot_command(struct node *node, const char *verb, const struct json
 		return tell_made(node, answer, err);
 	if (strcmp(verb, "snapshots") != 0)
 		return err_add(err, "thin %s knows no \"%s\"; it knows map, snapshots, snapshot-create, "
-			"snapshot-delete, snapshot-revert, snapshot-made, flatten, stop-flatten, trim and trimmed", node->id, verb);
+			"snapshot-delete, snapshot-revert, snapshot-made, flatten, stop-flatten, commit, stop-commit, trim and "
+			"trimmed", node->id, verb);
 	list(thin_of(node), answer);
 	return 0;
 }

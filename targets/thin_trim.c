@@ -173,6 +173,8 @@ static int check(const struct node *node, struct err *err)
 			"stop and create the device first", node->id);
 	if (thin->next)
 		return err_add(err, "thin %s: a snapshot is being made, deleted or gone back to; trim it afterwards", node->id);
+	if (thin_job_is_on(&thin->merge.job))
+		return err_add(err, "thin %s is being committed; trim it afterwards, or stop that first (commit --stop)", node->id);
 	if (thin_job_is_on(&thin->flatten))
 		return err_add(err, "thin %s is being flattened; trim it afterwards, or stop that first (flatten --stop)",
 			node->id);

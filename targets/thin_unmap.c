@@ -77,25 +77,10 @@ static void end(struct node *node, struct plan *plan, struct thin_io *io, int re
 	thin_room_end(node, plan, result);
 }
 
-void thin_unmap(struct node *node, const struct request *request, struct plan *plan)
+static void start(struct node *node, struct plan *plan, struct thin_io *io)
 {
 	struct thin *thin = thin_of(node);
-	struct thin_io *io = plan->io_state;
-	bool is_discard = request->kind == IO_DISCARD;
 
-	if (thin->is_raw) {
-		thin_data_file_zero(thin, request, plan);
-		return;
-	}
-	io->plan = plan;
-	io->unmaps = true;
-	io->keeps = !is_discard && request->flags & IO_NOUNMAP;
-	if (!thin_can_unmap(node, request) || !find_range(node, request, io)) {
-		end(node, plan, io, is_discard ? 0 : -EOPNOTSUPP);
-		return;
-	}
-	io->offset = io->begin;
-	io->length = io->end - io->begin;
 	if (thin->failed) {
 		end(node, plan, io, -EIO);
 		return;
@@ -113,6 +98,27 @@ void thin_unmap(struct node *node, const struct request *request, struct plan *p
 		io->step = STEP_TABLES;
 	}
 	plan_ask(plan);
+}
+
+void thin_unmap(struct node *node, const struct request *request, struct plan *plan)
+{
+	struct thin_io *io = plan->io_state;
+	bool is_discard = request->kind == IO_DISCARD;
+
+	if (thin_of(node)->is_raw) {
+		thin_data_file_zero(thin_of(node), request, plan);
+		return;
+	}
+	io->plan = plan;
+	io->unmaps = true;
+	io->keeps = !is_discard && request->flags & IO_NOUNMAP;
+	if (!thin_can_unmap(node, request) || !find_range(node, request, io)) {
+		end(node, plan, io, is_discard ? 0 : -EOPNOTSUPP);
+		return;
+	}
+	io->offset = io->begin;
+	io->length = io->end - io->begin;
+	start(node, plan, io);
 }
 
 void thin_unmap_resume(struct node *node, const struct request *request, struct plan *plan)
@@ -155,4 +161,17 @@ void thin_unmap_resume(struct node *node, const struct request *request, struct 
 		plan_ask(plan);
 		io->step = STEP_FLUSHED;
 	}
+}
+
+void thin_unmap_bare(struct node *node, struct plan *plan, struct thin_io *io)
+{
+	io->unmaps = io->bares = true;
+	start(node, plan, io);
+}
+
+void thin_unmap_bare_resume(struct node *node, struct plan *plan)
+{
+	const struct request request = { .kind = IO_DISCARD };
+
+	thin_unmap_resume(node, &request, plan);
 }

@@ -215,3 +215,8 @@ made ''
 replay tree.json 'write 0 4096 1'
 printf 'ask thin0 snapshot-create {"name":"s"}\n' | ubd-compose replay tree.json - >out 2>err && fail 'a snapshot: accepted'
 expect 'a snapshot is refused' 'ubd-compose: thin thin0: its data is in an external data file, and the format rules out internal snapshots beside one' "$(head -n 1 err)"
+made ''
+with '"commit":true,"backing":{"type":"file","path":"base"},' '{"type":"file","path":"disk"}' >tree.json
+rm -f image disk
+quietly qemu-img create -f qcow2 -o data_file=disk -b base -F raw image
+refused 'commit' 'thin thin0: "commit" is not for one with a "data_file"; see qemu-img commit (tree.json:1, /root/commit)'

@@ -16,7 +16,7 @@ answers 'an unknown debug word' 2 '' 'ubd-compose: --debug: there is no "request
 	ubd-compose create --debug=requests tree.json
 
 expect 'no verb: status' 2 "$(ubd-compose >/dev/null 2>&1 || echo $?)"
-for verb in "" create delete list status check explain replay examine wipe assemble events fail add remove replace scrub flatten snapshot trim; do
+for verb in "" create delete list status check explain replay examine wipe assemble events fail add remove replace scrub flatten commit snapshot trim; do
 	# shellcheck disable=SC2086 # no verb is no word
 	ubd-compose $verb --help >help 2>error || fail "$verb --help ended with $?"
 	grep -q '^usage: ubd-compose' help || fail "$verb --help says no usage"

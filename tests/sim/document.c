@@ -183,6 +183,8 @@ static void print_backing(struct document *document, FILE *out, unsigned sectors
 {
 	unsigned place = document->leaf_count, blocks = 1 + (sectors * 7 + place) % (sectors / 6);
 
+	if (life.commits) /* no shorter than the device */
+		blocks = blocks % 4 + (sectors + 7) / 8;
 	if (place >= sim_caps.leaves)
 		return;
 	document->backing_place = place;
@@ -191,7 +193,8 @@ static void print_backing(struct document *document, FILE *out, unsigned sectors
 	document->can_grow[place] = false;
 	document->sizes[place] = document->backing_sectors * SECTOR;
 	document->leaf_count++;
-	fprintf(out, ",\"backing\":{\"type\":\"file\",\"path\":\"" PATH_WORD "%02u\",\"direct\":false}", place);
+	fprintf(out, "%s,\"backing\":{\"type\":\"file\",\"path\":\"" PATH_WORD "%02u\",\"direct\":false}",
+		life.commits ? ",\"commit\":true" : "", place);
 }
 
 /* Of the device's length to the last sector, with a label or without. */
@@ -199,7 +202,7 @@ static void print_data_file(struct document *document, FILE *out, unsigned secto
 {
 	unsigned place = document->leaf_count;
 
-	if (place >= sim_caps.leaves || life.snapshots || sectors % 4 > 1)
+	if (place >= sim_caps.leaves || life.snapshots || life.commits || sectors % 4 > 1)
 		return;
 	document->has_data_file = true;
 	totals.data_files++;

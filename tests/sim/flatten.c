@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * A thin's backing: a file with bytes in it, which the device shows from the start; and its flatten, which
- * may break off at any moment and goes on in another life. As soon as the thin says that it needs its
+ * A thin's backing: a file with bytes in it, which the device shows from the start; its flatten, which
+ * may break off at any moment and goes on in another life; and in half of the seeds its commit, likewise, which
+ * writes there: what is judged is the device, as it is then read from there. As soon as the thin says that it needs its
  * backing no more, nothing is left there that anybody wrote.
  */
 #include "sim.h"
@@ -13,6 +14,7 @@
 
 #define VALUE (UINT64_C(1) << 60) /* no request writes it */
 #define ASK_EVERY 24 /* requests */
+#define COMMIT_EVERY 13
 
 static bool is_garbled;
 
@@ -97,8 +99,62 @@ void flatten_ask(unsigned requests)
 		return;
 	if (root->type->command(root, requests % 5 ? "flatten" : "stop-flatten", NULL, NULL, &err) < 0 &&
 		!is_garbled && !strstr(err.text, "end within a block") &&
-		!(past_were_asked() && strstr(err.text, "snapshot")) && !(life.trims && strstr(err.text, "trimmed")))
+		!(past_were_asked() && strstr(err.text, "snapshot")) &&
+		!(life.commits && strstr(err.text, "committed")) && !(life.trims && strstr(err.text, "trimmed")))
 		sim_fail("flatten: %s", err.text);
+	err_finish(&err);
+	engine_wake(backend.engine, root);
+}
+
+bool commit_is_seed(uint64_t seed)
+{
+	return (seed * UINT64_C(0xa0761d6478bd642f) >> 36) % 2 == 1;
+}
+
+/* The last one's, and whether it has come to its end. */
+static void count_commit(const struct node *root)
+{
+	struct json_object *status = json_object_new_object(), *state, *copied;
+
+	root->type->status(root, status);
+	if (json_object_object_get_ex(status, "commit_copied", &copied) &&
+		json_object_object_get_ex(status, "commit", &state) &&
+		strcmp(json_object_get_string(state), "running") != 0) {
+		totals.committed += json_object_get_uint64(copied);
+		totals.commits += !strcmp(json_object_get_string(state), "done");
+	}
+	json_object_put(status);
+}
+
+static bool commit_may_be_refused(const char *text)
+{
+	static const char *const refusals[] = { "flattened", "trimmed", "no backing file", "its backing has",
+		"ends within a block", "not ended yet", "\"keep\"" };
+	size_t i;
+
+	for (i = 0; i < sizeof(refusals) / sizeof(*refusals); i++)
+		if (strstr(text, refusals[i]))
+			return true;
+	return false;
+}
+
+void commit_ask(unsigned requests)
+{
+	static const char *const arguments[] = { "{}", "{}", "{}", "{\"keep\":true}" };
+	struct node *root = life.tree->root;
+	struct err err = { 0 };
+	const char *text = arguments[requests / COMMIT_EVERY % 4];
+	struct json *json;
+
+	if (!life.document.backing_sectors || !life.commits || life.lies || requests % COMMIT_EVERY != COMMIT_EVERY / 3)
+		return;
+	count_commit(root);
+	json = json_parse("arguments", text, strlen(text), &err);
+	if (root->type->command(root, requests % 7 ? "commit" : "stop-commit", json, NULL, &err) == 0)
+		sim_note("%s %s", requests % 7 ? "commit" : "stop-commit", text);
+	else if (!commit_may_be_refused(err.text))
+		sim_fail("commit: %s", err.text);
+	json_destroy(json);
 	err_finish(&err);
 	engine_wake(backend.engine, root);
 }

@@ -224,6 +224,7 @@ static void live(void)
 				judge_scrub();
 			flatten_ask(done);
 			trim_ask(done);
+			commit_ask(done);
 			store_ask();
 			past_ask();
 			done++;
@@ -252,7 +253,7 @@ static void choose_lies(uint64_t seed)
 			    strstr(life.document.text, "\"mirror\"");
 	totals.liars += life.lies != LIES_NONE;
 	life.scrubs = (seed * UINT64_C(0xd1342543de82ef95) >> 40) % 4 == 0;
-	life.flattens = (seed * UINT64_C(0xd1342543de82ef95) >> 44) % 4 != 0;
+	life.flattens = (seed * UINT64_C(0xd1342543de82ef95) >> 44) % 4 > (life.commits ? 2u : 0u);
 	life.trims = (seed * UINT64_C(0xd1342543de82ef95) >> 48) % 2 == 0;
 	if (life.lies)
 		sim_note("leaves lie about %s", life.lies == LIES_DATA ? "data" : "anything");
@@ -282,6 +283,7 @@ void seed_run(uint64_t seed)
 	backend.has_lost = false;
 	grow_choose_seed(seed);
 	life.snapshots = past_is_seed(seed);
+	life.commits = commit_is_seed(seed) && !life.snapshots; /* those are based on what it changes */
 	hand_choose_seed(seed);
 	remove_choose_seed(seed);
 	document_make(&life.document,

@@ -190,6 +190,8 @@ static void print_totals(double seconds)
 		(unsigned long long)t->replacing, (unsigned long long)t->let_go);
 	printf("sim: %llu pages of thin's maps were brought; %llu thins took in their backing; they gave back %llu KiB when asked to\n",
 		(unsigned long long)t->brought, (unsigned long long)t->flattened, (unsigned long long)t->trimmed >> 10);
+	printf("sim: thins wrote %llu KiB into their backings, %llu times all that they had\n",
+		(unsigned long long)t->committed >> 10, (unsigned long long)t->commits);
 	printf("sim: what thins stand on became larger %llu times, %llu times while somebody waited for room; %llu had data files; %llu trees had images as legs\n",
 		(unsigned long long)t->stores, (unsigned long long)t->stores_awaited, (unsigned long long)t->data_files,
 		(unsigned long long)t->images);

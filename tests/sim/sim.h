@@ -11,7 +11,7 @@
  * model.c    which values each sector may hold, by what was asked and answered
  * backend.c  sub-I/Os under way: any order, short, failing, hung, linked, handed down
  * clock.c    the engine's time
- * flatten.c  a thin's backing, which it takes in
+ * flatten.c  a thin's backing, which it takes in, or writes into
  * trim.c     and what is free in it, which it gives back
  * grow.c     devices that become larger between two lives
  * request.c  the kernel's side: requests and their bytes
@@ -58,6 +58,7 @@ struct totals {
 	uint64_t data_files; /* thins that have one */
 	uint64_t images; /* trees with thins as legs */
 	uint64_t flattened; /* thins that took in all of their backing */
+	uint64_t commits, committed; /* of thins into their backings, to the end; bytes */
 	uint64_t trimmed; /* bytes that thins gave back when they were asked to */
 	uint64_t filled, shortened, bitmaps, stopped; /* hardship.c */
 	uint64_t splits, split_mirrors, overlays, overlays_below, overlays_of_spares;
@@ -360,6 +361,9 @@ void flatten_tell_model(void); /* what it holds; the device has been started for
 void flatten_watch(void); /* perhaps it is done */
 void flatten_ask(unsigned requests); /* now and then, in seeds that do; after so many requests */
 
+bool commit_is_seed(uint64_t seed);
+void commit_ask(unsigned requests); /* as flatten_ask() */
+
 /* trim.c */
 void trim_ask(unsigned requests); /* as flatten_ask() */
 
@@ -399,6 +403,7 @@ struct life {
 	bool may_pass; /* requests may be handed down */
 	bool flattens; /* a thin with a backing is told to take that in */
 	bool trims; /* a thin is told to give back what is free */
+	bool commits; /* a thin's backing is opened for writing, and it is told to commit */
 	bool snapshots; /* are made of its thin now and then */
 	bool is_hard; /* hardship.c's seed */
 	bool scrubs; /* mirrors are told to compare their legs now and then */

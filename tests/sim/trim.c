@@ -10,7 +10,7 @@
 
 #define ASK_EVERY 16 /* requests */
 
-static const char *const refusals[] = { "\"ignore\"", "can't discard", "snapshot", "flattened", "has failed" };
+static const char *const refusals[] = { "\"ignore\"", "can't discard", "snapshot", "flattened", "committed", "has failed" };
 
 static bool may_be_refused(const char *text)
 {
