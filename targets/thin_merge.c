@@ -7,7 +7,8 @@
  *   look      the next clusters from the cursor on that are alike and of which the image says something; they
  *             are held alone, to the end
  *   bytes     read from the image, written to backing; a compressed cluster by way of scratch
- *   zeroes    where backing doesn't read so: written there
+ *   zeroes    made there without room, or written, whatever backing reads: what it shows since a flush failed in
+ *             an earlier life need not be on its disk, nor on all legs of a mirror
  *   flush     of backing
  *   drop      their entries become holes, by the commit of all entries (thin_commit.c); what they named goes the
  *             way of thin_space.c's four stations. With `keeps` nothing is dropped
@@ -22,8 +23,7 @@
  * What was dropped and written again is a first write as any other. That its entry is on disk for sure only after
  * the device's next flush doesn't matter when it is merged before that: the hole that a power cut then leaves shows
  * sectors of before and of after writes that nobody has flushed, as a disk may.
- * Nothing is to be remembered of how far it was: what is left is what the image has. Backing has been flushed since
- * this run of it began also where it read as zeroes: somebody's last life may have written them, and not flushed.
+ * Nothing is to be remembered of how far it was: what is left is what the image has.
  *
  * Race story: who writes meanwhile comes before the run is looked at, or waits until it is a hole and then
  * allocates anew, with what stands around from backing. So that no write that was let in as one in place finds
@@ -68,7 +68,7 @@ void thin_merge_needs(struct node *node)
 	needs->work_ops = larger(needs->work_ops,
 		2 * (GRAINS + pieces) + (thin_piece_max(node) >> thin->cluster_bits) + 4);
 	needs->work_scratch = larger(needs->work_scratch, needs->scratch);
-	/* Zeroes are compared and written; of grains every other one may be a hole. The flush is the one more. */
+	/* Zeroes may have to be written after all; of grains every other one may be a hole. The flush is the one more. */
 	needs->others_fixed = larger(needs->others_fixed,
 		2 * pieces + (qcow2_is_extended(&thin->header) ? GRAINS / 2 : 0));
 }
@@ -161,11 +161,10 @@ static bool find_run(const struct node *node, uint64_t offset, uint64_t limit, s
 	return true;
 }
 
-static void write_backing(struct thin *thin, struct plan *plan, uint64_t from, uint64_t to, uint32_t skip)
+static void write_backing(struct plan *plan, uint64_t from, uint64_t to, uint32_t skip)
 {
 	if (from >= to)
 		return;
-	thin->merge.is_flushed = false;
 	plan_scratch(plan, IO_WRITE, 0, THIN_BACKING, from, skip, (uint32_t)(to - from));
 }
 
@@ -184,7 +183,7 @@ static void copy_piece(struct thin *thin, struct plan *plan, uint64_t from, uint
 		next = base + thin_run_end(thin, &entry, within, smaller(to - base, thin_cluster(thin)));
 		if (kind == QCOW2_HOLE) {
 			if (writes)
-				write_backing(thin, plan, begun, offset, at + (uint32_t)(begun - from));
+				write_backing(plan, begun, offset, at + (uint32_t)(begun - from));
 			begun = next;
 		} else if (!writes && kind == QCOW2_DATA) {
 			plan_scratch(plan, IO_READ, 0, THIN_DATA, entry.host + within, skip, (uint32_t)(next - offset));
@@ -193,7 +192,7 @@ static void copy_piece(struct thin *thin, struct plan *plan, uint64_t from, uint
 		}
 	}
 	if (writes)
-		write_backing(thin, plan, begun, to, at + (uint32_t)(begun - from));
+		write_backing(plan, begun, to, at + (uint32_t)(begun - from));
 	plan_then(plan);
 }
 
@@ -226,14 +225,10 @@ static void settled(struct node *node, struct plan *plan)
 	dropped(node, plan);
 }
 
-static void flush(struct node *node, struct plan *plan)
+static void flush(struct plan *plan)
 {
 	struct thin_io *io = plan->io_state;
 
-	if (thin_of(node)->merge.is_flushed) {
-		settled(node, plan);
-		return;
-	}
 	plan_then(plan);
 	plan_add(plan, THIN_BACKING, (struct request){ .kind = IO_FLUSH });
 	plan_ask(plan);
@@ -256,7 +251,7 @@ static void copy_bytes(struct node *node, struct plan *plan)
 		copy_piece(thin, plan, offset, next, false);
 		copy_piece(thin, plan, offset, next, true);
 	}
-	flush(node, plan);
+	flush(plan);
 }
 
 static void unpack(struct node *node, struct plan *plan)
@@ -274,39 +269,51 @@ static void unpack(struct node *node, struct plan *plan)
 	plan_then(plan);
 	for (offset = io->offset; offset < io->offset + io->length; offset = next) {
 		next = piece_end(node, io, offset);
-		write_backing(thin, plan, offset, next, at + (uint32_t)(offset - io->offset));
+		write_backing(plan, offset, next, at + (uint32_t)(offset - io->offset));
 	}
-	flush(node, plan);
+	flush(plan);
 }
 
-static void read_backing(struct node *node, struct plan *plan)
-{
-	struct thin_io *io = plan->io_state;
-	uint64_t length = piece_end(node, io, io->at) - io->at;
-
-	plan_then(plan);
-	plan_scratch(plan, IO_READ, 0, THIN_BACKING, io->at, thin_piece_at(thin_of(node)), (uint32_t)length);
-	plan_ask(plan);
-	io->merge = MERGE_COMPARE;
-}
-
-static void compare(struct node *node, struct plan *plan)
+/* What it says it can zero it may turn out not to: then `by_bytes`. */
+static void zero_backing(struct node *node, struct plan *plan, bool by_bytes)
 {
 	struct thin *thin = thin_of(node);
 	struct thin_io *io = plan->io_state;
-	uint64_t next = piece_end(node, io, io->at);
-	uint8_t *bytes = (uint8_t *)plan->scratch + thin_piece_at(thin);
+	uint32_t granularity = node->children[THIN_BACKING]->limits.zeroes_granularity;
+	uint64_t offset, next, end = io->offset + io->length;
 
-	if (!thin_is_zero(bytes, next - io->at)) {
-		memset(bytes, 0, next - io->at);
-		plan_then(plan);
-		write_backing(thin, plan, io->at, next, thin_piece_at(thin));
+	plan_then(plan);
+	if (!by_bytes && granularity && io->offset % granularity == 0 && io->length % granularity == 0) {
+		for (offset = io->offset; offset < end; offset = next) {
+			next = piece_end(node, io, offset);
+			plan_add(plan, THIN_BACKING,
+				(struct request){ .kind = IO_WRITE_ZEROES, .offset = offset, .length = next - offset });
+		}
+		plan_ask(plan);
+		io->merge = MERGE_ZERO;
+		return;
 	}
-	io->at = next;
-	if (next < io->offset + io->length)
-		read_backing(node, plan);
-	else
-		flush(node, plan);
+	plan_scratch(plan, IO_CLEAR, 0, 0, 0, thin_piece_at(thin), (uint32_t)(piece_end(node, io, io->offset) - io->offset));
+	plan_then(plan);
+	for (offset = io->offset; offset < end; offset = next) {
+		next = piece_end(node, io, offset);
+		write_backing(plan, offset, next, thin_piece_at(thin));
+	}
+	flush(plan);
+}
+
+static void zeroed(struct node *node, struct plan *plan, int result)
+{
+	unsigned i;
+
+	if (result == 0) {
+		flush(plan);
+		return;
+	}
+	for (i = 0; i < plan->count; i++)
+		if (plan->ops[i].result == -EOPNOTSUPP)
+			plan->ops[i].result = 0;
+	zero_backing(node, plan, true);
 }
 
 static void look(struct node *node, const struct request *request, struct plan *plan)
@@ -326,13 +333,12 @@ static void look(struct node *node, const struct request *request, struct plan *
 		leave(node, plan, limit, 0);
 		return;
 	}
-	io->at = io->offset;
 	if (kind == KIND_PACKED) {
 		entry = thin_lookup(thin, io->offset >> thin->cluster_bits);
 		thin_read_packed(node, plan, &entry);
 		io->merge = MERGE_UNPACK;
 	} else if (kind == KIND_ZEROES) {
-		read_backing(node, plan);
+		zero_backing(node, plan, false);
 	} else {
 		copy_bytes(node, plan);
 	}
@@ -379,16 +385,15 @@ void thin_merge_resume(struct node *node, const struct request *request, struct 
 	} else if (io->merge == MERGE_LAST) {
 		thin_flushed(thin, plan, io, result);
 		done(node, plan, result);
+	} else if (io->merge == MERGE_ZERO && (result == 0 || result == -EOPNOTSUPP)) {
+		zeroed(node, plan, result);
 	} else if (result < 0) {
 		leave(node, plan, 0, result);
 	} else if (io->merge == MERGE_LOOK) {
 		look(node, request, plan);
 	} else if (io->merge == MERGE_UNPACK) {
 		unpack(node, plan);
-	} else if (io->merge == MERGE_COMPARE) {
-		compare(node, plan);
 	} else {
-		thin->merge.is_flushed = true;
 		settled(node, plan);
 	}
 }

@@ -12,13 +12,12 @@ struct err;
 struct json;
 struct range;
 
-enum thin_merge_step { MERGE_NONE, MERGE_LOOK, MERGE_UNPACK, MERGE_COMPARE, MERGE_FLUSH, MERGE_DROP, MERGE_LAST };
+enum thin_merge_step { MERGE_NONE, MERGE_LOOK, MERGE_UNPACK, MERGE_ZERO, MERGE_FLUSH, MERGE_DROP, MERGE_LAST };
 
 struct thin_merge {
 	struct thin_job job;
 	bool is_allowed; /* the document says so: backing can be written, by nobody else */
 	bool keeps; /* the image stays as it is */
-	bool is_flushed; /* backing has been, since this began, and was not written since */
 	uint64_t pause; /* ns for which one run of clusters was held, at most */
 };
 

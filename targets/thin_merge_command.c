@@ -119,7 +119,6 @@ int thin_merge_begin(struct node *node, const struct json *arguments, struct err
 	if (job->state == JOB_RUNNING)
 		return 0;
 	merge->keeps = keeps;
-	merge->is_flushed = false;
 	if (!keeps) /* what a flatten had taken in will be backing's again, and is to be taken in once more */
 		__atomic_store_n(&thin_of(node)->flatten.cursor, 0, __ATOMIC_RELAXED);
 	merge->pause = job->cursor = job->copied = 0;

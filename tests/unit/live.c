@@ -132,14 +132,15 @@ static void move(const struct sub_io *sub)
 static void carry_out(const struct sub_io *sub)
 {
 	static const char zeroes[LIVE_BYTES];
-	uint64_t done;
+	uint64_t done, count;
 
 	if (sub->kind == IO_READ || sub->kind == IO_WRITE) {
 		move(sub);
 	} else if (sub->kind == IO_DISCARD || sub->kind == IO_WRITE_ZEROES) {
-		for (done = 0; done < sub->length; done += LIVE_BYTES)
-			assert_true(pwrite(sub->leaf->fd, zeroes, LIVE_BYTES,
-					    (off_t)(sub->offset + done)) >= 0);
+		for (done = 0; done < sub->length; done += count) {
+			count = sub->length - done < LIVE_BYTES ? sub->length - done : LIVE_BYTES;
+			assert_int_equal(pwrite(sub->leaf->fd, zeroes, count, (off_t)(sub->offset + done)), count);
+		}
 	} else {
 		assert_int_equal(sub->kind, IO_FLUSH);
 	}
