@@ -79,6 +79,7 @@ static const struct node *find(const char *id)
 	return NULL;
 }
 
+/* One that this start has given up as well stays open for it: its label was to say so first. */
 static bool is_open(const struct node *node)
 {
 	unsigned i;
@@ -86,7 +87,7 @@ static bool is_open(const struct node *node)
 	for (i = 0; i < node->child_count; i++)
 		if (is_open(node->children[i]))
 			return true;
-	return node->leaf && node->leaf->fd >= 0;
+	return node->leaf && node->leaf->fd >= 0 && !(node->leaf->label.flags & LABEL_GIVEN_UP);
 }
 
 void remove_started(const struct assemble_options *options)
