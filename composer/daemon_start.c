@@ -175,6 +175,7 @@ static int device_start(struct daemon *daemon, const struct daemon_config *confi
 	if (lifetime_start(daemon->tree, err, notes) < 0)
 		return -1;
 	tell_left_out(daemon);
+	process_protect(); /* all that requests need is there */
 	result = frontend_start(daemon->frontend, err);
 	if (result == FRONTEND_STUCK)
 		die_stuck(daemon, config, true, err);
@@ -210,7 +211,6 @@ int daemon_start(struct daemon *daemon, const struct daemon_config *config, stru
 	process_drop_capabilities(notes);
 	if (device_open(daemon, config, err) < 0)
 		goto undo;
-	process_protect();
 	started = true;
 	if (device_start(daemon, config, err, notes) < 0)
 		goto undo;

@@ -25,6 +25,7 @@
 #include <sys/rseq.h>
 #endif
 
+#define STACK_BYTES (512u << 10) /* all of it is locked memory */
 #define JOIN_MS 2000 /* how soon is looked whether the thread can't go */
 #define POLL_NS 200000 /* how long somebody waits at least for a passed request's end */
 
@@ -261,6 +262,20 @@ static void queue_finish(struct driver_queue *queue)
 	(void)sem_destroy(&queue->ready);
 }
 
+static int thread_make(struct driver_queue *queue)
+{
+	pthread_attr_t attributes;
+	int result = pthread_attr_init(&attributes);
+
+	if (result != 0)
+		return result;
+	result = pthread_attr_setstacksize(&attributes, STACK_BYTES);
+	if (result == 0)
+		result = pthread_create(&queue->thread, &attributes, queue_thread, queue);
+	(void)pthread_attr_destroy(&attributes); /* it can't fail */
+	return result;
+}
+
 int driver_queue_start(struct driver_queue *queue, struct err *err)
 {
 	int result;
@@ -268,7 +283,7 @@ int driver_queue_start(struct driver_queue *queue, struct err *err)
 	queue->tags = calloc(queue->depth, sizeof(*queue->tags));
 	if (!queue->tags || sem_init(&queue->ready, 0, 0) < 0)
 		return err_add(err, "queue %u: out of memory", queue->number);
-	result = pthread_create(&queue->thread, NULL, queue_thread, queue);
+	result = thread_make(queue);
 	if (result != 0)
 		return err_add(err, "queue %u: its thread can't be made: %s", queue->number,
 			strerror(result));

@@ -147,8 +147,10 @@ static int write_file(const char *path, const char *text)
 
 /*
  * All that is mapped now is locked and read in: the program and its libraries. What comes later is
- * locked once it is touched, as threads' stacks are mostly room that nobody uses.
+ * locked once it is touched, until process_protect() has all of it read in.
  */
+static bool memory_is_locked;
+
 static int lock_memory(void)
 {
 	struct rlimit limit;
@@ -161,6 +163,7 @@ static int lock_memory(void)
 		return -EPERM;
 	if (mlockall(MCL_CURRENT) < 0 || mlockall(MCL_FUTURE | MCL_ONFAULT) < 0)
 		return -errno;
+	memory_is_locked = true;
 	return 0;
 }
 
@@ -185,8 +188,18 @@ void process_harden(struct err *notes)
 			strerror(-result));
 }
 
+/* A request that is the first to touch a page would wait for memory, perhaps until somebody has written to us. */
+static void fill_memory(void)
+{
+	if (!memory_is_locked)
+		return;
+	(void)mlockall(MCL_CURRENT); /* what can't be had now is asked for when it is touched */
+	(void)mlockall(MCL_FUTURE | MCL_ONFAULT); /* as before, for what comes later */
+}
+
 void process_protect(void)
 {
+	fill_memory();
 	if (write_file(OOM_PATH, OOM_NEVER) < 0)
 		(void)write_file(OOM_PATH, "0"); /* process_harden() has said so */
 }

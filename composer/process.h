@@ -46,7 +46,8 @@ void process_harden(struct err *notes);
  * stopped and removed, and CAP_DAC_OVERRIDE, to remove again what was made in others' directories.
  *
  * From here to process_protect() the OOM killer takes us first, as that is when all that a daemon
- * needs is allocated; afterwards never.
+ * needs is allocated; afterwards never. That reads in all memory that was reserved, where it could be
+ * locked: no request is the first to touch any.
  */
 void process_drop_capabilities(struct err *notes);
 void process_protect(void);
