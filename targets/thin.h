@@ -210,6 +210,7 @@ struct thin {
 	uint64_t window_at, window_room; /* since when the rate is measured, and from what; 0: not yet */
 	uint64_t rate; /* bytes a second by which the room has shrunk, in the last window */
 	struct thin_job flatten;
+	bool may_be_flat; /* a flatten failed when it wrote that: the disk's header may name no backing */
 	struct thin_merge merge;
 	struct thin_trim trim;
 	uint32_t pages_max, tables_max, rounds_max; /* one request's */

@@ -12,7 +12,8 @@
  *
  * Crash story: until the header's sector is written the image is one over its backing, of which more and
  * more grains have bytes of their own, the same ones. When it is written all of them are durable, with
- * their entries. Old or new, it reads the same. What broke off goes on when it is asked for again: what is
+ * their entries. Old or new, it reads the same, and has to: where writing it fails nobody knows which it is, and no
+ * commit may make holes (`may_be_flat`). What broke off goes on when it is asked for again: what is
  * there by then is passed over.
  *
  * Nothing behind the cursor becomes a hole again: with backing, what is discarded gets an entry that says
@@ -204,6 +205,7 @@ static void write_header(struct node *node, struct plan *plan)
 	plan_add(plan, THIN_DATA, (struct request){ .kind = IO_FLUSH });
 	plan_ask(plan);
 	io->flatten = FLATTEN_HEADER;
+	thin->may_be_flat = true;
 }
 
 static void flattened(struct node *node, struct plan *plan)
@@ -213,6 +215,7 @@ static void flattened(struct node *node, struct plan *plan)
 
 	assert(result == 0); /* as it was with the copy */
 	(void)result;
+	thin->may_be_flat = false; /* it is */
 	thin->flatten.state = JOB_DONE;
 	notice_raise(node, "flattened", "copied", thin->flatten.copied);
 	end(node, plan, thin->flatten.end, 0);

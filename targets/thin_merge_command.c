@@ -96,6 +96,10 @@ static int check(const struct node *node, struct err *err)
 			"them first", node->id, thin->header.snapshot_count);
 	if (thin_job_is_on(&thin->flatten))
 		return err_add(err, "thin %s is being flattened; let that end, or stop it first (flatten --stop)", node->id);
+	if (thin->may_be_flat)
+		return err_add(err,
+			"thin %s: a flatten failed at its end, and the header may name no backing by now: what is committed "
+			"would be gone; flatten it again, or stop and serve it anew", node->id);
 	if (thin_is_trimming(thin))
 		return err_add(err, "thin %s is being trimmed; commit it afterwards", node->id);
 	return check_size(node, err);

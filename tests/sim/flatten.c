@@ -128,7 +128,7 @@ static void count_commit(const struct node *root)
 
 static bool commit_may_be_refused(const char *text)
 {
-	static const char *const refusals[] = { "flattened", "trimmed", "no backing file", "its backing has",
+	static const char *const refusals[] = { "flattened", "a flatten failed at its end", "trimmed", "no backing file", "its backing has",
 		"ends within a block", "not ended yet", "\"keep\"" };
 	size_t i;
 

@@ -549,10 +549,31 @@ static void without_a_word_in_the_document_backing_is_only_read(void **unused)
 	word = "'commit':true,";
 }
 
+/* With holes, and no backing, what they had shown would be gone. */
+static void none_begins_where_a_flatten_may_have_ended(void **unused)
+{
+	make("");
+	jobs_ask("flatten", "{}", NULL);
+	while (live_pending_count && !(live_pending[0]->kind == IO_WRITE && live_pending[0]->offset == 0))
+		live_end_one(0, 0);
+	assert_true(live_pending_count > 0); /* the header */
+	live_end_one(0, -EIO);
+	live_end_all();
+	assert_string_equal(jobs_state("flatten"), "failed");
+	jobs_ask("commit", "{}",
+		"thin t: a flatten failed at its end, and the header may name no backing by now: what is committed would be "
+		"gone; flatten it again, or stop and serve it anew\n");
+	jobs_ask("flatten", "{}", NULL);
+	live_end_all();
+	assert_string_equal(jobs_state("flatten"), "done");
+	live_stop();
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, scene_setup, scene_teardown)
 	const struct CMUnitTest tests[] = {
+		TEST(none_begins_where_a_flatten_may_have_ended),
 		TEST(what_the_image_holds_goes_into_backing),
 		TEST(with_small_clusters_and_a_small_cache_too),
 		TEST(with_large_clusters_too),
