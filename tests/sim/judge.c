@@ -184,6 +184,8 @@ void judge_settled(void)
 
 	if (backend.has_lost)
 		return; /* what a flush has failed for is never said clean in this life */
+	if (life.document.has_images && life.faults_before != model_faults)
+		return; /* an image whose metadata could not be written, nor read again, is no source for others */
 	if (backend_hung())
 		return; /* a mirror's last leg, perhaps: one above can do without it, and has had nothing to write */
 	for (i = 0; i < life.tree->node_count; i++) {
