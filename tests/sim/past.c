@@ -146,14 +146,6 @@ static void keep(void)
 	kept_count++;
 }
 
-void past_agree(void)
-{
-	unsigned i;
-
-	for (i = 0; i < kept_count; i++)
-		forget_others(&kept[i]);
-}
-
 static bool may_turn_to(const struct kept *one, unsigned sector, const char *bytes)
 {
 	char other[SECTOR];
@@ -260,6 +252,15 @@ void past_judge(void)
 	}
 }
 
+void past_agree(void)
+{
+	unsigned i;
+
+	past_judge(); /* what has turned has turned by now */
+	for (i = 0; i < kept_count; i++)
+		forget_others(&kept[i]);
+}
+
 void past_started(void)
 {
 	if (wanted >= 0 && l1_offset() != left) /* also where a flush was lost with that */
@@ -281,9 +282,10 @@ void past_started(void)
 
 void past_finish(void)
 {
-	past_agree();
-	while (kept_count)
-		free(kept[--kept_count].bytes);
+	while (kept_count) {
+		forget_others(&kept[--kept_count]);
+		free(kept[kept_count].bytes);
+	}
 	asked = 0;
 	doomed = wanted = -1;
 }
