@@ -145,12 +145,12 @@ static int write_file(const char *path, const char *text)
 	return count < 0 ? (int)count : 0;
 }
 
+static bool memory_is_locked;
+
 /*
  * All that is mapped now is locked and read in: the program and its libraries. What comes later is
  * locked once it is touched, until process_protect() has all of it read in.
  */
-static bool memory_is_locked;
-
 static int lock_memory(void)
 {
 	struct rlimit limit;
