@@ -22,7 +22,7 @@ static void io_start(struct io *io);
 /* Granted frames go on, what was put off is begun again, what hangs ends, and what was added is submitted. */
 static void settle(struct engine *engine)
 {
-	while (engine->ready || engine->dirty || engine->again.first || engine->given_up) {
+	while (engine->ready || engine->dirty || engine_begins_again(engine) || engine->given_up) {
 		struct frame *frame = engine->ready;
 		struct io *io = engine->dirty;
 
@@ -34,7 +34,7 @@ static void settle(struct engine *engine)
 				frame_go(frame);
 			continue;
 		}
-		if (engine->again.first) {
+		if (engine_begins_again(engine)) {
 			io_start(waiting_next(engine));
 			continue;
 		}
@@ -163,7 +163,10 @@ void engine_start(struct engine *engine, unsigned tag, const struct request *req
 	engine_count(&engine->stats.bytes[request->kind], request->length);
 	if (engine->config.trace)
 		trace_request(io, "request", 0);
-	io_start(io);
+	if (engine->is_suspended)
+		waiting_hold_back(io);
+	else
+		io_start(io);
 	engine_leave(engine);
 }
 
@@ -178,7 +181,10 @@ void engine_restart(struct engine *engine, unsigned tag)
 	io->gathered = io->fetched = true;
 	io_leave(io);
 	sub_ios_flush(engine);
-	io_begin(io);
+	if (engine->is_suspended && !io->left)
+		waiting_hold_back(io); /* it holds nothing that others wait for */
+	else
+		io_begin(io);
 	engine_leave(engine);
 }
 

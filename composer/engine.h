@@ -146,7 +146,7 @@ void engine_poll(struct engine *engine);
  */
 void engine_begin(struct engine *engine);
 
-/* Ends that: no more work is begun, nothing is put off. May come without engine_begin() before it. */
+/* Ends that: no more work is begun, nothing is put off or kept. May come without engine_begin() before it. */
 void engine_quiesce(struct engine *engine);
 /* Whether requests of work() are under way. */
 bool engine_is_working(const struct engine *engine);
@@ -156,8 +156,21 @@ bool engine_is_working(const struct engine *engine);
  * somebody waits for all of them to end.
  */
 void engine_end_waiting(struct engine *engine);
-/* Nobody does after all: they may be put off again. */
+/*
+ * Before the engine is left with requests unanswered, that come again to whoever serves next: from here on none is
+ * begun, neither those that come nor those that were put off. Of an engine that engine_begin() was called for.
+ */
+void engine_suspend(struct engine *engine);
+/*
+ * Whether nothing is under way any more that anybody needs to know the end of: requests that had been begun are answered,
+ * and then no work is begun, and none under way. To be asked again until then. What a leaf or the driver may still have
+ * has no node's state to do with, and lands before the next server's session begins (ubd_cmd.h, RECOVERY).
+ */
+bool engine_rests(struct engine *engine);
+/* Either is taken back: what was kept is begun, and may be put off again. */
 void engine_let_wait(struct engine *engine);
+/* How many requests are put off, or kept. */
+unsigned engine_waiting(const struct engine *engine);
 
 /* The time that backend.timer() was told has come; too early or once too often is fine. */
 void engine_tick(struct engine *engine);

@@ -113,6 +113,7 @@ struct engine {
 		struct io *first, **end;
 	} waiting, again; /* put off; to be begun again */
 	bool is_impatient; /* nothing is put off any more */
+	bool is_suspended; /* no request is begun, those in `again` neither */
 	unsigned depth; /* calls into the engine within each other */
 	bool work_is_wanted; /* by some worker */
 	bool is_live; /* work may be asked for */
@@ -174,6 +175,7 @@ void release_told(struct engine *engine); /* tells nodes of all that has ended u
 void waiting_init(struct engine *engine); /* waiting.c */
 bool io_wait(struct io *io); /* false: it has to be answered */
 void waiting_go_on(struct engine *engine);
+void waiting_hold_back(struct io *io); /* it is to be begun, once the engine is suspended no more */
 struct io *waiting_next(struct engine *engine); /* one that is to be begun again; NULL: none */
 
 void io_reset(struct io *io); /* forgets what was planned for it */
@@ -233,9 +235,15 @@ static inline uint64_t engine_now(struct engine *engine)
 void engine_timer(struct engine *engine, uint64_t when); /* engine_tick() is wanted then (work.c) */
 void engine_settle(struct engine *engine); /* what is to be done before the outermost call leaves */
 
+/* Whether what was put off is to be begun again now. */
+static inline bool engine_begins_again(const struct engine *engine)
+{
+	return engine->again.first && !engine->is_suspended;
+}
+
 static inline void engine_leave(struct engine *engine)
 {
-	if (engine->depth == 1 && (engine->dirty || engine->ready || engine->again.first ||
+	if (engine->depth == 1 && (engine->dirty || engine->ready || engine_begins_again(engine) ||
 					  engine->work_is_wanted || engine->given_up))
 		engine_settle(engine);
 	engine->depth--;

@@ -77,6 +77,7 @@ void io_passed(struct io *io)
 static void io_not_passed(struct io *io)
 {
 	io->passed = false;
+	io->sub_count = 0; /* they were the driver's */
 	io->engine->flushing -= io->flushes;
 	io->flushes = false;
 	if (!io->told_link)

@@ -87,15 +87,33 @@ void live_killed(void)
 	scene_close();
 }
 
+static void stop(void)
+{
+	if (live_engine)
+		close_engine();
+	assert_int_equal(tree_unload(scene_assembled(), &(struct err){ 0 }), 0);
+	scene_stop();
+}
+
 void live_stop(void)
 {
 	if (live_engine) {
 		engine_quiesce(live_engine);
 		live_end_all();
-		close_engine();
 	}
-	assert_int_equal(tree_unload(scene_assembled(), &(struct err){ 0 }), 0);
-	scene_stop();
+	stop();
+}
+
+void live_leave(void)
+{
+	unsigned steps;
+
+	engine_suspend(live_engine);
+	for (steps = 0; !engine_rests(live_engine) && steps < STEPS_MAX; steps++)
+		if (live_pending_count)
+			live_end_one(0, 0);
+	assert_int_equal(live_pending_count, 0);
+	stop();
 }
 
 void live_ask(unsigned tag, enum io_kind kind, uint64_t offset, char byte)

@@ -30,6 +30,8 @@ void live_begin(void);
 void live_killed(void);
 /* The whole way to a clean stop; where it is live, all that is under way ends first. */
 void live_stop(void);
+/* The same, and who waits stays unanswered: for who serves next. */
+void live_leave(void);
 
 /* A request of LIVE_BYTES, which are all that byte. */
 void live_ask(unsigned tag, enum io_kind kind, uint64_t offset, char byte);
