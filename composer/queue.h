@@ -43,6 +43,7 @@ struct queue {
 		queue_function *function; /* to be called; NULL: none */
 		void *argument;
 		bool has_ended; /* nobody will answer any more */
+		bool is_staying; /* the queue's thread does nothing but wait for queue_go_on() */
 	} calls;
 };
 
@@ -80,10 +81,15 @@ static inline void *queue_buffer(const struct queue *queue, unsigned tag, uint32
  * between requests, and waits for it. False: nobody listens (any more), and it isn't called.
  * queue_forget() when the queue's thread is gone. All three are fine where there was no
  * queue_listen().
+ *
+ * A function that is called so may say queue_stay(): once queue_call() has returned, the thread touches nothing, and
+ * handles no event, until queue_go_on(), or the end of the process. It must not be called again before.
  */
 int queue_listen(struct queue *queue, struct err *err);
 void queue_deafen(struct queue *queue);
 bool queue_call(struct queue *queue, queue_function *function, void *argument);
+void queue_stay(struct queue *queue);
+void queue_go_on(struct queue *queue);
 void queue_forget(struct queue *queue);
 
 /* The engine's clock and timer (queue_time.c): an engine_backend's now() and timer(). */

@@ -30,6 +30,8 @@ static void answer(struct queue *queue, bool really)
 	}
 	calls->has_ended |= !really;
 	(void)pthread_cond_broadcast(&calls->changed);
+	while (calls->is_staying)
+		(void)pthread_cond_wait(&calls->changed, &calls->mutex);
 	(void)pthread_mutex_unlock(&calls->mutex);
 }
 
@@ -83,6 +85,22 @@ bool queue_call(struct queue *queue, queue_function *function, void *argument)
 	calls->function = NULL;
 	(void)pthread_mutex_unlock(&calls->mutex);
 	return is_done;
+}
+
+/* In its thread, which has the mutex. */
+void queue_stay(struct queue *queue)
+{
+	queue->calls.is_staying = true;
+}
+
+void queue_go_on(struct queue *queue)
+{
+	struct queue_calls *calls = &queue->calls;
+
+	(void)pthread_mutex_lock(&calls->mutex);
+	calls->is_staying = false;
+	(void)pthread_cond_broadcast(&calls->changed);
+	(void)pthread_mutex_unlock(&calls->mutex);
 }
 
 void queue_forget(struct queue *queue)

@@ -127,6 +127,39 @@ static void nobody_answers_once_the_queue_has_ended(void **state)
 	assert_true(pthread_equal(self, pthread_self()));
 }
 
+static bool has_been_let_go; /* atomic */
+
+static void stay(struct engine *engine, void *argument)
+{
+	queue_stay(&queue);
+}
+
+/* In the thread: an event that is there all the time, and would be handled if any were. */
+static void note_turn(struct engine *engine, void *argument)
+{
+	*(bool *)argument = __atomic_load_n(&has_been_let_go, __ATOMIC_ACQUIRE);
+}
+
+static void *call_from_aside(void *argument)
+{
+	assert_true(queue_call(&queue, note_turn, argument));
+	return NULL;
+}
+
+static void a_queue_that_stays_handles_nothing_until_it_is_let_go(void **state)
+{
+	bool was_let_go = false;
+	pthread_t caller;
+
+	assert_true(queue_call(&queue, stay, NULL));
+	assert_int_equal(pthread_create(&caller, NULL, call_from_aside, &was_let_go), 0);
+	(void)usleep(20000); /* long enough for who doesn't stay; who does is right however late it is */
+	__atomic_store_n(&has_been_let_go, true, __ATOMIC_RELEASE);
+	queue_go_on(&queue);
+	pthread_join(caller, NULL);
+	assert_true(was_let_go);
+}
+
 static void begin(struct engine *engine, void *argument)
 {
 	engine_begin(engine);
@@ -165,6 +198,8 @@ int main(void)
 			a_call_runs_in_the_queues_thread, open_queue, close_queue),
 		cmocka_unit_test_setup_teardown(
 			nobody_answers_once_the_queue_has_ended, open_queue, close_queue),
+		cmocka_unit_test_setup_teardown(
+			a_queue_that_stays_handles_nothing_until_it_is_let_go, open_queue, close_queue),
 		cmocka_unit_test_setup_teardown(
 			the_timer_comes_and_may_be_moved, open_queue, close_queue),
 	};
