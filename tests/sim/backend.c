@@ -321,7 +321,8 @@ void backend_land_late(void)
 	unsigned i;
 
 	for (i = 0; i < pending_count; i++)
-		land(&pending[i]);
+		if (pending[i].sub)
+			land(&pending[i]);
 	pending_count = 0;
 }
 

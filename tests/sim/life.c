@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define SCRUB_EVERY 40 /* requests */
+#define LEFT_EVERY 20u /* requests: how often the daemon is replaced while somebody waits */
 
 struct life life;
 
@@ -107,6 +108,7 @@ static bool begin_life(void)
 	past_started();
 	choose_faults();
 	engine_begin(backend.engine);
+	requests_again();
 	return true;
 }
 
@@ -148,11 +150,64 @@ static uint64_t brought(void)
 	return count;
 }
 
-static void end_life(bool may_crash)
+static void quiesce(void)
 {
-	unsigned how = may_crash ? random_below(3) : 2;
-	const struct engine_stats *stats = engine_stats(backend.engine);
+	requests_read_all();
+	judge_labels();
+	if (random_below(2)) {
+		sim_note("settle");
+		requests_settle();
+		judge_settled();
+		requests_read_all();
+		totals.settled++;
+	}
+	sim_note("stop");
+	requests_stop();
+}
+
+/* What nobody needs to know the end of is still under way then: it lands while the daemon stops, or later. */
+static void leave(void)
+{
+	sim_note("stop, with what waits left unanswered");
+	requests_leave();
+	if (random_below(2))
+		backend_land_late();
+	totals.left += requests_busy() > 0;
+}
+
+static void stop(bool leaves)
+{
 	struct err err = { 0 };
+	bool has_failed;
+
+	if (leaves)
+		leave();
+	else
+		quiesce();
+	judge_legs();
+	past_judge();
+	meddle_find_spares();
+	model_upheavals += life.faults_before != model_faults; /* read errors are forgotten */
+	totals.stops++;
+	meddle_note_stop();
+	images_budget = random_one_in(6) ? 1 + random_below(60) : FOREVER;
+	fault_choose(false);
+	has_failed = lifetime_stop(life.tree, &err) < 0;
+	if (has_failed)
+		stop_failed(&err);
+	backend_land_late();
+	if (has_failed)
+		requests_forget();
+	life.was_stopped &= !fault_hits(); /* or it may be without a leaf */
+	fault_forget();
+	images_budget = FOREVER;
+	err_finish(&err);
+}
+
+static void end_life(bool may_crash, bool leaves)
+{
+	unsigned how = may_crash && !leaves ? random_below(3) : 2;
+	const struct engine_stats *stats = engine_stats(backend.engine);
 
 	life.was_stopped = how == 2;
 	totals.resumed += stats->resumed;
@@ -161,32 +216,7 @@ static void end_life(bool may_crash)
 	totals.merged += stats->merged;
 	totals.records += stats->requests[IO_RECORD];
 	if (how == 2) {
-		requests_read_all();
-		judge_labels();
-		if (random_below(2)) {
-			sim_note("settle");
-			requests_settle();
-			judge_settled();
-			requests_read_all();
-			totals.settled++;
-		}
-		sim_note("stop");
-		requests_stop();
-		judge_legs();
-		past_judge();
-		meddle_find_spares();
-		model_upheavals += life.faults_before != model_faults; /* read errors are forgotten */
-		totals.stops++;
-		meddle_note_stop();
-		images_budget = random_one_in(6) ? 1 + random_below(60) : FOREVER;
-		fault_choose(false);
-		if (lifetime_stop(life.tree, &err) < 0)
-			stop_failed(&err);
-		backend_land_late();
-		life.was_stopped &= !fault_hits(); /* or it may be without a leaf */
-		fault_forget();
-		images_budget = FOREVER;
-		err_finish(&err);
+		stop(leaves || (may_crash && life.leaves && random_below(2)));
 	} else {
 		sim_note(how ? "power cut" : "daemon dies");
 		if (random_below(2))
@@ -205,10 +235,18 @@ static void end_life(bool may_crash)
 	if (how == 2 && random_one_in(4)) {
 		images_cut(); /* what was stopped is durable */
 		model_crash(true);
+		requests_forget();
 	}
 }
 
-static void live(void)
+/* Another daemon is to take over just when somebody waits for room. */
+static bool leaves_now(void)
+{
+	return life.leaves && backend.engine->waiting.first && random_one_in(LEFT_EVERY);
+}
+
+/* True: it is to be left, with what is unanswered. */
+static bool live(void)
 {
 	unsigned requests = (1 + random_below(1u << (3 + random_below(7)))) * sim_longer;
 	unsigned depth = 1 + random_below(TAGS), done;
@@ -228,11 +266,14 @@ static void live(void)
 			store_ask();
 			past_ask();
 			done++;
+			if (leaves_now())
+				return true;
 		} else {
 			backend_end_one();
 			hand_meddle();
 		}
 	}
+	return false;
 }
 
 /* By the seed's number alone, so that the others mean what they meant before any leaf lied. */
@@ -255,6 +296,7 @@ static void choose_lies(uint64_t seed)
 	life.scrubs = (seed * UINT64_C(0xd1342543de82ef95) >> 40) % 4 == 0;
 	life.flattens = (seed * UINT64_C(0xd1342543de82ef95) >> 44) % 4 > (life.commits ? 2u : 0u);
 	life.trims = (seed * UINT64_C(0xd1342543de82ef95) >> 48) % 2 == 0;
+	life.leaves = (seed * UINT64_C(0xd1342543de82ef95) >> 52) % 2 == 0;
 	if (life.lies)
 		sim_note("leaves lie about %s", life.lies == LIES_DATA ? "data" : "anything");
 }
@@ -310,11 +352,12 @@ void seed_run(uint64_t seed)
 	split_begin(seed);
 	lives = 1 + random_below(sim_caps.lives);
 	for (i = 0; i < lives && begin_life(); i++) {
-		live();
-		end_life(true);
+		bool leaves = live();
+
+		end_life(true, leaves);
 	}
 	if (i == lives && begin_life())
-		end_life(false);
+		end_life(false, false);
 	model_close();
 	past_finish();
 	split_end();

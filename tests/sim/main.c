@@ -195,6 +195,8 @@ static void print_totals(double seconds)
 	printf("sim: what thins stand on became larger %llu times, %llu times while somebody waited for room; %llu had data files; %llu trees had images as legs\n",
 		(unsigned long long)t->stores, (unsigned long long)t->stores_awaited, (unsigned long long)t->data_files,
 		(unsigned long long)t->images);
+	printf("sim: %llu stops left requests unanswered, %llu of them some that waited for room; %llu requests came again to the next life\n",
+		(unsigned long long)t->left, (unsigned long long)t->left_waiting, (unsigned long long)t->again);
 	printf("sim: %llu snapshots were made, and found as they were %llu times; %llu were deleted, %llu gone "
 	       "back to\n",
 		(unsigned long long)t->snapshots, (unsigned long long)t->pasts, (unsigned long long)t->pasts_gone,

@@ -157,6 +157,12 @@ static void *page_of(unsigned n, void *at)
 	return pages[n] + ((char *)at - data[n]);
 }
 
+static void start(unsigned n, const char *what)
+{
+	note_request(what, n, 0);
+	engine_start(backend.engine, n, &tags[n].request, data[n]);
+}
+
 void request_start(enum io_kind kind, unsigned flags, unsigned first, unsigned count)
 {
 	bool has_bytes = kind == IO_READ || kind == IO_WRITE;
@@ -192,8 +198,7 @@ void request_start(enum io_kind kind, unsigned flags, unsigned first, unsigned c
 	}
 	if (!life.may_pass)
 		fetch(n);
-	note_request("start", n, 0);
-	engine_start(backend.engine, n, &tag->request, data[n]);
+	start(n, "start");
 }
 
 void request_start_random(void)
@@ -283,6 +288,47 @@ void requests_stop(void)
 	if (engine_is_working(backend.engine))
 		sim_fail("work never ends");
 	requests_quiesce();
+}
+
+void requests_leave(void)
+{
+	unsigned steps;
+
+	engine_suspend(backend.engine);
+	for (steps = 0; !engine_rests(backend.engine) && steps < STEPS_MAX; steps++) {
+		if (busy < TAGS && random_one_in(6))
+			request_start_random();
+		if (steps % 16 == 0)
+			backend_release_hung();
+		backend_end_one();
+	}
+	if (steps == STEPS_MAX)
+		sim_fail("the engine never rests");
+	if (engine_is_working(backend.engine))
+		sim_fail("the engine rests, and works");
+	totals.left_waiting += backend.engine->waiting.first != NULL;
+	check_quiet();
+}
+
+void requests_again(void)
+{
+	unsigned first = random_below(TAGS), i;
+
+	for (i = 0; i < TAGS && busy; i++) {
+		unsigned n = (first + i) % TAGS;
+		struct tag *tag = &tags[n];
+
+		if (!tag->is_busy)
+			continue;
+		tag->begun_faults = model_faults;
+		tag->begun_upheavals = model_upheavals;
+		memset(data[n], 0xa5, sizeof(data[n]));
+		lie_clear(data[n], sizeof(data[n]));
+		if (!life.may_pass)
+			fetch(n);
+		totals.again++;
+		start(n, "again");
+	}
 }
 
 void requests_settle(void)

@@ -52,6 +52,8 @@ struct totals {
 	uint64_t start_faults, failed_starts, growths, grown, replaced, slow, behind, taken,
 		without, hung, late, taken_back, too_late;
 	uint64_t snapshots, pasts, pasts_gone, pasts_back; /* made; looked at again; deleted; gone back to */
+	uint64_t left, left_waiting; /* stops that left requests unanswered; with some that wait for room among them */
+	uint64_t again; /* requests that came again after such a one */
 	uint64_t stores, stores_awaited; /* became larger; while somebody waited for room */
 	uint64_t failed_by_hand, added, replacing, let_go, to_be_removed, removed, stayed_out;
 	uint64_t brought; /* pages of a thin's map, read again */
@@ -241,6 +243,9 @@ void request_start(enum io_kind kind, unsigned flags, unsigned first, unsigned c
 void request_start_random(void);
 void requests_quiesce(void); /* ends all; checks that nothing is left over */
 void requests_stop(void); /* the same, and the work that nodes do by themselves ends too */
+/* Those that had been begun end, and that work; those that wait for room, or come meanwhile, stay unanswered. */
+void requests_leave(void);
+void requests_again(void); /* they come to the next life's engine */
 void requests_read_all(void); /* twice, without faults */
 void requests_settle(void); /* until the background has nothing to do; without faults */
 
@@ -406,6 +411,7 @@ struct life {
 	bool commits; /* a thin's backing is opened for writing, and it is told to commit */
 	bool snapshots; /* are made of its thin now and then */
 	bool is_hard; /* hardship.c's seed */
+	bool leaves; /* stops may leave requests to the next life */
 	bool scrubs; /* mirrors are told to compare their legs now and then */
 	bool is_hidden[IMAGES_MAX]; /* leaves that are away */
 };

@@ -161,6 +161,7 @@ static bool start_failed(bool is_first_try)
 			life.snapshots = false;
 		}
 		model_crash(false);
+		requests_forget(); /* as the model does */
 	} else {
 		images_forget_gone(); /* what it made it has removed */
 	}
@@ -179,6 +180,7 @@ static void start_was_cut(void)
 	images_cut();
 	if (life.is_formatted)
 		model_crash(true);
+	requests_forget(); /* who waited for the disk is gone as well */
 	images_budget = random_one_in(2) ? 1 + random_below(100) : FOREVER;
 	fault_choose(false);
 }

@@ -72,7 +72,7 @@ static uint64_t larger(const struct node *store)
 
 void store_between(void)
 {
-	if (life.document.hidden && random_one_in(8))
+	if (life.document.hidden && random_one_in(requests_busy() ? 2 : 8))
 		size += STEP;
 }
 
