@@ -30,13 +30,14 @@
 
 #define LOOK_MS 1000 /* how soon a failed leg is logged */
 
-/* The driver lets no request in any more, and those that it had have been answered. */
+/* What came has been answered, or comes again to the next one. */
 static void hand_over(struct daemon *daemon, struct json_object *reply)
 {
 	struct err err = { 0 };
 
 	if (frontend_hand_over(daemon->frontend, &err) == 0) {
 		daemon->is_stopping = daemon->is_handing_over = true;
+		daemon->has_unanswered = frontend_is_unanswered(daemon->frontend);
 		json_object_object_add(reply, "handing_over", json_object_new_boolean(true));
 	} else {
 		json_object_object_add(reply, "error", json_object_new_string("cant_hand_over"));
@@ -276,6 +277,8 @@ int daemon_run(struct tree *tree, const struct daemon_config *config, struct err
 	is_left = result < 0 && config->recover; /* the next create or delete tidies it up */
 	if (result == 0)
 		result = daemon_serve(&daemon, config, &notes);
+	if (daemon.has_unanswered)
+		_exit(result < 0 ? EXIT_FAILURE : EXIT_SUCCESS); /* the driver gives them to the next one when we are gone */
 	err_finish(&notes);
 	free(daemon.told);
 	free(daemon.flush_told);

@@ -21,6 +21,7 @@ struct daemon {
 	bool *flush_told; /* by place: likewise that a flush has failed */
 	struct timespec started;
 	bool is_stopping, is_handing_over;
+	bool has_unanswered; /* handed over with requests that come again to the next one */
 	bool is_successor; /* a dead daemon had left a device of this name */
 };
 

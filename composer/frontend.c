@@ -197,12 +197,12 @@ bool frontend_call(struct frontend *frontend, frontend_function *function, void 
 	return queue_call(&frontend->queues[0]->queue, function, argument);
 }
 
-static void call_all(struct frontend *frontend, frontend_function *function)
+void frontend_call_all(struct frontend *frontend, frontend_function *function, void *argument)
 {
 	unsigned i;
 
 	for (i = 0; i < frontend->queue_count; i++)
-		(void)queue_call(&frontend->queues[i]->queue, function, NULL);
+		(void)queue_call(&frontend->queues[i]->queue, function, argument);
 }
 
 static void begin(struct engine *engine, void *argument)
@@ -225,7 +225,7 @@ int frontend_start(struct frontend *frontend, struct err *err)
 {
 	int result;
 
-	call_all(frontend, begin); /* start() notices a queue that has ended */
+	frontend_call_all(frontend, begin, NULL); /* start() notices a queue that has ended */
 	result = frontend->is_taken ? frontend->type->resume(frontend)
 				    : starter_run(&frontend->starter, frontend->id, START_MS);
 	starter_close(&frontend->starter);
@@ -244,48 +244,6 @@ int frontend_start(struct frontend *frontend, struct err *err)
 	if (frontend->type->started)
 		frontend->type->started(frontend);
 	return 0;
-}
-
-static void end_waiting(struct engine *engine, void *argument)
-{
-	(void)argument;
-	engine_end_waiting(engine);
-}
-
-static void let_wait(struct engine *engine, void *argument)
-{
-	(void)argument;
-	engine_let_wait(engine);
-}
-
-int frontend_hand_over(struct frontend *frontend, struct err *err)
-{
-	int result = -EOPNOTSUPP;
-
-	if (frontend->type->hand_over && frontend->tree->device.recovery != RECOVERY_NONE) {
-		call_all(frontend, end_waiting); /* the driver waits for all that we have */
-		result = frontend->type->hand_over(&frontend->control, frontend->id);
-		if (result < 0)
-			call_all(frontend, let_wait);
-	}
-	if (result < 0)
-		return err_add(err, "%s: the driver can't leave the disk to another daemon: %s",
-			frontend->path, strerror(-result));
-	frontend->is_added = false;
-	frontend->is_left = true;
-	return 0;
-}
-
-/* How often the driver is asked again for commands that have come to it since. */
-#define LEAVE_MS 50
-
-static void leave(struct frontend *frontend)
-{
-	unsigned i;
-
-	for (i = 0; i < frontend->queue_count; i++)
-		while (!driver_queue_ends_within(frontend->queues[i], LEAVE_MS))
-			(void)frontend->type->hand_over(&frontend->control, frontend->id);
 }
 
 const char *frontend_path(const struct frontend *frontend)
@@ -341,12 +299,12 @@ void frontend_close(struct frontend *frontend)
 {
 	unsigned i;
 
-	if (!frontend)
+	if (!frontend || frontend->is_unanswered)
 		return;
 	if (frontend->is_added && frontend->type->is_waiting &&
 		frontend->type->is_waiting(&frontend->control, frontend->id))
 		frontend->is_added = false;
-	call_all(frontend, end_waiting);
+	frontend_end_waiting(frontend);
 	/* Results aside: whatever they are, what follows has to happen, and remove() stops too. */
 	if (frontend->is_added)
 		(void)frontend->type->stop(&frontend->control, frontend->id);
@@ -355,7 +313,7 @@ void frontend_close(struct frontend *frontend)
 		frontend->is_left = true;
 	}
 	if (frontend->is_left)
-		leave(frontend);
+		frontend_leave(frontend);
 	for (i = 0; i < frontend->queue_count; i++) {
 		if (driver_queue_join(frontend->queues[i]))
 			free(frontend->queues[i]);

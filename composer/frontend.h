@@ -70,11 +70,17 @@ void frontend_stats(const struct frontend *frontend, struct engine_stats *stats)
 size_t frontend_memory(const struct frontend *frontend);
 
 /*
- * Leaves the disk to the next daemon: no request comes any more, and those that came are answered.
- * Blocks until then. 0, and frontend_close() leaves the device as it is. Or -1 with a message, and
- * it serves on as before: they could not be answered in time, or the device can't wait.
+ * Leaves the disk to the next daemon: no request comes any more, and those that came are answered, those that a
+ * node has put off with their error. Blocks until then. 0, and frontend_close() leaves the device as it is. Or -1 with a
+ * message, and it serves on as before: they could not be answered in time, or the device can't wait.
+ *
+ * With "recovery": "reissue" those that were put off are kept for the next daemon, if there are any, and so are those that have
+ * come since. Then frontend_is_unanswered(): nothing is under way, and the driver believes that we serve until the process
+ * ends, which has to be as soon as leaves and labels are done, by _exit(): the queues' threads and all that they use
+ * stay as they are, frontend_close() does nothing.
  */
 int frontend_hand_over(struct frontend *frontend, struct err *err);
+bool frontend_is_unanswered(const struct frontend *frontend);
 
 /*
  * Stops the disk (what the kernel has is ended first), joins the threads, removes the kernel's

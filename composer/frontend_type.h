@@ -22,6 +22,7 @@ struct frontend {
 	struct starter starter;
 	bool is_added; /* there is a device with this id, ours to remove */
 	bool is_left; /* handed over: our queues are about to end */
+	bool is_unanswered; /* left with requests unanswered: all stays as it is until the process ends */
 	bool is_taken; /* there is one that another daemon has left, not ours yet */
 	bool is_smaller; /* … and its disk is smaller than the tree has become */
 	uint32_t id;
@@ -96,6 +97,12 @@ extern const struct frontend_type frontend_ubd, frontend_ublk;
 
 /* From then on a failure removes the device. */
 void frontend_added(struct frontend *frontend, uint32_t id);
+
+/* frontend.c's, for frontend_leave.c: calls the function in each queue's thread, one after the other. */
+void frontend_call_all(struct frontend *frontend, frontend_function *function, void *argument);
+/* Back: requests that were put off are answered; who was handed over waits until all queues have ended. */
+void frontend_end_waiting(struct frontend *frontend);
+void frontend_leave(struct frontend *frontend);
 
 /* frontend.c's, for frontend_left.c: a front-end without a device, or NULL with a message. */
 struct frontend *frontend_make(const struct frontend_type *type, struct err *err);
