@@ -10,7 +10,7 @@
  * thin_write.c    WRITE: in place, or by allocating
  * thin_fill.c     what stands around a small first write: from backing, old cluster, or zeroes
  * thin_space.c    which host clusters are free, and making them ours
- * thin_bits.c     sets of clusters
+ * thin_counts.c   what each of them is counted, in memory, and the sets of those at one station; thin_bits.c: others
  * thin_room.c     how much is left of them, telling so, and waiting for more
  * thin_tables.c   new L2 tables
  * thin_commit.c   making new mappings durable-safe: the one place that writes L2 entries
@@ -21,7 +21,8 @@
  * thin_flatten.c  all that is in backing into the image; thin_flatten_command.c: its verbs
  * thin_merge.c    the user's commit: all that is in the image into backing; thin_merge_command.c: its verbs
  * thin_job.c      what those two share
- * thin_open.c     probe(): reading an image; thin_count.c believes nothing of it
+ * thin_open.c     probe(): reading an image; thin_count.c and thin_judge.c believe nothing of it
+ * thin_memory.c   memory for its tables
  * thin_grow.c     a longer refcount table, where an image's counts too little
  * thin_resize.c   a larger device of an image
  * thin_make.c     a new image, in memory
@@ -29,7 +30,7 @@
  * thin_report.c   status, and the map as others may read it
  * thin_snapshot.c snapshots, made, deleted and gone back to while the device is live; thin_next.h: what that takes
  *
- * Of their own: thin_bits.h, thin_cache.h, thin_job.h, thin_flatten.h, thin_merge.h, thin_trim.h, and thin_open.h for what
+ * Of their own: thin_bits.h, thin_counts.h, thin_cache.h, thin_job.h, thin_flatten.h, thin_merge.h, thin_trim.h, and thin_open.h for what
  * is done while nothing is served.
  *
  * The crash story, for all of them. On disk these hold at every moment, whatever part of the
@@ -51,6 +52,7 @@
 #include "target.h"
 #include "thin_bits.h"
 #include "thin_cache.h"
+#include "thin_counts.h"
 #include "thin_flatten.h"
 #include "thin_merge.h"
 #include "thin_trim.h"
@@ -61,9 +63,9 @@
 
 #define THIN_PAGE_MAX 4096u
 #define THIN_FILL_MAX (64u << 10)
-#define THIN_MEMORY_MAX (UINT64_C(1) << 30) /* of refcounts, the map's cache, and for each page of the map: */
+#define THIN_MEMORY_MAX (UINT64_C(1) << 30) /* of counts, the map's cache, and for each page of the map: */
 #define THIN_PAGE_COST 20u
-#define THIN_GROWTH_MEMORY_MAX (UINT64_C(128) << 20) /* of refcounts, where the child may grow to have them */
+#define THIN_GROWTH_MEMORY_MAX (UINT64_C(128) << 20) /* of refcounts as on disk, where the child may grow to have them */
 #define THIN_RESERVE_PAGES 4u /* refcount pages that one round of reserving writes */
 #define THIN_RESERVE_ROUNDS 8u /* at least; small clusters take more */
 #define THIN_RESERVE_EXTRA 64u /* clusters beyond what is asked for */
@@ -172,36 +174,30 @@ struct thin {
 		bool is_planned; /* load() is to write the header's new size; in memory it is there */
 		uint32_t l1_size; /* the L1 entries that the image has until then */
 	} resize;
-	uint8_t *blocks; /* by index, a cluster each; memory for all, also those not on disk */
+	struct thin_counts counts; /* memory for all clusters, also those that no block on disk counts */
+	uint64_t memory; /* bytes that counts, map and lists take, of the next generation too while that is made */
 	uint64_t block_count;
 	uint64_t *stale; /* refcount pages that differ from the disk's, by bit */
-	struct thin_bits reserve; /* counted once, durably, and named by nothing */
-	struct thin_bits picked; /* being counted */
-	struct thin_bits taken; /* out of the reserve, and named by nothing yet */
-	struct thin_bits dropped, flushing; /* lost their entry; a flush since is under way */
+	struct thin_set reserve, picked, taken, dropped, flushing, freed, punching; /* thin_space.c tells of them */
 	bool is_flushing; /* `flushing` is somebody's */
 	bool punches; /* what is freed is given back to the child */
-	struct thin_bits freed; /* to be punched; reserve as soon as that is short */
-	struct thin_bits punching; /* being punched: nobody's until that has ended */
-	uint64_t reclaimed, punched; /* clusters, since the start: made free; of those, given back below */
-	uint16_t *less; /* names that shared clusters have lost; NULL: there are no such clusters */
+	uint64_t reclaimed, punched; /* clusters, since the start: made free; given back below */
+	bool shares; /* there are snapshots, or packed bytes: what shared clusters lose is counted ("less") */
+	bool names_twice; /* the device's own entries share clusters: packed bytes do, or an odd image's */
 	bool is_exhausted; /* no cluster is left whose count is 0 */
 	uint64_t cursor; /* where free clusters are looked for */
 	uint32_t claimed; /* of the reserve, promised */
 
-	struct thin_io *waiting; /* for a commit */
-	struct thin_io *batch; /* in the running one */
+	struct thin_io *waiting, *batch; /* for a commit; in the running one */
 	uint64_t *marks, *pinned; /* L2 pages of the running commit, by bit: to be looked at; in memory */
 	bool is_writing; /* it is writing entries */
 	uint32_t unmappers; /* requests that unmap, waiting or running */
 	uint64_t committed, flushed; /* commits that have ended; those known to be durable */
 	uint64_t allocated; /* host clusters that guest data has */
-	uint64_t used; /* whose count isn't 0 */
-	uint64_t leaked; /* that were counted too often when the image was opened */
+	uint64_t used, leaked; /* whose count isn't 0; that were counted too often when the image was opened */
 	bool is_mended; /* in memory, as tree->repairs asks: load() is to write that */
 	uint64_t low_water_mark; /* bytes; 0: nobody wants to be told */
-	bool is_low, is_full; /* and has been */
-	bool queues; /* who needs room and finds none waits for it */
+	bool is_low, is_full, queues; /* and has been; who needs room and finds none waits for it */
 	uint64_t timeout; /* ns; UINT64_MAX: for ever */
 	uint32_t waiting_count; /* requests that wait */
 	uint64_t room_missed; /* bytes that were left when the last of them found too little */
@@ -304,12 +300,11 @@ void thin_bring(struct thin *thin, struct plan *plan, uint64_t offset, uint64_t 
 void thin_bring_map(struct node *node, const struct request *request, struct plan *plan);
 void thin_bring_resume(struct node *node, const struct request *request, struct plan *plan);
 
-/* thin_open.c: refcount blocks for so many clusters, in memory, to be freed; NULL: there is none. */
-uint8_t *thin_make_blocks(const struct thin *thin, uint64_t clusters);
-
-/* thin_space.c */
+/* thin_memory.c, thin_space.c */
+void thin_memory_tell(struct thin *thin); /* it takes more, or less */
 uint64_t thin_count_of(const struct thin *thin, uint64_t cluster);
 void thin_count_set(struct thin *thin, uint64_t cluster, uint64_t count);
+void thin_count_differs(struct thin *thin, uint64_t cluster); /* from the disk's */
 bool thin_claim(struct thin *thin, struct thin_io *io, uint32_t count);
 uint64_t thin_take(struct thin *thin, struct thin_io *io); /* a claimed one's host offset */
 void thin_name(struct thin *thin, uint64_t host); /* something names it now */

@@ -139,7 +139,7 @@ static bool may_go(const struct thin *thin, const struct thin_slot *slot)
 void thin_cache_update(struct thin *thin, uint64_t page)
 {
 	if (thin->cache.is_outdated[page] && !is_zeroes(thin, thin->pages[page]))
-		thin_set_flags(thin, thin->blocks, thin->pages[page]);
+		thin_set_flags(thin, &thin->counts, thin->pages[page]);
 	thin->cache.is_outdated[page] = false;
 }
 

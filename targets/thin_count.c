@@ -5,8 +5,9 @@
  * metadata and data share, entries that break the format's rules, counts below what is named
  * (unless the dirty bit says that they may be).
  *
- * Each cluster is read once however often it is named: what was judged is what is used. Memory:
- * three bytes for each cluster of the child while counting, and what thin_allocate() takes.
+ * Each cluster is read once however often it is named: what was judged is what is used. Names are counted
+ * where the counts will be, in thin->counts, whose other half has what a cluster is meanwhile; thin_judge.c
+ * puts the image's counts there. So it takes no more memory than serving does.
  */
 #include "thin_open.h"
 
@@ -18,18 +19,17 @@
 #define COUNT_MAX 65535u
 #define L1_ENTRIES_MAX (UINT64_C(16) << 20) /* of all snapshots together */
 
-enum kind { KIND_NONE, KIND_DATA, KIND_TABLE, KIND_OTHER };
+enum kind { KIND_DATA, KIND_TABLE, KIND_OTHER }; /* of what has a name */
 
 struct count {
 	struct node *node;
 	struct thin *thin;
 	struct err *err;
-	uint16_t *counts; /* how often each cluster is named */
-	uint8_t *kinds;
 	uint64_t present; /* clusters that exist */
 	uint8_t *cluster; /* memory for one */
 	uint64_t l1_entries;
 	uint64_t clusters; /* that tables have named whole, so far */
+	bool is_own; /* the device's tables are being counted, before any other's */
 };
 
 #define FAIL(count, ...) json_err((count)->node->json, (count)->err, "thin " __VA_ARGS__)
@@ -38,6 +38,28 @@ static int read_failed(const struct count *count, const char *what, uint64_t off
 {
 	return FAIL(count, "%s: reading its %s at %" PRIu64 ": error %d", count->node->id, what, offset,
 		-error);
+}
+
+static uint64_t named(const struct count *count, uint64_t cluster)
+{
+	return thin_counts_of(&count->thin->counts, cluster);
+}
+
+/* One cluster's: it is there. */
+static int name_one(struct count *count, const char *what, uint64_t cluster, enum kind kind, uint32_t times)
+{
+	struct thin_counts *counts = &count->thin->counts;
+	uint64_t before = named(count, cluster);
+
+	if (before && (thin_counts_low(counts, cluster) != kind || kind == KIND_OTHER))
+		return FAIL(count, "%s: its %s at %" PRIu64 " shares a cluster with other metadata",
+			count->node->id, what, cluster << count->thin->cluster_bits);
+	count->thin->names_twice |= before && count->is_own;
+	before = times < COUNT_MAX - before ? before + times : COUNT_MAX;
+	if (before > thin_counts_max(counts) && thin_widen(count->node, before, count->err) < 0)
+		return -1;
+	thin_counts_put(counts, cluster, before, kind);
+	return 0;
 }
 
 /* More names for each cluster that [offset, offset + length) touches. */
@@ -53,16 +75,9 @@ static int name_times(struct count *count, const char *what, uint64_t offset, ui
 	if (last >= count->present)
 		return FAIL(count, "%s: its %s at %" PRIu64 " ends beyond the image's %" PRIu64 " bytes",
 			count->node->id, what, offset, count->thin->present);
-	for (; cluster <= last; cluster++) {
-		if (count->kinds[cluster] != KIND_NONE &&
-			(count->kinds[cluster] != kind || kind == KIND_OTHER))
-			return FAIL(count, "%s: its %s at %" PRIu64 " shares a cluster with other metadata",
-				count->node->id, what, cluster << bits);
-		count->kinds[cluster] = (uint8_t)kind;
-		count->counts[cluster] = (uint16_t)(times < COUNT_MAX - count->counts[cluster]
-				? count->counts[cluster] + times
-				: COUNT_MAX);
-	}
+	for (; cluster <= last; cluster++)
+		if (name_one(count, what, cluster, kind, times) < 0)
+			return -1;
 	return 0;
 }
 
@@ -71,6 +86,7 @@ static int name(struct count *count, const char *what, uint64_t offset, uint64_t
 	return name_times(count, what, offset, length, kind, 1);
 }
 
+/* The blocks' places: what they say is read when all is counted. */
 static int count_refcounts(struct count *count)
 {
 	struct thin *thin = count->thin;
@@ -83,7 +99,6 @@ static int count_refcounts(struct count *count)
 		return -1;
 	for (index = 0; index < header->refcount_table_clusters * cluster / 8; index++) {
 		uint64_t block = qcow2_read64(thin->refcount_table + index * 8);
-		int result;
 
 		if (!block)
 			continue;
@@ -93,12 +108,6 @@ static int count_refcounts(struct count *count)
 				count->node->id, index, block);
 		if (name(count, "refcount block", block, cluster, KIND_OTHER) < 0)
 			return -1;
-		if (index >= thin->block_count)
-			continue; /* counts clusters that we never use */
-		result = thin_child_read(
-			count->node, block, thin->blocks + (index << thin->cluster_bits), cluster);
-		if (result < 0)
-			return read_failed(count, "refcount block", block, result);
 	}
 	return 0;
 }
@@ -142,7 +151,7 @@ static int read_active(struct count *count)
 		(void)qcow2_l1_read(&thin->header, thin->l1 + index * 8, host, &copied, why); /* judged */
 		if (!*host)
 			continue;
-		if (count->counts[*host >> thin->cluster_bits] > 1)
+		if (named(count, *host >> thin->cluster_bits) > 1)
 			return FAIL(count, "%s: its L1 table names the L2 table at %" PRIu64 " twice",
 				count->node->id, *host);
 	}
@@ -268,6 +277,7 @@ static int count_active(struct count *count)
 	struct thin *thin = count->thin;
 	uint64_t index;
 
+	count->is_own = true;
 	for (index = 0; index < thin->table_count; index++) {
 		uint64_t host = thin->table_hosts[index], cluster = host >> thin->cluster_bits;
 		int result;
@@ -277,18 +287,20 @@ static int count_active(struct count *count)
 		result = thin_child_read(count->node, host, count->cluster, thin_cluster(thin));
 		if (result < 0)
 			return read_failed(count, "L2 table", host, result);
-		if (count_table(count, count->cluster, count->counts[cluster], host,
+		if (count_table(count, count->cluster, (uint32_t)named(count, cluster), host,
 			    index << thin->table_bits << thin->cluster_bits) < 0)
 			return -1;
 		keep_table(count, index);
-		count->kinds[cluster] = KIND_OTHER; /* named as what it is, and counted */
+		thin_counts_put(&thin->counts, cluster, named(count, cluster), KIND_OTHER); /* named as what it is, and counted */
 	}
+	count->is_own = false;
 	thin->allocated = count->clusters;
 	return 0;
 }
 
 static int count_tables(struct count *count)
 {
+	const struct thin_counts *counts = &count->thin->counts;
 	uint64_t cluster;
 
 	if (count_active(count) < 0)
@@ -297,56 +309,13 @@ static int count_tables(struct count *count)
 		uint64_t host = cluster << count->thin->cluster_bits;
 		int result;
 
-		if (count->kinds[cluster] != KIND_TABLE)
+		if (!named(count, cluster) || thin_counts_low(counts, cluster) != KIND_TABLE)
 			continue;
 		result = thin_child_read(count->node, host, count->cluster, thin_cluster(count->thin));
 		if (result < 0)
 			return read_failed(count, "L2 table", host, result);
-		if (count_table(count, count->cluster, count->counts[cluster], host, THIN_NOWHERE) < 0)
+		if (count_table(count, count->cluster, (uint32_t)named(count, cluster), host, THIN_NOWHERE) < 0)
 			return -1;
-	}
-	return 0;
-}
-
-/* What was counted against what the image says; in memory the image's counts are mended. */
-static int judge(struct count *count)
-{
-	struct thin *thin = count->thin;
-	uint64_t cluster;
-
-	for (cluster = 0; cluster < thin->clusters; cluster++) {
-		uint64_t said = thin_count_of(thin, cluster);
-		uint64_t named = cluster < count->present ? count->counts[cluster] : 0;
-
-		thin->used += said > 0;
-		thin->leaked += said > named;
-		if (said == named)
-			continue;
-		if (said > named && named > 0) {
-			/* Used by more than we see, or leaked: never written in place. */
-			if (count->node->repairs && named < COUNT_MAX)
-				thin_count_set(thin, cluster, named);
-			continue;
-		}
-		if (named == 0) {
-			if (said > 1)
-				thin_count_set(thin, cluster, 1);
-			thin_bits_put(&thin->reserve, cluster);
-			continue;
-		}
-		if (!thin->is_dirty)
-			return FAIL(count, "%s: the refcount of its cluster at %" PRIu64 " is %" PRIu64
-					   ", and %" PRIu64 " entries name it; see qemu-img check -r all",
-				count->node->id, cluster << thin->cluster_bits, said, named);
-		if (named > qcow2_refcount_max(&thin->header))
-			return FAIL(count, "%s: %" PRIu64 " entries name its cluster at %" PRIu64
-					   ", more than its refcounts can say",
-				count->node->id, named, cluster << thin->cluster_bits);
-		if (!qcow2_read64(thin->refcount_table + cluster / qcow2_block_entries(&thin->header) * 8))
-			return FAIL(count, "%s: it is marked dirty, and no refcount block counts its cluster "
-					   "at %" PRIu64 "; see qemu-img check -r all",
-				count->node->id, cluster << thin->cluster_bits);
-		thin_count_set(thin, cluster, named);
 	}
 	return 0;
 }
@@ -373,10 +342,8 @@ int thin_count(struct node *node, struct err *err)
 	count.present = thin_up(thin, thin->present) >> thin->cluster_bits;
 	if (thin->can_write && count.present > thin->clusters)
 		count.present = thin->clusters;
-	count.counts = calloc(count.present + 1, sizeof(*count.counts));
-	count.kinds = calloc(count.present + 1, 1);
 	count.cluster = calloc(1, thin_cluster(thin));
-	if (!count.counts || !count.kinds || !count.cluster) {
+	if (!count.cluster) {
 		err_add(err, "out of memory");
 	} else if (thin->header.refcount_table_offset + table >
 		count.present << thin->cluster_bits) {
@@ -392,12 +359,10 @@ int thin_count(struct node *node, struct err *err)
 	}
 	if (result == 0 && (count_refcounts(&count) < 0 || read_active(&count) < 0 ||
 				   count_snapshots(&count) < 0 || count_tables(&count) < 0 ||
-				   (thin->can_write && judge(&count) < 0)))
+				   thin_judge(node, count.cluster, err) < 0))
 		result = -1;
 	if (result == 0 && thin->can_write && node->repairs)
 		mend_flags(thin);
-	free(count.counts);
-	free(count.kinds);
 	free(count.cluster);
 	return result;
 }

@@ -39,6 +39,7 @@ static int write_failed(const struct node *node, int error, struct err *err)
 /* Pages of the refcount blocks that differ from the disk's. */
 int thin_write_counts(struct node *node)
 {
+	uint8_t bytes[THIN_PAGE_MAX];
 	struct thin *thin = thin_of(node);
 	uint64_t pages = thin->block_count * thin_cluster(thin) / thin->page, page;
 	int result = 0;
@@ -49,8 +50,9 @@ int thin_write_counts(struct node *node)
 
 		if (!block || !thin_bit(thin->stale, page))
 			continue;
-		result = child_write(node->children[THIN_DATA], block + (at & (thin_cluster(thin) - 1)),
-			thin->blocks + at, thin->page);
+		thin_counts_bytes(thin, &thin->counts, at, thin->page, bytes);
+		result = child_write(node->children[THIN_DATA], block + (at & (thin_cluster(thin) - 1)), bytes,
+			thin->page);
 		if (result == 0)
 			thin_bit_set(thin->stale, page, false);
 	}
@@ -60,16 +62,20 @@ int thin_write_counts(struct node *node)
 static int write_blocks(struct node *node)
 {
 	struct thin *thin = thin_of(node);
-	uint64_t cluster = thin_cluster(thin), i;
-	int result = 0;
+	uint32_t cluster = (uint32_t)thin_cluster(thin);
+	uint8_t *bytes = calloc(1, cluster);
+	int result = bytes ? 0 : -ENOMEM;
+	uint64_t i;
 
 	for (i = 0; i < thin->block_count && result == 0; i++) {
 		uint64_t block = qcow2_read64(thin->refcount_table + i * 8);
 
-		if (block)
-			result = child_write(node->children[THIN_DATA], block,
-				thin->blocks + i * cluster, (uint32_t)cluster);
+		if (!block)
+			continue;
+		thin_counts_bytes(thin, &thin->counts, i * cluster, cluster, bytes);
+		result = child_write(node->children[THIN_DATA], block, bytes, cluster);
 	}
+	free(bytes);
 	return result;
 }
 
@@ -293,16 +299,17 @@ int thin_unload(struct node *node, struct err *err)
 	result = child_flush(child);
 	if (result == 0 && thin_is_external(thin))
 		result = child_flush(node->children[thin->data_place]);
-	thin_bits_move(&thin->reserve, &thin->freed);
-	thin_bits_move(&thin->reserve, &thin->punching);
-	for (cluster = 0; cluster < thin->clusters && result == 0; cluster++)
-		if (thin_bits_take(&thin->reserve, cluster) || thin_bits_take(&thin->dropped, cluster))
-			thin_count_set(thin, cluster, 0);
-	for (cluster = 0; thin->less && cluster < thin->clusters && result == 0; cluster++) {
-		uint64_t count = thin_count_of(thin, cluster);
+	thin_set_move(&thin->reserve, &thin->freed);
+	thin_set_move(&thin->reserve, &thin->punching);
+	if (result == 0)
+		thin_set_move(&thin->reserve, &thin->dropped);
+	while (thin->reserve.count && result == 0)
+		thin_count_set(thin, thin_set_first(&thin->reserve), 0);
+	for (cluster = 0; thin->shares && cluster < thin->clusters && result == 0; cluster++) {
+		uint64_t less = thin_counts_less(&thin->counts, cluster);
 
-		if (thin->less[cluster] && thin->less[cluster] <= count)
-			thin_count_set(thin, cluster, count - thin->less[cluster]);
+		if (less)
+			thin_count_set(thin, cluster, thin_count_of(thin, cluster) - less);
 	}
 	if (result == 0)
 		result = thin_write_counts(node);

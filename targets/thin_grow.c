@@ -81,7 +81,7 @@ int thin_grow(struct node *node)
 		return result;
 	for (i = 0; i < old_clusters; i++)
 		if (thin_count_of(thin, old + i) == 1) /* else others may have it: they keep it */
-			thin_bits_put(&thin->reserve, old + i);
+			thin_set_put(&thin->reserve, old + i);
 	thin->clusters_max = thin->grow.clusters;
 	thin->clusters = node->children[THIN_DATA]->limits.size >> thin->cluster_bits;
 	if (thin->clusters > thin->clusters_max)

@@ -152,5 +152,5 @@ void thin_make_cluster(const struct node *node, uint64_t cluster, uint8_t *bytes
 	else if (cluster <= table)
 		memcpy(bytes, thin->refcount_table + (cluster - 1) * size, size);
 	else if (cluster <= table + first_blocks(&thin->header))
-		memcpy(bytes, thin->blocks + (cluster - 1 - table) * size, size);
+		thin_counts_bytes(thin, &thin->counts, (cluster - 1 - table) * size, (uint32_t)size, bytes);
 }

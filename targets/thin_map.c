@@ -36,7 +36,7 @@ void thin_store(struct thin *thin, uint64_t cluster, const struct qcow2_entry *e
 	qcow2_entry_write(&thin->header, thin_entry(thin, cluster), entry);
 }
 
-void thin_set_flags(const struct thin *thin, const uint8_t *counts, uint8_t *page)
+void thin_set_flags(const struct thin *thin, const struct thin_counts *counts, uint8_t *page)
 {
 	uint32_t at;
 
@@ -46,7 +46,7 @@ void thin_set_flags(const struct thin *thin, const uint8_t *counts, uint8_t *pag
 		if (!host || word & QCOW2_ENTRY_COMPRESSED)
 			continue;
 		word &= ~QCOW2_ENTRY_COPIED;
-		if (qcow2_refcount_read(&thin->header, counts, host >> thin->cluster_bits) == 1)
+		if (thin_counts_of(counts, host >> thin->cluster_bits) == 1)
 			word |= QCOW2_ENTRY_COPIED;
 		qcow2_write64(page + at, word);
 	}

@@ -44,18 +44,16 @@ static int allocate(struct thin *thin, struct thin_next *next)
 {
 	uint64_t cluster = thin_cluster(thin);
 
-	next->counts = thin_make_blocks(thin, thin->clusters_max);
 	next->tables = calloc(thin->table_count + 1, sizeof(*next->tables));
 	next->refcount_table = calloc(run_of(next, ITEM_REFCOUNTS)->clusters, cluster);
 	next->l1 = calloc(run_of(next, ITEM_L1)->clusters, cluster);
 	next->dirty = calloc(next->first[ITEM_KINDS] / 64 + 1, sizeof(*next->dirty));
 	next->walked = calloc(thin->page_count / 64 + 1, sizeof(*next->walked));
 	next->sums = calloc(thin->page_count + 1, sizeof(*next->sums));
-	if (!thin->less)
-		thin->less = calloc(thin->clusters_max + 1, sizeof(*thin->less));
-	return next->counts && next->tables && next->refcount_table && next->l1 && next->dirty &&
-			next->walked && next->sums && thin->less
-		? 0
+	if (next->kind != NEXT_MAKES && !thin->gone.words && thin_bits_make(&thin->gone, thin->counts.length) < 0)
+		return -1;
+	return next->tables && next->refcount_table && next->l1 && next->dirty && next->walked && next->sums
+		? thin_next_make_counts(thin, next)
 		: -1;
 }
 
@@ -80,6 +78,9 @@ int thin_next_make(struct thin *thin, uint8_t *list, uint64_t length, uint32_t c
 	}
 	next->list = list;
 	thin->next = next;
+	thin->counts.next = &next->counts;
+	thin->shares = true;
+	thin_memory_tell(thin);
 	return 0;
 }
 
@@ -87,7 +88,7 @@ void thin_next_free(struct thin_next *next)
 {
 	if (!next)
 		return;
-	free(next->counts);
+	thin_counts_free(&next->counts);
 	free(next->tables);
 	free(next->refcount_table);
 	free(next->l1);
@@ -96,7 +97,6 @@ void thin_next_free(struct thin_next *next)
 	free(next->walked);
 	free(next->sums);
 	free(next->past.l1);
-	free(next->less);
 	thin_cache_next_free(&next->map.cache);
 	free(next);
 }
@@ -123,30 +123,9 @@ bool thin_next_has_block(const struct thin *thin, uint64_t block)
 	return qcow2_read64(thin->next->refcount_table + block * 8) != 0;
 }
 
-void thin_next_count_set(struct thin *thin, uint64_t cluster, uint64_t count)
-{
-	struct thin_next *next = thin->next;
-
-	qcow2_refcount_write(&thin->header, next->counts, cluster, count);
-	/* Where its block's copy gets a place all of that becomes dirty. */
-	if (thin_next_has_block(thin, cluster / qcow2_block_entries(&thin->header)))
-		thin_next_mark(next, next->first[ITEM_COUNTS] +
-				(cluster << thin->header.refcount_order) / 8 / thin->page);
-}
-
-void thin_next_gain(struct thin *thin, uint64_t cluster)
-{
-	uint64_t count = qcow2_refcount_read(&thin->header, thin->next->counts, cluster);
-
-	if (count < qcow2_refcount_max(&thin->header))
-		thin_next_count_set(thin, cluster, count + 1);
-	else
-		thin->next->has_failed = true;
-}
-
 static void lose(struct thin *thin, uint64_t cluster)
 {
-	uint64_t count = qcow2_refcount_read(&thin->header, thin->next->counts, cluster);
+	uint64_t count = thin_next_count_of(thin, cluster);
 
 	assert(count);
 	thin_next_count_set(thin, cluster, count - 1);
@@ -170,16 +149,6 @@ void thin_next_stores(struct thin *thin, uint64_t cluster, const struct qcow2_en
 		thin_each_cluster(thin, &old, lose);
 	}
 	thin_next_mark(next, page);
-}
-
-void thin_next_counts(struct thin *thin, uint64_t cluster, uint64_t count)
-{
-	uint64_t now = thin_count_of(thin, cluster);
-
-	if ((cluster << thin->header.refcount_order) / 8 >= thin->next->copied)
-		return;
-	thin_next_count_set(thin, cluster,
-		qcow2_refcount_read(&thin->header, thin->next->counts, cluster) + count - now);
 }
 
 static enum thin_item kind_of(const struct thin_next *next, uint64_t item)
@@ -241,7 +210,6 @@ void thin_next_bytes(struct thin *thin, uint64_t item, uint8_t *bytes)
 	struct thin_next *next = thin->next;
 	enum thin_item kind = kind_of(next, item);
 	const uint8_t *const from[] = {
-		[ITEM_COUNTS] = next->counts,
 		[ITEM_REFCOUNTS] = next->refcount_table,
 		[ITEM_L1] = next->l1,
 		[ITEM_LIST] = next->list,
@@ -250,6 +218,10 @@ void thin_next_bytes(struct thin *thin, uint64_t item, uint8_t *bytes)
 	assert(thin_bit(next->dirty, item));
 	thin_bit_set(next->dirty, item, false);
 	next->dirty_count--;
+	if (kind == ITEM_COUNTS) {
+		thin_counts_bytes(thin, &next->counts, (item - next->first[kind]) * thin->page, thin->page, bytes);
+		return;
+	}
 	if (kind != ITEM_MAP) {
 		memcpy(bytes, from[kind] + (item - next->first[kind]) * thin->page, thin->page);
 		return;
@@ -259,7 +231,7 @@ void thin_next_bytes(struct thin *thin, uint64_t item, uint8_t *bytes)
 	else if (!thin_bit(next->walked, item))
 		walk(thin, item);
 	memcpy(bytes, thin->pages[item], thin->page);
-	thin_set_flags(thin, next->counts, bytes);
+	thin_set_flags(thin, &next->counts, bytes);
 	next->sums[item] = thin_cache_sum(bytes, thin->page);
 }
 
@@ -284,7 +256,7 @@ static void each_place(struct thin *thin, const struct thin_next *next,
 /* Those that lie in a row may never have been anybody's reserve. */
 static void give_back(struct thin *thin, uint64_t host)
 {
-	if (thin_bit(thin->taken.words, host >> thin->cluster_bits))
+	if (thin_set_has(&thin->taken, host >> thin->cluster_bits))
 		thin_give_back(thin, host);
 	else
 		thin_count_set(thin, host >> thin->cluster_bits, 0);
@@ -300,7 +272,17 @@ void thin_next_drop(struct thin *thin)
 	while (thin->gone.count)
 		(void)thin_bits_first(&thin->gone);
 	thin->next = NULL;
+	thin->counts.next = NULL;
+	thin_memory_tell(thin);
 	thin_next_free(next);
+}
+
+static void swap_counts(struct thin *thin, struct thin_next *next)
+{
+	struct thin_counts other = thin->counts;
+
+	thin->counts = next->counts;
+	next->counts = other;
 }
 
 static void swap_bytes(uint8_t **a, uint8_t **b)
@@ -362,10 +344,6 @@ void thin_next_name(const struct thin *thin, struct qcow2_header *header)
 /* Of the generation's own pages: the flags in them are right. */
 static void adopt_map(struct thin *thin, struct thin_next *next)
 {
-	uint16_t *less = thin->less;
-
-	thin->less = next->less;
-	next->less = less;
 	thin_cache_next_swap(thin, &next->map.cache);
 	thin->allocated = next->map.allocated;
 	thin->flatten.cursor = 0;
@@ -380,7 +358,7 @@ void thin_next_adopt(struct thin *thin)
 	each_place(thin, next, thin_name);
 	thin_next_name(thin, &thin->header);
 	thin->next = NULL;
-	swap_bytes(&thin->blocks, &next->counts);
+	swap_counts(thin, next);
 	swap_bytes(&thin->refcount_table, &next->refcount_table);
 	swap_bytes(&thin->l1, &next->l1);
 	swap_bytes(&thin->snapshots.bytes, &next->list);
@@ -393,5 +371,6 @@ void thin_next_adopt(struct thin *thin)
 		adopt_map(thin, next);
 	memset(thin->stale, 0, (counts_length(thin) / thin->page / 64 + 1) * sizeof(*thin->stale));
 	drop_old(thin, next, &old);
+	thin_memory_tell(thin);
 	thin_next_free(next);
 }

@@ -4,6 +4,7 @@
  * a crash may leave nothing or all.
  *
  * thin_next.c              what it holds in memory, and how it follows what requests change
+ * thin_next_counts.c       its counts
  * thin_next_room.c         clusters for it
  * thin_next_names.c        the names that go with a snapshot which is deleted
  * thin_next_revert.c       going back to one: its tables copied, and the names that go with the device's own
@@ -51,7 +52,8 @@ struct thin_run {
 struct thin_next {
 	enum thin_next_step step;
 	bool is_running; /* a request works at it */
-	bool has_failed;
+	bool has_failed; /* a cluster has more names than its count can say … */
+	bool is_narrow; /* … in memory, though it could on disk */
 	bool is_bad; /* what was read of the snapshot isn't what was judged */
 	enum thin_next_kind kind;
 	struct {
@@ -59,7 +61,6 @@ struct thin_next {
 		uint8_t *l1; /* its L1 table, as far as it has been read */
 		uint64_t index, at; /* which L2 table is being read, and from where on */
 	} past; /* the snapshot that goes, or is gone back to */
-	uint16_t *less; /* going back: the thin's from then on */
 	struct {
 		struct thin_cache_next cache;
 		uint64_t allocated; /* as the thin's */
@@ -67,8 +68,8 @@ struct thin_next {
 	} map; /* going back: the device's */
 	unsigned tries; /* switches that were put off, as too much was dirty again */
 	uint64_t asked_at; /* ns: since when requests wait for the switch */
-	uint8_t *counts; /* as thin->blocks, with the names as they will be */
-	uint64_t copied; /* bytes of them */
+	struct thin_counts counts; /* as the thin's, with the names as they will be */
+	uint64_t copied; /* clusters of them */
 	uint64_t *tables; /* host offsets of the L2 tables' copies; 0: none yet */
 	uint8_t *refcount_table, *l1, *list; /* whole clusters */
 	uint64_t list_length;
@@ -89,9 +90,6 @@ int thin_next_make(struct thin *thin, uint8_t *list, uint64_t length, uint32_t c
 void thin_next_free(struct thin_next *next);
 void thin_next_drop(struct thin *thin); /* nothing names it: its clusters are given back */
 void thin_next_stores(struct thin *thin, uint64_t cluster, const struct qcow2_entry *entry);
-void thin_next_counts(struct thin *thin, uint64_t cluster, uint64_t count);
-void thin_next_count_set(struct thin *thin, uint64_t cluster, uint64_t count); /* the next one */
-void thin_next_gain(struct thin *thin, uint64_t cluster); /* a name there */
 void thin_next_mark(struct thin_next *next, uint64_t item);
 void thin_next_mark_all(const struct thin *thin, enum thin_item kind, uint64_t bytes, uint64_t length);
 bool thin_next_has_block(const struct thin *thin, uint64_t block); /* its copy has a place */
@@ -100,6 +98,13 @@ uint64_t thin_next_dirty(struct thin_next *next); /* one of them, UINT64_MAX: th
 void thin_next_bytes(struct thin *thin, uint64_t item, uint8_t *bytes); /* it is clean from here on */
 void thin_next_name(const struct thin *thin, struct qcow2_header *header); /* what it will say */
 void thin_next_adopt(struct thin *thin); /* the header names it */
+
+/* thin_next_counts.c */
+int thin_next_make_counts(const struct thin *thin, struct thin_next *next); /* -1: out of memory */
+uint64_t thin_next_count_of(const struct thin *thin, uint64_t cluster); /* the next one */
+void thin_next_count_set(struct thin *thin, uint64_t cluster, uint64_t count);
+void thin_next_gain(struct thin *thin, uint64_t cluster); /* a name there */
+void thin_next_counts(struct thin *thin, uint64_t cluster, uint64_t count); /* the present one is to be that */
 
 /* thin_next_room.c */
 void thin_next_room(struct thin *thin, struct plan *plan, struct thin_io *io);
@@ -115,13 +120,12 @@ void thin_next_dropped(struct thin *thin, uint64_t cluster); /* a shared one has
 void thin_next_undropped(struct thin *thin, uint64_t cluster); /* and has it again */
 void thin_next_check(struct thin *thin, const uint8_t *page); /* of the device: nothing that it names is gone */
 bool thin_next_is_gone(const struct thin *thin, uint64_t cluster);
-uint64_t thin_next_count_of(const struct thin *thin, uint64_t cluster); /* the next one */
 void thin_release_gone(struct thin *thin, uint64_t most); /* behind the switch */
 void thin_gone_work(struct thin *thin, uint64_t now, uint64_t *again); /* the same, some at a time */
 
 /* thin_next_revert.c */
 bool thin_next_has_table(const struct thin *thin, uint64_t index); /* the next map */
-void thin_next_fold(struct thin *thin, uint64_t first, uint64_t end); /* thin->less of these into their counts */
+void thin_next_fold(struct thin *thin, uint64_t first, uint64_t end); /* what these have lost into their counts */
 void thin_next_shared(struct thin *thin, uint64_t cluster, int more); /* names */
 void thin_next_copy(struct node *node, struct plan *plan, struct thin_io *io);
 void thin_next_copy_resume(struct node *node, struct plan *plan, struct thin_io *io);
@@ -141,7 +145,7 @@ int thin_snapshot_command(struct node *node, const char *verb, const struct json
 	struct json_object *answer, struct err *err);
 
 /* thin_map.c: "its refcount is one" in a page's entries, as those counts have it. */
-void thin_set_flags(const struct thin *thin, const uint8_t *counts, uint8_t *page);
+void thin_set_flags(const struct thin *thin, const struct thin_counts *counts, uint8_t *page);
 
 /* thin_space.c: for each cluster that the entry's bytes touch; packed ones may lie in several. */
 void thin_each_cluster(struct thin *thin, const struct qcow2_entry *entry,

@@ -6,7 +6,7 @@
  *
  * What nobody names then is "gone". It keeps a count of 1, so that it is nobody's until the switch, and
  * becomes free behind that. A cluster may come to be so by either of two: here, or where the device drops a
- * name meanwhile (which leaves the count alone, and shows in thin->less).
+ * name meanwhile (which leaves the count alone, and shows in "less", thin_counts.h).
  *
  * A child that shows other tables than those that were judged when the image was opened is an I/O error:
  * names of what has no count left, or an entry of the device whose cluster would be gone.
@@ -23,9 +23,9 @@ bool thin_next_is_gone(const struct thin *thin, uint64_t cluster)
 	return thin_bit(thin->gone.words, cluster);
 }
 
-uint64_t thin_next_count_of(const struct thin *thin, uint64_t cluster)
+static uint64_t less_of(const struct thin *thin, uint64_t cluster)
 {
-	return qcow2_refcount_read(&thin->header, thin->next->counts, cluster);
+	return thin_counts_less(&thin->counts, cluster);
 }
 
 static void lose_name(struct thin *thin, uint64_t cluster)
@@ -33,13 +33,13 @@ static void lose_name(struct thin *thin, uint64_t cluster)
 	struct thin_next *next = thin->next;
 	uint64_t count = cluster < thin->clusters ? thin_next_count_of(thin, cluster) : 0;
 
-	if (!count || thin_next_is_gone(thin, cluster) || count <= thin->less[cluster]) {
+	if (!count || thin_next_is_gone(thin, cluster) || count <= less_of(thin, cluster)) {
 		next->is_bad = true;
 		return;
 	}
 	if (count > 1)
-		qcow2_refcount_write(&thin->header, next->counts, cluster, count - 1);
-	if (count == 1 || (count == 2 && thin->less[cluster] == 1))
+		thin_counts_set_next(&thin->counts, cluster, count - 1);
+	if (count == 1 || (count == 2 && less_of(thin, cluster) == 1))
 		thin_bits_put(&thin->gone, cluster);
 }
 
@@ -47,7 +47,7 @@ void thin_next_dropped(struct thin *thin, uint64_t cluster)
 {
 	if (thin->next->kind == NEXT_REVERTS && thin_count_of(thin, cluster) > 1)
 		thin_next_shared(thin, cluster, -1);
-	if (thin->next->kind == NEXT_DELETES && !thin_next_is_gone(thin, cluster) && thin->less[cluster] == 1 &&
+	if (thin->next->kind == NEXT_DELETES && !thin_next_is_gone(thin, cluster) && less_of(thin, cluster) == 1 &&
 		thin_next_count_of(thin, cluster) == 1)
 		thin_bits_put(&thin->gone, cluster);
 }
@@ -96,11 +96,8 @@ int thin_next_remember(const struct thin *thin, struct thin_next *next, const st
 	next->past.l1_offset = snapshot->l1_offset;
 	next->past.l1_bytes = bytes;
 	next->past.l1 = calloc(1, bytes + thin->fill);
-	if (next->kind == NEXT_REVERTS) {
-		next->less = calloc(thin->clusters_max + 1, sizeof(*next->less));
-		if (!next->less || thin_cache_next_make(thin, &next->map.cache) < 0)
-			return -1;
-	}
+	if (next->kind == NEXT_REVERTS && thin_cache_next_make(thin, &next->map.cache) < 0)
+		return -1;
 	return next->past.l1 ? 0 : -1;
 }
 
@@ -197,8 +194,7 @@ void thin_release_gone(struct thin *thin, uint64_t most)
 	for (; thin->gone.count && most; most--) {
 		uint64_t cluster = thin_bits_first(&thin->gone);
 
-		thin->less[cluster] = 0;
-		thin_bits_put(thin->punches ? &thin->freed : &thin->reserve, cluster);
+		thin_set_put(thin->punches ? &thin->freed : &thin->reserve, cluster);
 	}
 }
 

@@ -9,7 +9,7 @@
  *   walk   what the device names is named once less in the next counts, page by page; where a page has been
  *          walked, what requests change in it is followed
  *
- * Names that shared clusters have lost, and that are still counted (thin->less), are left out of the next
+ * Names that shared clusters have lost, and that are still counted ("less", thin_counts.h), are left out of the next
  * counts from the start: the device may come to be the only one that names such a cluster, and its flag goes
  * by the count, which then must not change by itself at a stop.
  *
@@ -51,7 +51,7 @@ void thin_next_fold(struct thin *thin, uint64_t first, uint64_t end)
 	uint64_t cluster;
 
 	for (cluster = first; cluster < end && cluster < thin->clusters; cluster++) {
-		uint64_t count = thin_next_count_of(thin, cluster), less = thin->less[cluster];
+		uint64_t count = thin_next_count_of(thin, cluster), less = thin_counts_less(&thin->counts, cluster);
 
 		if (less && less < count)
 			thin_next_count_set(thin, cluster, count - less);
@@ -92,7 +92,7 @@ static void take_page(struct thin *thin, uint64_t page, uint8_t *bytes)
 
 	for (at = 0; at < thin->page; at += 1u << thin->entry_bits)
 		gain_entry(thin, bytes + at);
-	thin_set_flags(thin, next->counts, bytes);
+	thin_set_flags(thin, &next->counts, bytes);
 	next->sums[page] = thin_cache_sum(bytes, thin->page);
 	thin_cache_next_put(thin, &next->map.cache, page, bytes);
 }
@@ -199,7 +199,7 @@ void thin_next_walk(struct thin *thin, struct plan *plan, struct thin_io *io)
  */
 void thin_next_shared(struct thin *thin, uint64_t cluster, int more)
 {
-	if ((cluster << thin->header.refcount_order) / 8 < thin->next->copied && !thin_next_is_gone(thin, cluster))
+	if (cluster < thin->next->copied && !thin_next_is_gone(thin, cluster))
 		thin_next_count_set(thin, cluster, thin_next_count_of(thin, cluster) + (uint64_t)(int64_t)more);
 }
 
@@ -222,7 +222,7 @@ static void new_of_walked(struct thin *thin, uint64_t cluster)
 
 static void old_of_others(struct thin *thin, uint64_t cluster)
 {
-	if ((cluster << thin->header.refcount_order) / 8 < thin->next->copied && !thin_next_count_of(thin, cluster))
+	if (cluster < thin->next->copied && !thin_next_count_of(thin, cluster))
 		is_nobodys(thin, cluster);
 }
 

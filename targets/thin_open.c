@@ -6,7 +6,6 @@
 #include "thin_open.h"
 
 #include "child_io.h"
-#include "thin_next.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -50,11 +49,6 @@ int thin_child_read(const struct node *node, uint64_t offset, void *memory, uint
 	}
 	free(bounce);
 	return result;
-}
-
-static unsigned log_of(uint64_t power)
-{
-	return (unsigned)__builtin_ctzll(power);
 }
 
 const char *thin_base_name(const char *path)
@@ -131,115 +125,6 @@ static int check_writable(struct node *node, struct err *err)
 	return 0;
 }
 
-static uint64_t block_bytes(const struct thin *thin, uint64_t clusters)
-{
-	uint64_t entries = qcow2_block_entries(&thin->header);
-
-	return ((clusters + entries - 1) / entries) << thin->cluster_bits;
-}
-
-uint8_t *thin_make_blocks(const struct thin *thin, uint64_t clusters)
-{
-	return calloc(1, block_bytes(thin, clusters) + 1);
-}
-
-/* Clusters of the child, whole ones: what can be written. */
-static uint64_t clusters_there(const struct node *node)
-{
-	return node->children[THIN_DATA]->limits.size >> thin_of(node)->cluster_bits;
-}
-
-/*
- * Clusters that the image may grow to: all of the device mapped, with tables and counts, but no more than
- * are there. A child that may grow has them later, if that doesn't take more memory than there is for it.
- */
-static uint64_t clusters_bound(const struct node *node)
-{
-	const struct thin *thin = thin_of(node);
-	uint64_t there = clusters_there(node);
-	uint64_t present = thin_up(thin, thin->present) >> thin->cluster_bits;
-	uint64_t guest = thin_is_external(thin) ? 0 : thin->table_count << thin->table_bits;
-	uint64_t bound = present + guest + thin->table_count;
-
-	bound += bound / qcow2_block_entries(&thin->header) + THIN_RESERVE_EXTRA;
-	if (bound > there && (!node->children[THIN_DATA]->limits.is_extensible ||
-				     block_bytes(thin, bound) > THIN_GROWTH_MEMORY_MAX))
-		bound = there;
-	return bound;
-}
-
-/* What the image's refcount table counts, and how long it should be where that is too little. */
-static void find_clusters(struct node *node)
-{
-	struct thin *thin = thin_of(node);
-	uint64_t cluster = thin_cluster(thin), entries = qcow2_block_entries(&thin->header);
-	uint64_t bound = clusters_bound(node);
-	uint64_t guest = (thin->table_count << thin->table_bits) + thin->table_count;
-	uint64_t counted = entries * (thin->header.refcount_table_clusters * cluster / 8), table;
-
-	thin->clusters_max = bound < counted ? bound : counted;
-	thin->clusters = clusters_there(node);
-	if (thin->clusters > thin->clusters_max)
-		thin->clusters = thin->clusters_max;
-	if (bound <= counted || counted >= 2 * guest || !thin->can_write)
-		return; /* of a disk much larger than the device, not all is wanted */
-	table = ((bound + entries - 1) / entries * 8 + cluster - 1) / cluster;
-	if (table * cluster > QCOW2_REFCOUNT_TABLE_MAX || block_bytes(thin, bound) > THIN_MEMORY_MAX)
-		return;
-	thin->grow.table = (uint32_t)table;
-	thin->grow.clusters = bound;
-}
-
-/* The geometry, and memory for all that the device can come to need. */
-int thin_allocate(struct node *node, uint64_t cache, struct err *err)
-{
-	struct thin *thin = thin_of(node);
-	const struct qcow2_header *header = &thin->header;
-	uint64_t cluster = qcow2_cluster_size(header), bytes, map, entries, pages, clusters;
-
-	thin->cluster_bits = header->cluster_bits;
-	thin->entry_bits = log_of(qcow2_entry_size(header));
-	thin->table_bits = thin->cluster_bits - thin->entry_bits;
-	thin->grain_bits = log_of(qcow2_grain_size(header));
-	thin->page = cluster < THIN_PAGE_MAX ? (uint32_t)cluster : THIN_PAGE_MAX;
-	thin->fill = cluster < THIN_FILL_MAX ? (uint32_t)cluster : THIN_FILL_MAX;
-	thin->table_count = qcow2_l1_needed(header, header->size);
-	thin->page_bits = log_of(thin->page) - thin->entry_bits;
-	find_clusters(node);
-	clusters = thin->grow.table ? thin->grow.clusters : thin->clusters_max;
-	entries = qcow2_block_entries(header);
-	thin->block_count = (thin->clusters + entries - 1) / entries;
-	map = thin->table_count << thin->cluster_bits;
-	bytes = block_bytes(thin, clusters) + map / thin->page * THIN_PAGE_COST + (cache < map ? cache : map);
-	if (bytes > THIN_MEMORY_MAX || thin_up(thin, thin->present) / cluster > THIN_MEMORY_MAX / 4)
-		return json_err(node->json, err,
-			"thin %s: its tables take %" PRIu64 " bytes of memory, over the limit of %" PRIu64
-			"; a larger cluster_size needs less",
-			node->id, bytes, THIN_MEMORY_MAX);
-	pages = (map + block_bytes(thin, clusters)) / thin->page + 64;
-	thin->l1 = calloc(1, header->l1_size * UINT64_C(8) + cluster);
-	thin->table_hosts = calloc(thin->table_count + 1, sizeof(uint64_t));
-	thin->table_news = calloc(thin->table_count + 1, sizeof(uint64_t));
-	thin->refcount_table = calloc(1, (header->refcount_table_clusters + thin->grow.table) * cluster);
-	thin->blocks = thin_make_blocks(thin, clusters);
-	thin->stale = calloc(pages / 64 + 1, sizeof(uint64_t));
-	thin->marks = calloc(pages / 64 + 1, sizeof(uint64_t));
-	thin->pinned = calloc(pages / 64 + 1, sizeof(uint64_t));
-	if (!thin->l1 || !thin->table_hosts || !thin->table_news || !thin->refcount_table ||
-		!thin->blocks || !thin->stale || !thin->marks || !thin->pinned ||
-		thin_cache_make(node, cache) < 0 || thin_bits_make(&thin->taken, clusters) < 0 ||
-		thin_bits_make(&thin->reserve, clusters) < 0 ||
-		thin_bits_make(&thin->picked, clusters) < 0 ||
-		thin_bits_make(&thin->dropped, clusters) < 0 ||
-		thin_bits_make(&thin->flushing, clusters) < 0 ||
-		thin_bits_make(&thin->freed, clusters) < 0 ||
-		thin_bits_make(&thin->gone, clusters) < 0 ||
-		thin_bits_make(&thin->punching, clusters) < 0)
-		return json_err(node->json, err, "thin %s: out of memory for %" PRIu64 " bytes of tables",
-			node->id, bytes);
-	return 0;
-}
-
 static int read_image(struct node *node, const uint8_t *first, uint64_t length, uint64_t cache,
 	struct err *err)
 {
@@ -262,14 +147,10 @@ static int read_image(struct node *node, const uint8_t *first, uint64_t length, 
 	if (thin_count(node, err) < 0 || thin_data_file_check(node, err) < 0)
 		return -1;
 	thin_grow_plan(thin);
+	thin->shares = thin->has_compressed || thin->header.snapshot_count;
 	thin->unpacker = thin->has_compressed ? calloc(1, qcow2_unpack_memory(thin->header.compression)) : NULL;
 	if (thin->has_compressed && !thin->unpacker)
 		return json_err(node->json, err, "thin %s: out of memory", node->id);
-	if (thin->can_write && (thin->has_compressed || thin->header.snapshot_count)) {
-		thin->less = calloc(thin->clusters_max + thin->grow.clusters + 1, sizeof(*thin->less));
-		if (!thin->less)
-			return json_err(node->json, err, "thin %s: out of memory", node->id);
-	}
 	return 0;
 }
 
@@ -359,30 +240,4 @@ int thin_probe(struct node *node, struct err *err)
 		result = open_image(node, first, cluster > length ? cluster : BLANK_BYTES, err);
 	free(first);
 	return result;
-}
-
-void thin_free(struct thin *thin)
-{
-	free(thin->l1);
-	thin_cache_free(thin);
-	free(thin->table_hosts);
-	free(thin->table_news);
-	free(thin->refcount_table);
-	free(thin->blocks);
-	free(thin->stale);
-	free(thin->marks);
-	free(thin->pinned);
-	free(thin->taken.words);
-	free(thin->reserve.words);
-	free(thin->picked.words);
-	free(thin->dropped.words);
-	free(thin->flushing.words);
-	free(thin->freed.words);
-	free(thin->gone.words);
-	free(thin->punching.words);
-	free(thin->less);
-	free(thin->snapshots.bytes);
-	thin_next_free(thin->next);
-	free(thin->unpacker);
-	*thin = (struct thin){ .cursor = 0 };
 }

@@ -8,11 +8,13 @@
 
 #include "thin.h"
 
-/* thin_open.c, thin_count.c, thin_grow.c, thin_resize.c, thin_make.c, thin_create.c */
+/* thin_open.c, thin_memory.c, thin_count.c, thin_judge.c, thin_grow.c, thin_resize.c, thin_make.c, thin_create.c */
 int thin_probe(struct node *node, struct err *err);
 int thin_child_read(const struct node *node, uint64_t offset, void *memory, uint64_t length);
 const char *thin_base_name(const char *path); /* the last part of it */
 int thin_count(struct node *node, struct err *err);
+int thin_judge(struct node *node, uint8_t *memory, struct err *err); /* all names are counted; memory for a cluster */
+int thin_widen(struct node *node, uint64_t largest, struct err *err); /* thin->counts, for so large ones */
 void thin_grow_plan(struct thin *thin); /* all is counted: finds a place for it, or none */
 int thin_grow(struct node *node); /* 0 or -errno */
 int thin_resize_plan(struct node *node, struct err *err); /* the header is there; 0, or -1 with messages */

@@ -47,12 +47,12 @@ bool thin_work(struct node *node, uint64_t now, struct request *request, uint64_
 		return true;
 	if (!thin->freed.count || thin->punching.count || thin->trim.is_busy || thin->failed)
 		return false;
-	first = thin_bits_first(&thin->freed);
-	thin_bits_put(&thin->punching, first);
+	first = thin_set_first(&thin->freed);
+	thin_set_put(&thin->punching, first);
 	for (end = first + 1; end < thin->clusters && end - first < most; end++) {
-		if (!thin_bits_take(&thin->freed, end))
+		if (!thin_set_take(&thin->freed, end))
 			break;
-		thin_bits_put(&thin->punching, end);
+		thin_set_put(&thin->punching, end);
 	}
 	request->flags = SELF_PUNCH;
 	request->offset = first << thin->cluster_bits;
@@ -74,10 +74,10 @@ void thin_punch_map(struct node *node, const struct request *request, struct pla
 
 void thin_punched(struct thin *thin, int result)
 {
-	thin_bits_move(&thin->reserve, &thin->punching);
+	thin_set_move(&thin->reserve, &thin->punching);
 	if (result == -EOPNOTSUPP) {
 		thin->punches = false;
-		thin_bits_move(&thin->reserve, &thin->freed);
+		thin_set_move(&thin->reserve, &thin->freed);
 	}
 }
 

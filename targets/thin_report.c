@@ -66,6 +66,7 @@ static void add_cache(const struct thin *thin, struct json_object *out)
 {
 	const struct thin_cache *cache = &thin->cache;
 
+	add_number(out, "metadata_memory", read_number(&thin->memory));
 	add_number(out, "metadata_cache", (uint64_t)cache->count * thin->page);
 	add_number(out, "metadata_cached", (uint64_t)__atomic_load_n(&cache->used, __ATOMIC_RELAXED) * thin->page);
 	add_number(out, "metadata_hits", read_number(&cache->hits));

@@ -45,7 +45,7 @@
 
 #include <errno.h>
 
-#define COPY_MAX (UINT64_C(1) << 20) /* bytes of counts that one step copies */
+#define COPY_MAX (UINT64_C(1) << 15) /* clusters whose counts one step copies */
 #define NS_PER_US 1000u
 #define SWITCH_FIXED 3u /* ops: a flush, the header, a flush */
 
@@ -70,7 +70,7 @@ static void fail(struct thin *thin, int result)
 void thin_next_end(struct thin *thin, struct plan *plan, int result)
 {
 	if (result == 0 && thin->next->has_failed)
-		result = -EOVERFLOW;
+		result = thin->next->is_narrow ? -ERANGE : -EOVERFLOW;
 	if (result == 0 && (thin->has_lost || thin->next->is_bad))
 		result = -EIO; /* somebody's flush may have been that of what was written here */
 	thin->next->is_running = false;
@@ -98,14 +98,12 @@ bool thin_next_wants(struct thin *thin, uint64_t now, struct request *request)
 static void copy_counts(struct thin *thin, struct plan *plan)
 {
 	struct thin_next *next = thin->next;
-	uint64_t length = thin->block_count << thin->cluster_bits;
-	uint64_t part = length - next->copied < COPY_MAX ? length - next->copied : COPY_MAX, from = next->copied;
+	uint64_t length = thin->block_count * qcow2_block_entries(&thin->header), from = next->copied;
 
-	memcpy(next->counts + from, thin->blocks + from, part);
-	next->copied += part;
+	next->copied = length - from < COPY_MAX ? length : from + COPY_MAX;
+	thin_counts_copy_next(&thin->counts, from, next->copied);
 	if (next->kind == NEXT_REVERTS)
-		thin_next_fold(thin, from * 8 >> thin->header.refcount_order,
-			next->copied * 8 >> thin->header.refcount_order);
+		thin_next_fold(thin, from, next->copied);
 	if (next->copied == length)
 		next->step = next->kind == NEXT_MAKES ? NEXT_ROOM : NEXT_NAMES;
 	thin_next_end(thin, plan, 0);

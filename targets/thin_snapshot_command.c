@@ -284,6 +284,9 @@ static int tell_made(const struct node *node, struct json_object *answer, struct
 	case EOVERFLOW:
 		return err_add(err, "thin %s: a cluster is named by as many as its refcounts can say, %" PRIu64
 			"; nothing has changed", node->id, qcow2_refcount_max(&thin->header));
+	case ERANGE:
+		return err_add(err, "thin %s: entries share clusters more often than memory for the new counts was taken for; "
+			"nothing has changed, and another try will take more", node->id);
 	case EBUSY:
 		return err_add(err, "thin %s: its map changed faster than it could be written, %u times; nothing has "
 			"changed", node->id, THIN_SWITCH_TRIES);

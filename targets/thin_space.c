@@ -25,7 +25,7 @@
 uint64_t thin_count_of(const struct thin *thin, uint64_t cluster)
 {
 	assert(cluster < thin->clusters);
-	return qcow2_refcount_read(&thin->header, thin->blocks, cluster);
+	return thin_counts_of(&thin->counts, cluster);
 }
 
 /* Which page of all refcount blocks holds a cluster's count. */
@@ -34,14 +34,19 @@ static uint64_t count_page(const struct thin *thin, uint64_t cluster)
 	return (cluster << thin->header.refcount_order) / 8 / thin->page;
 }
 
+void thin_count_differs(struct thin *thin, uint64_t cluster)
+{
+	thin_bit_set(thin->stale, count_page(thin, cluster), true);
+}
+
 void thin_count_set(struct thin *thin, uint64_t cluster, uint64_t count)
 {
 	if (thin->next)
 		thin_next_counts(thin, cluster, count);
 	thin->used += count > 0;
 	thin->used -= thin_count_of(thin, cluster) > 0;
-	qcow2_refcount_write(&thin->header, thin->blocks, cluster, count);
-	thin_bit_set(thin->stale, count_page(thin, cluster), true);
+	thin_counts_set(&thin->counts, cluster, count);
+	thin_count_differs(thin, cluster);
 }
 
 bool thin_claim(struct thin *thin, struct thin_io *io, uint32_t count)
@@ -60,20 +65,20 @@ uint64_t thin_take(struct thin *thin, struct thin_io *io)
 	assert(io->claim && thin->claimed);
 	io->claim--;
 	thin->claimed--;
-	cluster = thin_bits_first(&thin->reserve);
-	thin_bits_put(&thin->taken, cluster);
+	cluster = thin_set_first(&thin->reserve);
+	thin_set_put(&thin->taken, cluster);
 	return cluster << thin->cluster_bits;
 }
 
 void thin_name(struct thin *thin, uint64_t host)
 {
-	(void)thin_bits_take(&thin->taken, host >> thin->cluster_bits);
+	(void)thin_set_take(&thin->taken, host >> thin->cluster_bits);
 }
 
 void thin_give_back(struct thin *thin, uint64_t host)
 {
-	if (thin_bits_take(&thin->taken, host >> thin->cluster_bits))
-		thin_bits_put(&thin->reserve, host >> thin->cluster_bits);
+	if (thin_set_take(&thin->taken, host >> thin->cluster_bits))
+		thin_set_put(&thin->reserve, host >> thin->cluster_bits);
 }
 
 void thin_unclaim(struct thin *thin, struct thin_io *io)
@@ -85,9 +90,9 @@ void thin_unclaim(struct thin *thin, struct thin_io *io)
 static void drop_one(struct thin *thin, uint64_t cluster)
 {
 	if (thin_count_of(thin, cluster) == 1)
-		thin_bits_put(&thin->dropped, cluster);
-	else if (thin->less && thin->less[cluster] < UINT16_MAX)
-		thin->less[cluster]++;
+		thin_set_put(&thin->dropped, cluster);
+	else if (thin->shares)
+		thin_counts_lose(&thin->counts, cluster, 1);
 	if (thin->next)
 		thin_next_dropped(thin, cluster);
 }
@@ -95,9 +100,9 @@ static void drop_one(struct thin *thin, uint64_t cluster)
 static void undrop_one(struct thin *thin, uint64_t cluster)
 {
 	if (thin_count_of(thin, cluster) == 1)
-		(void)thin_bits_take(&thin->dropped, cluster);
-	else if (thin->less && thin->less[cluster])
-		thin->less[cluster]--;
+		(void)thin_set_take(&thin->dropped, cluster);
+	else if (thin->shares)
+		thin_counts_lose(&thin->counts, cluster, -1);
 	if (thin->next)
 		thin_next_undropped(thin, cluster);
 }
@@ -144,7 +149,7 @@ bool thin_was_dropped(const struct thin *thin, const struct qcow2_entry *entry)
 	for (; cluster <= last_cluster(thin, entry) && cluster < thin->clusters; cluster++) {
 		uint64_t count = thin_count_of(thin, cluster);
 
-		if (count == 0 || (count == 1 && !thin_bit(thin->dropped.words, cluster)))
+		if (count == 0 || (count == 1 && !thin_set_has(&thin->dropped, cluster)))
 			return false;
 	}
 	return true;
@@ -157,7 +162,7 @@ void thin_flush(struct thin *thin, struct plan *plan, struct thin_io *io)
 	io->captures = !thin->is_writing && !thin->is_flushing && thin->dropped.count;
 	if (io->captures) {
 		thin->is_flushing = true;
-		thin_bits_move(&thin->flushing, &thin->dropped);
+		thin_set_move(&thin->flushing, &thin->dropped);
 	}
 	plan_add(plan, THIN_DATA, (struct request){ .kind = IO_FLUSH });
 	if (thin_is_external(thin)) /* what entries are to name, or do; these are written behind it */
@@ -175,9 +180,9 @@ void thin_flushed(struct thin *thin, struct plan *plan, struct thin_io *io, int 
 		if (result == 0)
 			thin->reclaimed += thin->flushing.count;
 		if (result < 0)
-			thin_bits_move(&thin->dropped, &thin->flushing);
+			thin_set_move(&thin->dropped, &thin->flushing);
 		else
-			thin_bits_move(thin->punches ? &thin->freed : &thin->reserve, &thin->flushing);
+			thin_set_move(thin->punches ? &thin->freed : &thin->reserve, &thin->flushing);
 		if (thin->freed.count || thin->waiting_count)
 			plan_wake(plan);
 		thin->is_flushing = io->captures = false;
@@ -191,7 +196,7 @@ static void write_count_page(struct thin *thin, struct plan *plan, uint64_t page
 	uint64_t at = page * thin->page;
 	uint64_t block = qcow2_read64(thin->refcount_table + (at >> thin->cluster_bits) * 8);
 
-	memcpy((uint8_t *)plan->scratch + skip, thin->blocks + at, thin->page);
+	thin_counts_bytes(thin, &thin->counts, at, thin->page, (uint8_t *)plan->scratch + skip);
 	plan_scratch(plan, IO_WRITE, 0, THIN_DATA, block + (at & (thin_cluster(thin) - 1)), skip,
 		thin->page);
 }
@@ -230,7 +235,7 @@ static bool pick(struct thin *thin, struct thin_io *io, uint64_t wanted)
 			if (!take_page(io, count_page(thin, thin->cursor)))
 				return true;
 			thin_count_set(thin, thin->cursor, 1);
-			thin_bits_put(&thin->picked, thin->cursor);
+			thin_set_put(&thin->picked, thin->cursor);
 		}
 		thin->cursor++;
 	}
@@ -246,10 +251,9 @@ static void make_block(struct thin *thin, struct plan *plan, struct thin_io *io)
 	uint64_t at = thin->page;
 
 	io->at = first;
-	memset(thin->blocks + ((first / entries) << thin->cluster_bits), 0, thin_cluster(thin));
-	thin_count_set(thin, first, 1);
+	thin_count_set(thin, first, 1); /* none of the others is counted */
 	memset(plan->scratch, 0, thin->page + thin->fill);
-	memcpy(plan->scratch, thin->blocks + ((first / entries) << thin->cluster_bits), thin->page);
+	thin_counts_bytes(thin, &thin->counts, (first / entries) << thin->cluster_bits, thin->page, plan->scratch);
 	plan_scratch(plan, IO_WRITE, 0, THIN_DATA, host, 0, thin->page);
 	for (; at < thin_cluster(thin); at += thin->fill) {
 		uint64_t left = thin_cluster(thin) - at;
@@ -301,7 +305,7 @@ static void reserve(struct node *node, struct plan *plan, struct thin_io *io, st
 	unsigned i;
 
 	if (thin->reserve.count - thin->claimed < parent->wants)
-		thin_bits_move(&thin->reserve, &thin->freed); /* sooner than new ones */
+		thin_set_move(&thin->reserve, &thin->freed); /* sooner than new ones */
 	if (thin_claim(thin, parent, parent->wants)) {
 		plan_end(plan, 0);
 		return;
@@ -335,7 +339,7 @@ void thin_reserve_map(struct node *node, struct plan *plan, struct thin_io *io, 
 static void unpick(struct thin *thin)
 {
 	while (thin->picked.count)
-		thin_count_set(thin, thin_bits_first(&thin->picked), 0);
+		thin_count_set(thin, thin_set_first(&thin->picked), 0);
 }
 
 /*
@@ -367,7 +371,7 @@ void thin_reserve_resume(
 	if (io->step == STEP_PAGES) {
 		for (i = 0; i < io->page_count; i++)
 			thin_bit_set(thin->stale, io->pages[i], false);
-		thin_bits_move(&thin->reserve, &thin->picked);
+		thin_set_move(&thin->reserve, &thin->picked);
 	}
 	reserve(node, plan, io, parent);
 }

@@ -82,9 +82,9 @@ static bool take(struct thin *thin, uint64_t cluster)
 		return false;
 	if (thin_count_of(thin, cluster) == 0)
 		return true;
-	if (thin->reserve.count <= thin->claimed || !thin_bits_take(&thin->reserve, cluster))
+	if (thin->reserve.count <= thin->claimed || !thin_set_take(&thin->reserve, cluster))
 		return false;
-	thin_bits_put(&thin->punching, cluster);
+	thin_set_put(&thin->punching, cluster);
 	return true;
 }
 

@@ -306,3 +306,17 @@ on '"size":"3MiB",' >new.json
 printf x | dd of=image bs=1 seek=70000 conv=notrunc 2>/dev/null
 cp new.json tree.json
 refused 'other bytes' "thin thin0: what is below is neither blank nor a qcow2 image $place"
+
+# What memory counts, map and lists take when each cluster has its data: a process that has it open, less one with next to nothing.
+peak() { # IMAGE: KiB
+	echo '{"format":1,"name":"t","root":{"type":"thin","data":{"type":"file","path":"'"$1"'","direct":false}}}' >tree.json
+	echo 'read 0 4096' | python3 -c 'import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=2, check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)' ubd-compose replay tree.json - 2>err || fail "$1: $(cat err)"
+}
+quietly qemu-img create -f qcow2 small 1G
+quietly qemu-img create -f qcow2 -o preallocation=metadata terabyte 1T
+difference=$(($(peak terabyte) - $(peak small)))
+[ "$difference" -gt 8192 ] || fail "the tables of 1 TiB take $difference KiB only: is it mapped?"
+[ "$difference" -le 33792 ] || fail "the tables of 1 TiB, all of it mapped, take $difference KiB; metadata_cache is 32768"
+ok "1 TiB that is mapped whole is opened and served within metadata_cache ($difference KiB)"

@@ -272,6 +272,34 @@ static void a_large_volume_keeps_within_its_bound(void **state)
 	}
 }
 
+/*
+ * 1 TiB, of which the file below has all, so that counts are for twice as much: all tables together take no more than
+ * metadata_cache's default. Memory for all of it is taken at the start.
+ */
+static void a_large_volume_s_tables_are_within_the_default(void **state)
+{
+	static const char keys[] = "'size':'1TiB'";
+	uint64_t bound = THIN_CACHE_DEFAULT, before, i;
+	char bytes[4096] = { 1 };
+
+	start(keys);
+	assert_in_range(told("metadata_memory"), bound * 3 / 4, bound);
+	stop();
+	assert_int_equal(truncate(scene_path("x"), (off_t)(TIB + (TIB >> 10))), 0);
+	before = resident();
+	start(keys);
+	assert_true(thin()->clusters >= 2 * TIB >> thin()->cluster_bits);
+	for (i = 0; i < 100; i++)
+		assert_int_equal(child_write(tree->root, i << 25, bytes, sizeof(bytes)), 0);
+	assert_in_range(told("metadata_memory"), bound * 3 / 4, bound);
+	assert_true(resident() < before + bound + (32 << 20)); /* and what the sanitizers add */
+	stop();
+	start(keys);
+	assert_in_range(told("metadata_memory"), bound * 3 / 4, bound);
+	assert_int_equal(told("leaked"), 0);
+	stop();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -281,6 +309,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(an_old_page_is_not_taken_for_the_new, scene_setup, scene_teardown),
 		cmocka_unit_test_setup_teardown(the_map_is_told_of_what_is_not_in_memory, scene_setup, scene_teardown),
 		cmocka_unit_test_setup_teardown(a_large_volume_keeps_within_its_bound, scene_setup, scene_teardown),
+		cmocka_unit_test_setup_teardown(a_large_volume_s_tables_are_within_the_default, scene_setup, scene_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

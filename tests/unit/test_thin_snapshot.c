@@ -86,7 +86,7 @@ static void what_a_deleted_snapshot_alone_had_is_free(void **state)
 	live_end_all();
 	assert_int_equal(pasts_thin()->gone.count, 0);
 	for (cluster = 0; cluster < pasts_thin()->clusters; cluster++)
-		assert_int_equal(pasts_thin()->less[cluster], 0); /* no name is missing that is still counted */
+		assert_int_equal(thin_counts_less(&pasts_thin()->counts, cluster), 0); /* no name is missing that is still counted */
 	assert_int_equal(past_wrong_flags(&pasts_image), 0);
 	live_stop();
 	assert_int_equal(past_count(&pasts_image), 0);
@@ -235,6 +235,57 @@ static void a_map_that_is_not_all_in_memory_is_copied(void **state)
 	live_stop();
 }
 
+static uint64_t host_of(uint64_t offset)
+{
+	return thin_lookup(pasts_thin(), offset >> pasts_thin()->cluster_bits).host >> pasts_thin()->cluster_bits;
+}
+
+/* Cells become wider as clusters get more names, at a snapshot or at a start, and narrow again at the next start. */
+static void more_snapshots_than_a_small_count_says(void **state)
+{
+	uint64_t used, memory;
+	char name[8];
+	unsigned i;
+
+	pasts_load();
+	assert_int_equal(live_write(0, 'a'), 0);
+	live_stop();
+	pasts_load();
+	used = pasts_thin()->used;
+	memory = pasts_thin()->memory;
+	live_begin();
+	for (i = 1; i <= 17; i++) {
+		snprintf(name, sizeof(name), "s%u", i);
+		pasts_do("snapshot-create", name);
+		assert_int_equal(thin_count_of(pasts_thin(), host_of(0)), i + 1);
+		assert_int_equal(pasts_thin()->counts.bits, i < 3 ? 4 : i < 15 ? 8 : 16);
+		assert_int_equal(pasts_thin()->memory,
+			memory + pasts_thin()->counts.length * (pasts_thin()->counts.bits - 4) / 8);
+	}
+	live_stop();
+	assert_int_equal(past_wrong_flags(&pasts_image), 0);
+	pasts_load();
+	assert_int_equal(pasts_thin()->leaked, 0);
+	assert_int_equal(pasts_thin()->counts.bits, 16);
+	assert_int_equal(thin_count_of(pasts_thin(), host_of(0)), 18);
+	live_begin();
+	live_ask(0, IO_WRITE, 0, 'b');
+	live_end_all();
+	for (i = 17; i > 0; i--) {
+		snprintf(name, sizeof(name), "s%u", i);
+		assert_int_equal(pasts_at(i - 1, 0), 'a');
+		pasts_do("snapshot-delete", name);
+	}
+	assert_int_equal(past_wrong_flags(&pasts_image), 0);
+	live_stop();
+	pasts_load();
+	assert_int_equal(pasts_thin()->leaked, 0);
+	assert_int_equal(pasts_thin()->used, used);
+	assert_int_equal(pasts_thin()->counts.bits, 4);
+	assert_int_equal(live_byte_at(0), 'b');
+	live_stop();
+}
+
 static void there_must_be_room_for_its_tables(void **state)
 {
 	static const char document[] = "{'id':'t','type':'thin','size':'4MiB','cluster_size':4096,'discard':'ignore',"
@@ -337,6 +388,7 @@ int main(void)
 		TEST(a_snapshot_that_is_not_what_it_was_is_not_deleted),
 		TEST(what_no_snapshot_can_be_called_is_refused),
 		TEST(a_map_that_is_not_all_in_memory_is_copied),
+		TEST(more_snapshots_than_a_small_count_says),
 		TEST(there_must_be_room_for_its_tables),
 		TEST(neither_a_snapshot_nor_a_flatten_begins_beside_the_other),
 		TEST(no_room_is_taken_in_a_refcount_block_that_is_still_on_its_way),
