@@ -184,6 +184,9 @@ static int queue_setup(struct driver_queue *queue)
 	struct queue_config config = {
 		.tree = queue->tree,
 		.depth = queue->depth,
+		.number = queue->number,
+		.queues = queue->count,
+		.engine = tree_shares_engine(queue->tree) && queue->number ? queue->first->queue.engine : NULL,
 		.frontend_fd = queue->char_fd,
 		.trace = queue->trace,
 		.backend = { .commit = commit },
@@ -223,23 +226,41 @@ static void rseq_end(void)
 #endif
 }
 
+static void tell_end(struct driver_queue *queue)
+{
+	uint64_t one = 1;
+
+	if (!queue->has_told && write(queue->ended_fd, &one, sizeof(one)) < 0)
+		abort(); /* an eventfd that nobody overfills */
+	queue->has_told = true;
+}
+
+/* Of one that shares its engine others may go on: the main thread is to know at once. */
+static bool goes_on(struct driver_queue *queue)
+{
+	if (queue->live_tags > 0)
+		return true;
+	if (queue->count > 1)
+		tell_end(queue);
+	return !queue_is_over(&queue->queue);
+}
+
 static void *queue_thread(void *argument)
 {
 	struct driver_queue *queue = argument;
-	uint64_t one = 1;
 	bool is_ready;
 
 	rseq_end();
 	is_ready = queue_setup(queue) == 0;
 
 	(void)sem_post(&queue->ready); /* can't overflow: posted once */
-	while (is_ready && (queue->live_tags > 0 || engine_is_working(queue->queue.engine)) &&
-		uring_run(&queue->queue.uring) == 0)
+	while (is_ready && goes_on(queue) && queue_run(&queue->queue) == 0)
 		if (queue->type->send)
 			queue->type->send(queue);
+	queue_part(&queue->queue);
 	queue_deafen(&queue->queue);
-	if (is_ready && write(queue->ended_fd, &one, sizeof(one)) < 0)
-		abort(); /* an eventfd that nobody overfills */
+	if (is_ready)
+		tell_end(queue);
 	__atomic_store_n(&queue->is_over, true, __ATOMIC_RELEASE); /* the kernel alone may keep it now */
 	uring_close(&queue->queue.uring); /* only this thread may: it is the ring's single issuer */
 	return NULL;

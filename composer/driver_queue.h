@@ -47,16 +47,18 @@ struct driver_queue {
 	struct queue queue; /* first: see queue.h */
 	const struct driver_queue_type *type;
 	struct tree *tree;
+	struct driver_queue *first; /* the device's */
 	bool trace;
-	uint16_t number, depth;
+	uint16_t number, count, depth; /* `count` of queues */
 	int char_fd;
-	int ended_fd; /* an eventfd; written when a queue ends */
+	int ended_fd; /* an eventfd; written when a queue gets no requests any more */
 	const struct driver_descriptor *descriptors;
 	struct driver_tag *tags;
 	unsigned live_tags; /* the queue's thread serves while it is not 0 */
 	pthread_t thread;
 	bool is_running; /* the thread is to be joined */
 	bool is_ready; /* its tags are fetched */
+	bool has_told; /* ended_fd that it gets no requests any more */
 	bool is_over; /* the thread serves no more, and goes; atomic */
 	sem_t ready;
 	struct event poll;

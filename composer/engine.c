@@ -19,12 +19,17 @@ static void trace_request(const struct io *io, const char *what, int result)
 
 static void io_start(struct io *io);
 
-/* Granted frames go on, what was put off is begun again, what hangs ends, and what was added is submitted. */
+/*
+ * Granted frames go on; of this queue's what was put off is begun again, what others have ended is
+ * committed, and what was added is submitted.
+ */
 static void settle(struct engine *engine)
 {
-	while (engine->ready || engine->dirty || engine_begins_again(engine) || engine->given_up) {
+	struct port *port = engine->port;
+
+	while (engine->ready || port_has_work(engine, port) || engine->given_up) {
 		struct frame *frame = engine->ready;
-		struct io *io = engine->dirty;
+		struct io *io = port->dirty;
 
 		if (frame) {
 			engine->ready = frame->next_ready;
@@ -34,15 +39,19 @@ static void settle(struct engine *engine)
 				frame_go(frame);
 			continue;
 		}
-		if (engine_begins_again(engine)) {
-			io_start(waiting_next(engine));
+		if (port_begins_again(engine, port)) {
+			io_start(waiting_next(port));
 			continue;
 		}
 		if (engine->given_up) {
 			given_up_end(engine);
 			continue;
 		}
-		engine->dirty = io->next_dirty;
+		if (port->answered) {
+			port_commit(engine);
+			continue;
+		}
+		port->dirty = io->next_dirty;
 		io->dirty = false;
 		sub_io_submit(io);
 	}
@@ -73,7 +82,7 @@ void io_ended(struct io *io, int result)
 	if (io->worker)
 		work_ended(io);
 	else
-		engine->config.backend->commit(engine->config.context, io->tag, result, false);
+		port_answer(io, result);
 }
 
 /* What the driver should never hand us, as it knows our limits; a leaf must not see it. */
@@ -142,16 +151,22 @@ static void io_start(struct io *io)
 	struct engine *engine = io->engine;
 
 	if (!io->fetched && fetches_first(engine, &io->request))
-		io->passed = engine->config.backend->pass(engine->config.context, io->tag, NULL);
+		io->passed = engine->config.backend->pass(io->port->context, io->tag, NULL);
 	else
 		io_begin(io);
 }
 
+/* The tag's of the queue whose thread this is. */
+static struct io *io_of(const struct engine *engine, unsigned tag)
+{
+	assert(tag < engine->config.depth);
+	return &engine->ios[(size_t)(engine->port - engine->ports) * engine->config.depth + tag];
+}
+
 void engine_start(struct engine *engine, unsigned tag, const struct request *request, void *data)
 {
-	struct io *io = &engine->ios[tag];
+	struct io *io = io_of(engine, tag);
 
-	assert(tag < engine->config.depth);
 	engine_enter(engine);
 	if (io->passed)
 		io_release(io); /* that its tag comes again says that it has ended */
@@ -172,7 +187,7 @@ void engine_start(struct engine *engine, unsigned tag, const struct request *req
 
 void engine_restart(struct engine *engine, unsigned tag)
 {
-	struct io *io = &engine->ios[tag];
+	struct io *io = io_of(engine, tag);
 
 	assert(io->passed);
 	engine_enter(engine);
@@ -201,32 +216,28 @@ static bool io_is_waiting(const struct io *io)
 
 void engine_reap_all(struct engine *engine)
 {
-	const struct engine_backend *backend = engine->config.backend;
-	unsigned tag;
+	unsigned i;
 
-	for (tag = 0; tag < engine->config.depth; tag++) {
-		struct io *io = &engine->ios[tag];
-
-		if (io->passed && backend->ended(engine->config.context, tag))
-			io_release(io);
-	}
+	for (i = 0; i < engine->tag_count; i++)
+		if (io_has_ended(&engine->ios[i]))
+			io_release(&engine->ios[i]);
 }
 
 void engine_poll(struct engine *engine)
 {
 	const struct engine_backend *backend = engine->config.backend;
 	bool is_waiting;
-	unsigned tag;
+	unsigned i;
 
 	engine_enter(engine);
 	engine_reap_all(engine);
 	sub_ios_flush(engine);
 	engine_leave(engine);
 	is_waiting = engine->postponed != NULL;
-	for (tag = 0; tag < engine->io_count; tag++)
-		is_waiting |= io_is_waiting(&engine->ios[tag]);
+	for (i = 0; i < engine->io_count; i++)
+		is_waiting |= io_is_waiting(&engine->ios[i]);
 	if (is_waiting)
-		backend->poll(engine->config.context);
+		backend->poll(engine->port->context);
 }
 
 void engine_flush_failed(struct leaf *leaf)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The engine: carries out plans. One engine for each queue, in that queue's thread.
+ * The engine: carries out plans. One engine for each queue, in that queue's thread; or, where nodes keep
+ * something between requests, one for all queues of the device: see engine_lock().
  *
  *   front-end ── engine_start() ──► frames (one per target asked) ──► sub-I/Os ──► backend.submit()
  *   front-end ◄── backend.commit() ◄── results, resume() ◄── sub-I/O's event ◄── backend
@@ -82,6 +83,12 @@ struct engine_backend {
 	bool (*ended)(void *context, unsigned tag);
 	/* engine_poll() is wanted in a moment: somebody waits for what was handed down. */
 	void (*poll)(void *context);
+	/*
+	 * Another queue has something for this one, whose thread is to call engine_look() soon: the only
+	 * one that is called with the context of a queue whose thread isn't in the engine. NULL where
+	 * there is one queue.
+	 */
+	void (*wake)(void *context);
 	/* The time, monotonic, in ns. Without now() and timer() no node's work() is asked. */
 	uint64_t (*now)(void *context);
 	/* engine_tick() is wanted at that time or later; an earlier call of this may be forgotten. */
@@ -91,10 +98,12 @@ struct engine_backend {
 struct engine_config {
 	struct tree *tree;
 	struct node *root; /* who is asked; NULL: the tree's own */
-	uint64_t memory_max; /* bytes for all requests together; 0: 256 MiB */
+	uint64_t memory_max; /* bytes for all requests together; 0: 256 MiB for each queue */
 	const struct engine_backend *backend;
 	void *context; /* handed to the backend */
-	unsigned depth; /* tags 0 … depth-1 */
+	unsigned queues; /* that share it; 0: 1 */
+	bool is_one_of_many; /* each queue of the device has an engine of its own */
+	unsigned depth; /* tags 0 … depth-1 of each */
 	uint32_t max_io; /* the longest READ or WRITE */
 	enum fan_out fan_out;
 	unsigned slots; /* of each leaf with a timeout (watch.c), 0: one for each tag, 64 at most */
@@ -115,7 +124,31 @@ struct engine_stats {
 
 /* 0, or -1 with messages: out of memory, or a tree whose requests need too much of it. */
 int engine_open(struct engine **engine, const struct engine_config *config, struct err *err);
+/* By each queue that has joined: the last one's frees all. One at a time, once no thread is in it. */
 void engine_close(struct engine *engine);
+
+/*
+ * Several queues, each with its thread, ring and tags, may share an engine: then nodes meet their requests
+ * one after the other, as with one queue, and holds keep them all apart. Each but 0, which engine_open() is
+ * called for, joins before it uses it. All that follows here is to be called between engine_lock() for the
+ * queue whose thread this is, and engine_unlock(): events' end() too. (With one queue neither does anything
+ * but note that.) The backend is called with the context of that queue, and with tags of its own, in that
+ * queue's thread only: what else is to be done for a request of another is left for its thread, which is woken.
+ * So planning is one thread's at a time; what the kernel does for a request is not.
+ */
+void engine_join(struct engine *engine, unsigned queue, void *context);
+void engine_lock(struct engine *engine, unsigned queue);
+void engine_unlock(struct engine *engine);
+/* What others have left for this queue is done. */
+void engine_look(struct engine *engine);
+/*
+ * Both without the lock, by a queue that gets no requests any more and has answered all. Whether all are so, and
+ * no work() is under way: until then it has to go on with its ring's events, where others' may be among them;
+ * it is woken when that changes. engine_part() when its thread goes: its context isn't used any more, and none of
+ * its requests are waited for.
+ */
+bool engine_is_over(struct engine *engine, unsigned queue);
+void engine_part(struct engine *engine, unsigned queue);
 
 /* Memory that engine_open() took, in bytes. */
 size_t engine_memory(const struct engine *engine);

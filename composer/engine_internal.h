@@ -2,7 +2,7 @@
 /*
  * The engine's parts among themselves: engine.c (tags, start and commit), frame.c (plans), release.c
  * (what plans have until their request's end), sub_io.c (leaves), watch.c (those that hang), record.c (labels), work.c (what nodes do in the background), waiting.c (what was put off), engine_memory.c
- * (what is taken at the start), arena.c (how much one request can need).
+ * (what is taken at the start), arena.c (how much one request can need), port.c (several queues).
  */
 #ifndef COMPOSER_ENGINE_INTERNAL_H
 #define COMPOSER_ENGINE_INTERNAL_H
@@ -12,6 +12,7 @@
 #include "tree.h"
 
 #include <assert.h>
+#include <pthread.h>
 
 #define ARENA_ALIGN 16
 
@@ -46,11 +47,12 @@ struct frame {
 /* One tag's request. */
 struct io {
 	struct engine *engine;
+	struct port *port; /* whose queue's it is */
 	struct request request;
 	void *data;
-	unsigned tag;
+	unsigned tag; /* of that queue */
 	unsigned sub_count; /* sub-I/Os added and not ended */
-	bool dirty; /* in engine->dirty */
+	bool dirty; /* in port->dirty */
 	/*
 	 * Frames that must hear of success: they have further waves, asked for resume(), saw an op
 	 * fail, or wait for a hold. While there is none, a request may complete unseen by us.
@@ -69,8 +71,9 @@ struct io {
 	struct worker *worker; /* whose work() makes its requests; NULL: the kernel's */
 	bool is_working; /* one of those is under way */
 	int put_off; /* 0, or the error with which a plan has put it off */
-	struct io *next_waiting; /* in engine->waiting or ->again */
-	struct io *next_dirty;
+	int result; /* while it is in port->answered */
+	struct io *next_waiting; /* in engine->waiting or port->again */
+	struct io *next_dirty, *next_answered; /* in port->dirty, in port->answered */
 	struct sub_io *fresh, *fresh_last; /* added, not submitted */
 	char *arena;
 	size_t used, size;
@@ -89,12 +92,39 @@ struct worker {
 	uint64_t again; /* or then */
 };
 
+struct io_list {
+	struct io *first, **end;
+};
+
+/*
+ * One of the queues that share the engine. Whoever is in it plans for all, and changes what nodes keep;
+ * but an io's sub-I/Os, commit and pass() are for its own queue's ring, which is its own thread's. So
+ * others leave them here, and wake that.
+ */
+struct port {
+	void *context; /* the backend's */
+	struct io *dirty; /* has something to be submitted */
+	struct io *answered, **answered_end; /* is to be committed */
+	struct io_list again; /* was put off, is to be begun again */
+	bool is_woken; /* and hasn't come yet */
+	bool is_idle; /* it would go if all would */
+	bool is_gone; /* or not there yet: its context isn't used */
+};
+
 struct engine {
 	struct engine_config config;
+	struct engine_backend backend; /* config.backend's: the queue that it came with may go before others */
+	struct port *ports, *port; /* `port`: whose thread is in the engine */
+	unsigned port_count;
+	unsigned users; /* engine_close() is still to be called by so many */
+	bool wakes; /* some port is to be woken before the engine is unlocked */
+	bool is_over; /* all are idle, and told so */
+	pthread_mutex_t mutex;
 	struct io *ios;
 	char *arenas, *scratches;
 	size_t memory;
-	unsigned io_count; /* those of the tags, then the workers' */
+	unsigned tag_count; /* of all queues */
+	unsigned io_count; /* those of the tags, queue by queue, then the workers' */
 	unsigned fan_out_max;
 	uint64_t sub_ios_max;
 	bool fetches_first; /* a WRITE is planned once (not type->maps_again): its bytes are there before … */
@@ -102,16 +132,13 @@ struct engine {
 	struct hold_list *holds; /* by node->index */
 	struct sub_io **last_subs; /* by leaf place: not submitted yet, takes neighbours */
 	struct frame *ready, **ready_end; /* frames whose hold was granted */
-	struct io *dirty;
 	struct io *told; /* those that were passed and whose end some node wants to hear of */
 	unsigned flushing; /* those that were passed with a flush, and may not have ended */
 	unsigned own_flushes; /* sub-I/Os of ours that are flushes, or end with one, and have not ended */
 	struct sub_io *postponed; /* those that wait for the driver's, by `next` */
 	struct watch **watches; /* by leaf place, NULL for those without; NULL: there is none */
 	struct sub_io *given_up, **given_up_end; /* to be ended, by next_watched */
-	struct io_list {
-		struct io *first, **end;
-	} waiting, again; /* put off; to be begun again */
+	struct io_list waiting; /* put off */
 	bool is_impatient; /* nothing is put off any more */
 	bool is_suspended; /* no request is begun, those in `again` neither */
 	unsigned depth; /* calls into the engine within each other */
@@ -172,11 +199,17 @@ void io_release(struct io *io); /* it was passed and has ended */
 void release_oldest(struct hold_list *list);
 void release_told(struct engine *engine); /* tells nodes of all that has ended unseen */
 
-void waiting_init(struct engine *engine); /* waiting.c */
+void ports_open(struct engine *engine); /* port.c; engine_allocate() has made room for them */
+void port_wake(struct engine *engine, struct port *port); /* there is something for it */
+void port_make_dirty(struct io *io); /* it has something to be submitted, by its own queue */
+void port_answer(struct io *io, int result); /* it is to be committed, likewise */
+void port_commit(struct engine *engine); /* the oldest of those that this queue has */
+
+void list_init(struct io_list *list); /* waiting.c */
 bool io_wait(struct io *io); /* false: it has to be answered */
 void waiting_go_on(struct engine *engine);
 void waiting_hold_back(struct io *io); /* it is to be begun, once the engine is suspended no more */
-struct io *waiting_next(struct engine *engine); /* one that is to be begun again; NULL: none */
+struct io *waiting_next(struct port *port); /* one that is to be begun again; there is one */
 
 void io_reset(struct io *io); /* forgets what was planned for it */
 void io_ended(struct io *io, int result);
@@ -213,7 +246,7 @@ static inline void sub_io_launch(struct engine *engine, struct sub_io *sub)
 	if (engine->watches)
 		watch_submit(engine, sub);
 	else
-		engine->config.backend->submit(engine->config.context, sub);
+		engine->config.backend->submit(engine->port->context, sub);
 }
 
 /* Every entry into the engine from outside runs between these two. */
@@ -223,11 +256,18 @@ static inline void engine_enter(struct engine *engine)
 		engine->is_timed = false;
 }
 
+/* What was handed down has ended. */
+static inline bool io_has_ended(const struct io *io)
+{
+	return io->passed && !io->port->is_gone &&
+		io->engine->config.backend->ended(io->port->context, io->tag);
+}
+
 /* The same until the outermost call leaves. 0 where nobody works in the background. */
 static inline uint64_t engine_now(struct engine *engine)
 {
 	if (!engine->is_timed && engine->worker_count)
-		engine->now = engine->config.backend->now(engine->config.context);
+		engine->now = engine->config.backend->now(engine->port->context);
 	engine->is_timed = true;
 	return engine->now;
 }
@@ -235,16 +275,21 @@ static inline uint64_t engine_now(struct engine *engine)
 void engine_timer(struct engine *engine, uint64_t when); /* engine_tick() is wanted then (work.c) */
 void engine_settle(struct engine *engine); /* what is to be done before the outermost call leaves */
 
-/* Whether what was put off is to be begun again now. */
-static inline bool engine_begins_again(const struct engine *engine)
+/* Whether what was put off is to be begun again now, by this queue. */
+static inline bool port_begins_again(const struct engine *engine, const struct port *port)
 {
-	return engine->again.first && !engine->is_suspended;
+	return port->again.first && !engine->is_suspended;
+}
+
+static inline bool port_has_work(const struct engine *engine, const struct port *port)
+{
+	return port->dirty || port->answered || port_begins_again(engine, port);
 }
 
 static inline void engine_leave(struct engine *engine)
 {
-	if (engine->depth == 1 && (engine->dirty || engine->ready || engine_begins_again(engine) ||
-					  engine->work_is_wanted || engine->given_up))
+	if (engine->depth == 1 && (port_has_work(engine, engine->port) || engine->ready || engine->work_is_wanted ||
+					  engine->given_up))
 		engine_settle(engine);
 	engine->depth--;
 }

@@ -33,12 +33,6 @@ static struct arena_need work_need(const struct node *node)
 	return need;
 }
 
-/* Holds are an engine's own: they keep nothing apart from what another queue does. */
-static bool needs_one_queue(const struct engine *engine, const struct node *node)
-{
-	return has_worker(engine, node) || (node->needs.self_fixed && is_below(engine, node));
-}
-
 /* Counts a run of ios that need that much each into the sum. False: it is too much. */
 static bool sum_add(const struct engine *engine, struct arena_need *sum, unsigned count,
 	const struct arena_need *need)
@@ -61,15 +55,16 @@ static int engine_sum(struct engine *engine, const struct arena_need *need, stru
 {
 	const struct tree *tree = engine->config.tree;
 	const struct node *root = engine->config.root;
-	unsigned depth = engine->config.depth, i;
 	bool has_others = false;
+	unsigned i;
 
-	if (!sum_add(engine, sum, depth, need))
+	if (!sum_add(engine, sum, engine->tag_count, need))
 		return err_add(err,
 			"%s: one request may need %" PRIu64 " bytes, which is over the limit of %" PRIu64
 			" for queue_depth %u; lower queue_depth or max_io_size",
-			tree->name, need->bytes + need->scratch, engine->config.memory_max / depth, depth);
-	engine->io_count = depth;
+			tree->name, need->bytes + need->scratch,
+			engine->config.memory_max / engine->tag_count, engine->config.depth);
+	engine->io_count = engine->tag_count;
 	for (i = 0; i < tree->node_count; i++) {
 		struct node *node = tree->nodes[i];
 		struct arena_need work;
@@ -79,9 +74,9 @@ static int engine_sum(struct engine *engine, const struct arena_need *need, stru
 			engine->fetches_first = true;
 			has_others |= node != root;
 		}
-		if (tree->device.queues > 1 && needs_one_queue(engine, node))
-			return err_add(err, "queues %u: %s %s works with 1 queue only",
-				tree->device.queues, node->type->name, node->id);
+		/* Holds are an engine's own: they keep nothing apart from what another one does. */
+		assert(!engine->config.is_one_of_many || node->type->stateful ||
+			!(node->type->hold || node->type->work || node->needs.self_fixed));
 		if (!has_worker(engine, node))
 			continue;
 		work = work_need(node);
@@ -106,35 +101,39 @@ static int engine_allocate(struct engine *engine, const struct arena_need *sum)
 	size_t holds = tree->node_count * sizeof(*engine->holds);
 	size_t subs = (tree->leaf_count + 1) * sizeof(*engine->last_subs);
 	size_t workers = (engine->worker_count + 1) * sizeof(*engine->workers);
+	size_t ports = engine->port_count * sizeof(*engine->ports);
 	void *scratches = NULL;
 
 	engine->ios = calloc(1, ios);
 	engine->holds = calloc(1, holds);
 	engine->last_subs = calloc(1, subs);
 	engine->workers = calloc(1, workers);
+	engine->ports = calloc(1, ports);
 	engine->arenas = calloc(1, sum->bytes + sum->kept + 1);
 	if (sum->scratch && posix_memalign(&scratches, PAGE, sum->scratch) != 0)
 		return -1;
 	engine->scratches = scratches;
-	engine->memory = sizeof(*engine) + ios + holds + subs + workers + sum->bytes + sum->kept + sum->scratch;
+	engine->memory = sizeof(*engine) + ios + holds + subs + workers + ports + sum->bytes + sum->kept + sum->scratch;
 	return engine->ios && engine->holds && engine->last_subs && engine->workers &&
-			engine->arenas ? 0 : -1;
+			engine->ports && engine->arenas ? 0 : -1;
 }
 
 /* Deals out what is left of the memory. */
 struct deal {
 	char *arena, *scratch;
-	unsigned tag;
+	unsigned next; /* io */
 };
 
 static void deal_ios(struct engine *engine, struct deal *deal, unsigned count,
 	const struct arena_need *need, struct worker *worker)
 {
 	for (; count > 0; count--) {
-		struct io *io = &engine->ios[deal->tag];
+		struct io *io = &engine->ios[deal->next];
 
 		io->engine = engine;
-		io->tag = deal->tag++;
+		io->port = &engine->ports[worker ? 0 : deal->next / engine->config.depth];
+		io->tag = worker ? deal->next : deal->next % engine->config.depth;
+		deal->next++;
 		io->worker = worker;
 		io->arena = deal->arena;
 		io->size = need->bytes;
@@ -156,7 +155,7 @@ static void engine_deal(struct engine *engine, const struct arena_need *need)
 	struct worker *worker = engine->workers;
 	unsigned i;
 
-	deal_ios(engine, &deal, engine->config.depth, need, NULL);
+	deal_ios(engine, &deal, engine->tag_count, need, NULL);
 	for (i = 0; i < tree->node_count; i++) {
 		struct node *node = tree->nodes[i];
 		struct arena_need work;
@@ -166,7 +165,7 @@ static void engine_deal(struct engine *engine, const struct arena_need *need)
 		work = work_need(node);
 		*worker = (struct worker){
 			.node = node,
-			.ios = &engine->ios[deal.tag],
+			.ios = &engine->ios[deal.next],
 			.count = node->needs.work_max,
 			.again = UINT64_MAX,
 		};
@@ -187,11 +186,17 @@ int engine_open(struct engine **out, const struct engine_config *config, struct 
 	if (!engine)
 		return err_add(err, "out of memory");
 	engine->config = *config;
+	engine->port_count = config->queues ? config->queues : 1;
+	engine->tag_count = engine->port_count * config->depth;
+	if (config->backend) {
+		engine->backend = *config->backend;
+		engine->config.backend = &engine->backend;
+	}
 	if (!engine->config.memory_max)
-		engine->config.memory_max = ARENAS_MAX;
+		engine->config.memory_max = engine->port_count * ARENAS_MAX;
 	engine->config.root = root;
 	engine->ready_end = &engine->ready;
-	waiting_init(engine);
+	list_init(&engine->waiting);
 	engine->timer_at = UINT64_MAX;
 	if (!config->backend || !config->backend->pass)
 		need.kept = 0; /* nothing is planned again */
@@ -205,6 +210,7 @@ int engine_open(struct engine **out, const struct engine_config *config, struct 
 		goto fail;
 	}
 	engine_deal(engine, &need);
+	ports_open(engine);
 	if (watches_open(engine) < 0) {
 		err_add(err, "out of memory for what leaves with a timeout have under way");
 		goto fail;
@@ -218,9 +224,10 @@ fail:
 
 void engine_close(struct engine *engine)
 {
-	if (!engine)
+	if (!engine || (engine->users > 1 && --engine->users))
 		return;
 	watches_close(engine);
+	free(engine->ports);
 	free(engine->ios);
 	free(engine->holds);
 	free(engine->last_subs);

@@ -331,7 +331,7 @@ static bool frame_hold(struct frame *frame)
 	engine_count(&engine->stats.held, 1);
 	frame_settle(frame, true);
 	if (engine->config.backend->poll)
-		engine->config.backend->poll(engine->config.context);
+		engine->config.backend->poll(engine->port->context);
 	return false;
 }
 

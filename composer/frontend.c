@@ -124,8 +124,10 @@ static int queues_start(struct frontend *frontend, bool trace, struct err *err)
 			return err_add(err, "out of memory");
 		queue->type = frontend->queue_type;
 		queue->tree = frontend->tree;
+		queue->first = i > 0 ? frontend->queues[0] : queue;
 		queue->trace = trace;
 		queue->number = (uint16_t)i;
+		queue->count = (uint16_t)frontend->queues_wanted;
 		queue->depth = frontend->depth;
 		queue->char_fd = frontend->char_fd;
 		queue->ended_fd = frontend->ended_fd;
@@ -197,11 +199,18 @@ bool frontend_call(struct frontend *frontend, frontend_function *function, void 
 	return queue_call(&frontend->queues[0]->queue, function, argument);
 }
 
+/* Its engine isn't the first queue's; then none of theirs is. */
+static bool has_own_engine(const struct frontend *frontend, unsigned queue)
+{
+	return queue == 0 || frontend->queues[queue]->queue.engine != frontend->queues[0]->queue.engine;
+}
+
+/* By an engine's first queue, if that has not ended: then none of its queues gets requests any more. */
 void frontend_call_all(struct frontend *frontend, frontend_function *function, void *argument)
 {
 	unsigned i;
 
-	for (i = 0; i < frontend->queue_count; i++)
+	for (i = 0; i < frontend->queue_count && has_own_engine(frontend, i); i++)
 		(void)queue_call(&frontend->queues[i]->queue, function, argument);
 }
 
@@ -275,7 +284,7 @@ void frontend_stats(const struct frontend *frontend, struct engine_stats *stats)
 	unsigned i, j;
 
 	*stats = (struct engine_stats){ 0 };
-	for (i = 0; i < frontend->queue_count; i++) {
+	for (i = 0; i < frontend->queue_count && has_own_engine(frontend, i); i++) {
 		const uint64_t *counters =
 			(const uint64_t *)engine_stats(frontend->queues[i]->queue.engine);
 
@@ -291,7 +300,7 @@ size_t frontend_memory(const struct frontend *frontend)
 
 	for (i = 0; i < frontend->queue_count; i++)
 		memory += frontend->queues[i]->queue.buffers_length +
-			  engine_memory(frontend->queues[i]->queue.engine);
+			  (has_own_engine(frontend, i) ? engine_memory(frontend->queues[i]->queue.engine) : 0);
 	return memory;
 }
 

@@ -44,7 +44,7 @@ int frontend_open(struct frontend **frontend, struct tree *tree, bool trace, str
 
 /*
  * Has the function called with the engine of the first queue, in that queue's thread, between
- * requests, and waits for it: for a node's commands, which are there on devices of one queue only.
+ * requests, and waits for it: for a node's commands, as nodes that have some share that engine.
  * False: the queue has ended, and it wasn't called.
  */
 typedef void frontend_function(struct engine *engine, void *argument);

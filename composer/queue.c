@@ -41,6 +41,7 @@ static int ring_open(struct queue *queue, const struct queue_config *config, str
 	const struct uring_config ring = {
 		.entries = config->depth * 2 + SQES_MIN,
 		.kept = config->depth, /* one for each tag's command */
+		/* Of a shared engine also what is another queue's may be sent by this one. */
 		.completions = engine_sub_ios_max(queue->engine) + config->depth,
 		.fds = fds,
 		.fd_count = leaves + 1,
@@ -60,26 +61,42 @@ static int ring_open(struct queue *queue, const struct queue_config *config, str
 	return result;
 }
 
-int queue_open(struct queue *queue, const struct queue_config *config, struct err *err)
+static int queue_engine_open(struct queue *queue, const struct queue_config *config, struct err *err)
 {
 	const struct device *device = &config->tree->device;
 	struct engine_config engine = {
 		.tree = config->tree,
 		.backend = &queue->backend,
 		.context = queue,
+		.queues = tree_shares_engine(config->tree) ? config->queues : 1,
+		.is_one_of_many = config->queues > 1 && !tree_shares_engine(config->tree),
 		.depth = config->depth,
 		.max_io = device->max_io_size,
 		.fan_out = config->lends_pages || config->gathers ? FAN_OUT_GATHERED
 								  : device->fan_out,
 		.trace = config->trace,
 	};
-	size_t length = (size_t)config->depth * device->max_io_size;
 
 	queue->backend = config->backend;
 	queue->backend.submit = backing_file_submit;
 	queue->backend.now = queue_now;
 	queue->backend.timer = queue_timer_set;
-	if (engine_open(&queue->engine, &engine, err) < 0 || ring_open(queue, config, err) < 0 ||
+	queue->backend.wake = queue_wake;
+	queue->engine = config->engine;
+	if (config->engine)
+		return 0;
+	if (engine_open(&queue->engine, &engine, err) < 0)
+		return -1;
+	queue->has_joined = true;
+	return 0;
+}
+
+int queue_open(struct queue *queue, const struct queue_config *config, struct err *err)
+{
+	size_t length = (size_t)config->depth * config->tree->device.max_io_size;
+
+	queue->number = config->engine ? config->number : 0;
+	if (queue_engine_open(queue, config, err) < 0 || ring_open(queue, config, err) < 0 ||
 		buffers_open(queue, length, err) < 0)
 		return -1;
 	/* Without registered buffers (RLIMIT_MEMLOCK) all works, with more work per sub-I/O. */
@@ -91,9 +108,33 @@ int queue_open(struct queue *queue, const struct queue_config *config, struct er
 void queue_close(struct queue *queue)
 {
 	uring_close(&queue->uring); /* first: the kernel writes into the buffers until then */
-	engine_close(queue->engine);
+	if (queue->has_joined)
+		engine_close(queue->engine);
 	if (queue->buffers)
 		(void)munmap(queue->buffers, queue->buffers_length);
 	queue->engine = NULL;
 	queue->buffers = NULL;
+}
+
+int queue_run(struct queue *queue)
+{
+	int result = uring_wait(&queue->uring);
+
+	if (result < 0)
+		return result;
+	engine_lock(queue->engine, queue->number);
+	uring_end(&queue->uring);
+	engine_unlock(queue->engine);
+	return 0;
+}
+
+bool queue_is_over(struct queue *queue)
+{
+	return engine_is_over(queue->engine, queue->number);
+}
+
+void queue_part(struct queue *queue)
+{
+	if (queue->has_joined)
+		engine_part(queue->engine, queue->number);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A queue: one ring, one engine and the buffers of its tags, as every front-end needs them.
+ * A queue: one ring, an engine, its own or all queues' (engine.h), and the buffers of its tags, as every
+ * front-end needs them.
  *
  * Opened, run and closed by one thread, as the ring belongs to it. The front-end gives the commit;
  * sub-I/Os go to backing_file.c, the engine's clock and timer are queue_time.c's. Fixed file 0 is
@@ -24,6 +25,8 @@ typedef void queue_function(struct engine *engine, void *argument);
 struct queue {
 	struct uring uring;
 	struct engine *engine;
+	unsigned number;
+	bool has_joined; /* the engine, which queue_close() is to close */
 	char *buffers; /* one of max_io_size for each tag, side by side, page-aligned */
 	size_t buffers_length;
 	bool is_registered; /* the buffers are the ring's fixed buffer 0 */
@@ -50,9 +53,12 @@ struct queue {
 struct queue_config {
 	struct tree *tree;
 	unsigned depth;
+	unsigned number; /* of the device's queues */
+	unsigned queues; /* so many; 0: 1 */
+	struct engine *engine; /* the first queue's, where all share it; NULL: it is to be opened */
 	int frontend_fd; /* -1: none */
 	bool trace;
-	/* See engine.h; `submit`, `now` and `timer` are set by queue_open(), and the queue is their
+	/* See engine.h; `submit`, `now`, `timer` and `wake` are set by queue_open(), and the queue is their
 	 * context. */
 	struct engine_backend backend;
 	/*
@@ -70,6 +76,12 @@ struct queue_config {
 int queue_open(struct queue *queue, const struct queue_config *config, struct err *err);
 void queue_close(struct queue *queue);
 
+/* Submits, waits for events, and ends all that are there, in the engine. 0, or -errno. */
+int queue_run(struct queue *queue);
+/* engine_is_over() and engine_part(). */
+bool queue_is_over(struct queue *queue);
+void queue_part(struct queue *queue);
+
 static inline void *queue_buffer(const struct queue *queue, unsigned tag, uint32_t max_io)
 {
 	return queue->buffers + (size_t)tag * max_io;
@@ -78,18 +90,19 @@ static inline void *queue_buffer(const struct queue *queue, unsigned tag, uint32
 /*
  * Calls from the main thread (queue_call.c). From queue_listen(), which the queue's thread calls once
  * the queue is open, until its queue_deafen(), queue_call() has the function called in that thread,
- * between requests, and waits for it. False: nobody listens (any more), and it isn't called.
- * queue_forget() when the queue's thread is gone. All three are fine where there was no
+ * between requests, and waits for it; and other queues that share the engine can wake it. False: nobody
+ * listens (any more), and it isn't called. queue_forget() when the queue's thread is gone. All three are fine where there was no
  * queue_listen().
  *
- * A function that is called so may say queue_stay(): once queue_call() has returned, the thread touches nothing, and
- * handles no event, until queue_go_on(), or the end of the process. It must not be called again before.
+ * A function that is called so may say queue_stay(): once queue_call() has returned, the thread touches nothing, has
+ * no engine locked, and handles no event, until queue_go_on(), or the end of the process. It must not be called again before.
  */
 int queue_listen(struct queue *queue, struct err *err);
 void queue_deafen(struct queue *queue);
 bool queue_call(struct queue *queue, queue_function *function, void *argument);
 void queue_stay(struct queue *queue);
 void queue_go_on(struct queue *queue);
+void queue_wake(void *context); /* an engine_backend's wake() */
 void queue_forget(struct queue *queue);
 
 /* The engine's clock and timer (queue_time.c): an engine_backend's now() and timer(). */

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 /*
- * Calls into a queue's thread by the main thread, announced by an eventfd that the ring reads. It
- * knows no request and no target.
+ * Calls into a queue's thread by the main thread, and by other queues, announced by an eventfd that the
+ * ring reads. It knows no request and no target.
  */
 #include "queue.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -30,9 +31,20 @@ static void answer(struct queue *queue, bool really)
 	}
 	calls->has_ended |= !really;
 	(void)pthread_cond_broadcast(&calls->changed);
+	(void)pthread_mutex_unlock(&calls->mutex);
+}
+
+/* Others who share the engine are to come to the same. */
+static void stay(struct queue *queue)
+{
+	struct queue_calls *calls = &queue->calls;
+
+	engine_unlock(queue->engine);
+	(void)pthread_mutex_lock(&calls->mutex);
 	while (calls->is_staying)
 		(void)pthread_cond_wait(&calls->changed, &calls->mutex);
 	(void)pthread_mutex_unlock(&calls->mutex);
+	engine_lock(queue->engine, queue->number);
 }
 
 static void call_announced(struct event *event, int result)
@@ -42,7 +54,10 @@ static void call_announced(struct event *event, int result)
 	if (result == -ECANCELED)
 		return; /* the ring ends */
 	answer(queue, true);
+	if (__atomic_load_n(&queue->calls.is_staying, __ATOMIC_RELAXED))
+		stay(queue);
 	listen_again(queue);
+	engine_look(queue->engine);
 }
 
 int queue_listen(struct queue *queue, struct err *err)
@@ -57,7 +72,19 @@ int queue_listen(struct queue *queue, struct err *err)
 	(void)pthread_cond_init(&calls->changed, NULL);
 	calls->is_listening = true;
 	listen_again(queue);
+	if (!queue->has_joined)
+		engine_join(queue->engine, queue->number, queue);
+	queue->has_joined = true;
 	return 0;
+}
+
+void queue_wake(void *context)
+{
+	struct queue *queue = context;
+	uint64_t one = 1;
+
+	if (write(queue->calls.fd, &one, sizeof(one)) < 0)
+		abort(); /* an eventfd that nobody overfills */
 }
 
 void queue_deafen(struct queue *queue)
@@ -90,7 +117,7 @@ bool queue_call(struct queue *queue, queue_function *function, void *argument)
 /* In its thread, which has the mutex. */
 void queue_stay(struct queue *queue)
 {
-	queue->calls.is_staying = true;
+	__atomic_store_n(&queue->calls.is_staying, true, __ATOMIC_RELAXED);
 }
 
 void queue_go_on(struct queue *queue)
@@ -98,7 +125,7 @@ void queue_go_on(struct queue *queue)
 	struct queue_calls *calls = &queue->calls;
 
 	(void)pthread_mutex_lock(&calls->mutex);
-	calls->is_staying = false;
+	__atomic_store_n(&calls->is_staying, false, __ATOMIC_RELAXED);
 	(void)pthread_cond_broadcast(&calls->changed);
 	(void)pthread_mutex_unlock(&calls->mutex);
 }

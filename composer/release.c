@@ -181,19 +181,12 @@ void io_let_go(struct io *io)
 	}
 }
 
-static bool has_ended(const struct io *io)
-{
-	const struct engine *engine = io->engine;
-
-	return io->passed && engine->config.backend->ended(engine->config.context, io->tag);
-}
-
 void release_oldest(struct hold_list *list)
 {
 	while (list->first) {
 		struct frame *frame = container_of(list->first, struct frame, hold);
 
-		if (!has_ended(frame->io))
+		if (!io_has_ended(frame->io))
 			return;
 		io_release(frame->io);
 	}
@@ -205,7 +198,7 @@ void release_told(struct engine *engine)
 
 	for (io = engine->told; io; io = next) {
 		next = io->next_told;
-		if (has_ended(io))
+		if (io_has_ended(io))
 			io_release(io);
 	}
 }

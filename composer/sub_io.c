@@ -23,19 +23,10 @@ static bool has_flush(const struct sub_io *sub)
 	return sub->kind == IO_FLUSH || (sub->kind == IO_WRITE_ZEROES && sub->flags & IO_FUA);
 }
 
-static void io_make_dirty(struct io *io)
-{
-	if (io->dirty)
-		return;
-	io->dirty = true;
-	io->next_dirty = io->engine->dirty;
-	io->engine->dirty = io;
-}
-
 void io_fetch(struct io *io)
 {
 	io->must_fetch = true;
-	io_make_dirty(io);
+	port_make_dirty(io);
 }
 
 /* Joins the op to the last one on the leaf if they are neighbours and of one kind. */
@@ -103,7 +94,7 @@ void sub_io_add(struct io *io, const struct node *node, const struct request *re
 	else
 		io->fresh = sub;
 	io->fresh_last = sub;
-	io_make_dirty(io);
+	port_make_dirty(io);
 }
 
 /* Lists the bytes of the sub-I/O and all merged into it; neighbours in memory become one vector. */
@@ -159,7 +150,7 @@ static bool is_linkable(const struct io *io, const struct sub_io *sub)
 /*
  * Whether the driver may have the flushes among them: not where one is an error already, as nobody
  * else would judge it; not while one of ours is under way or waits (sub_io_begin()); and not on a
- * device of several queues, whose engines don't hear of each other's.
+ * device of several engines, which don't hear of each other's.
  */
 static bool flushes_can_pass(const struct engine *engine, const struct sub_io *subs, bool *flushes)
 {
@@ -168,7 +159,7 @@ static bool flushes_can_pass(const struct engine *engine, const struct sub_io *s
 	for (sub = subs; sub; sub = sub->next) {
 		if (!has_flush(sub))
 			continue;
-		if (engine->own_flushes || engine->config.tree->device.queues > 1 ||
+		if (engine->own_flushes || engine->config.is_one_of_many ||
 			__atomic_load_n(&sub->leaf->flush_failed, __ATOMIC_RELAXED))
 			return false;
 		*flushes = true;
@@ -187,7 +178,7 @@ static bool io_pass(struct io *io, const struct sub_io *subs)
 		return false;
 	if (!io->cleared && !io->unsettled && !io->must_fetch &&
 		flushes_can_pass(engine, subs, &flushes) &&
-		backend->pass(engine->config.context, io->tag, subs)) {
+		backend->pass(io->port->context, io->tag, subs)) {
 		engine_count(&engine->stats.passed, 1);
 		io->flushes = flushes;
 		engine->flushing += flushes;
@@ -195,7 +186,7 @@ static bool io_pass(struct io *io, const struct sub_io *subs)
 		return true;
 	}
 	if (!io->fetched) /* what has been added is forgotten, and planned again with the bytes */
-		io->passed = backend->pass(engine->config.context, io->tag, NULL);
+		io->passed = backend->pass(io->port->context, io->tag, NULL);
 	return io->passed;
 }
 
@@ -214,7 +205,7 @@ bool io_pass_whole(struct io *io)
 		return false;
 	sub = sub_io_make(io, node, &moved, NULL, NULL);
 	sub->linked = true; /* nobody up the tree needs to know */
-	if (!backend->pass(engine->config.context, io->tag, sub)) {
+	if (!backend->pass(io->port->context, io->tag, sub)) {
 		io_reset(io);
 		return false;
 	}
@@ -237,7 +228,7 @@ static void sub_io_begin(struct engine *engine, struct sub_io *sub)
 	}
 	sub->next = engine->postponed;
 	engine->postponed = sub;
-	engine->config.backend->poll(engine->config.context);
+	engine->config.backend->poll(engine->port->context);
 }
 
 static void sub_io_send(struct engine *engine, struct sub_io *sub)
@@ -285,7 +276,7 @@ void sub_io_submit(struct io *io)
 		io->linked = true;
 		engine_count(&engine->stats.linked, 1);
 		sub_io_send(engine, sub);
-		engine->config.backend->commit(engine->config.context, io->tag,
+		engine->config.backend->commit(io->port->context, io->tag,
 			has_bytes(io->request.kind) ? (int)io->request.length : 0, true);
 		return;
 	}

@@ -13,7 +13,7 @@
  * in the main thread, may allocate and add to err; probe(), load() and unload() reach the children
  * by child_io.h. route(), map(), resume(), hold() and work() run in a queue's thread: no allocation, lock,
  * system call, log line or clock in them. With several queues they run in several threads at once,
- * so they may only read the node, unless `single_queue` is set.
+ * so they may only read the node; unless `stateful` is set: then in one after the other (engine.h).
  *
  * A target that keeps state on its children (a table, a bitmap) needs, beyond a plan of ops:
  * - scratch, self ops: plan.h. A request that the engine can't hand down to the driver is planned
@@ -171,7 +171,7 @@ struct target_type {
 	const char *name; /* the JSON "type" */
 	size_t state_size, io_state_size;
 	bool leaf; /* moves bytes itself: no children, no map() */
-	bool single_queue; /* map() and resume() write to the node, or it has self ops or work() */
+	bool stateful; /* map() and resume() write to the node, or it has hold(), self ops or work() */
 	bool timed; /* plan->now is wanted in every request's plan, not in self ops and work alone */
 	bool maps_again; /* map() may be asked twice about a WRITE: else it is never handed down */
 	bool redundant; /* goes on without some of its children: has suffices() */
@@ -265,7 +265,7 @@ struct target_type {
 	 * own, or of any kind that map() knows, with data { DATA_SCRATCH, 0 … }, which is
 	 * plan->scratch. How it ends is seen by resume() alone. Not asked any more once the device
 	 * is stopped; what is under way ends before that goes on. Types with work() are
-	 * single_queue. Optional.
+	 * stateful. Optional.
 	 */
 	bool (*work)(struct node *node, uint64_t now, struct request *request, uint64_t *again);
 	/*

@@ -74,6 +74,9 @@ void tree_destroy(struct tree *tree);
 /* Limits, from the leaves upwards. Leaves must be open or probed. 0, or -1 with messages. */
 int tree_open(struct tree *tree, struct err *err);
 
+/* Some node keeps something between requests: all queues of the device are one engine's. */
+bool tree_shares_engine(const struct tree *tree);
+
 /*
  * The nodes' load() hooks, children's first, up to the first that fails; and unload() for all that
  * have loaded, parents' first, whatever some of them say. 0, or -1 with messages.

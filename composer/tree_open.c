@@ -11,13 +11,7 @@ static void device_check(struct tree *tree, struct err *err)
 	struct limits *limits = &tree->root->limits;
 	struct device *device = &tree->device;
 	const struct json *json = json_get(tree->document, "device");
-	unsigned i;
 
-	for (i = 0; i < tree->node_count && device->queues > 1; i++)
-		if (tree->nodes[i]->type->single_queue)
-			json_err(json_get(json, "queues"), err,
-				"queues %u: %s %s works with 1 queue only", device->queues,
-				tree->nodes[i]->type->name, tree->nodes[i]->id);
 	if (device->logical_block_size == 0)
 		device->logical_block_size = limits->logical_block_size;
 	if (device->logical_block_size < limits->logical_block_size)
@@ -32,6 +26,16 @@ static void device_check(struct tree *tree, struct err *err)
 	if (limits->size == 0)
 		json_err(tree->root->json, err, "%s: the device would have no block",
 			tree->name);
+}
+
+bool tree_shares_engine(const struct tree *tree)
+{
+	unsigned i;
+
+	for (i = 0; i < tree->node_count; i++)
+		if (tree->nodes[i]->type->stateful)
+			return true;
+	return false;
 }
 
 bool node_has_failed(const struct node *node)

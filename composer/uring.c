@@ -161,18 +161,22 @@ void uring_make_room(struct uring *uring)
 			abort(); /* the ring itself is broken: no request could ever be answered */
 }
 
-int uring_run(struct uring *uring)
+int uring_wait(struct uring *uring)
 {
-	struct io_uring_cqe *cqe;
-	unsigned head, count;
 	int result = io_uring_submit_and_wait(&uring->ring, 1);
 
 	/* What commands name may be reused by whoever is told now: all are to be with the kernel. */
 	while (__builtin_expect(io_uring_sq_ready(&uring->ring) > 0, 0))
 		if (uring_submit(uring) < 0)
 			break;
-	if (result < 0 && result != -EINTR && result != -EAGAIN && result != -EBUSY)
-		return result;
+	return result < 0 && result != -EINTR && result != -EAGAIN && result != -EBUSY ? result : 0;
+}
+
+void uring_end(struct uring *uring)
+{
+	struct io_uring_cqe *cqe;
+	unsigned head, count;
+
 	do {
 		count = 0;
 		io_uring_for_each_cqe(&uring->ring, head, cqe) {
@@ -184,5 +188,13 @@ int uring_run(struct uring *uring)
 		}
 		io_uring_cq_advance(&uring->ring, count);
 	} while (count && io_uring_cq_ready(&uring->ring));
-	return 0;
+}
+
+int uring_run(struct uring *uring)
+{
+	int result = uring_wait(uring);
+
+	if (result == 0)
+		uring_end(uring);
+	return result;
 }

@@ -120,7 +120,11 @@ const void *uring_buffers_taken(const struct uring *uring, const struct uring_bu
 void uring_buffers_give(struct uring_buffers *buffers, const void *buffer);
 bool uring_goes_on(const struct uring *uring);
 
-/* Submits, waits for at least one CQE, and ends all that are there. 0, or -errno. */
+/* Submits, and waits for at least one CQE. 0, or -errno. */
+int uring_wait(struct uring *uring);
+/* Ends all that are there. */
+void uring_end(struct uring *uring);
+/* Both. 0, or -errno. */
 int uring_run(struct uring *uring);
 
 /* Submits what is prepared, without waiting. 0, or -errno. */

@@ -7,7 +7,7 @@
  */
 #include "engine_internal.h"
 
-static void list_init(struct io_list *list)
+void list_init(struct io_list *list)
 {
 	*list = (struct io_list){ NULL, &list->first };
 }
@@ -17,12 +17,6 @@ static void list_add(struct io_list *list, struct io *io)
 	io->next_waiting = NULL;
 	*list->end = io;
 	list->end = &io->next_waiting;
-}
-
-void waiting_init(struct engine *engine)
-{
-	list_init(&engine->waiting);
-	list_init(&engine->again);
 }
 
 bool io_wait(struct io *io)
@@ -39,28 +33,29 @@ bool io_wait(struct io *io)
 
 void waiting_hold_back(struct io *io)
 {
-	list_add(&io->engine->again, io);
+	list_add(&io->port->again, io);
 }
 
 /* Whoever is put off once more waits for the next time. */
 void waiting_go_on(struct engine *engine)
 {
-	if (!engine->waiting.first)
-		return;
-	*engine->again.end = engine->waiting.first;
-	engine->again.end = engine->waiting.end;
+	struct io *io, *next;
+
+	for (io = engine->waiting.first; io; io = next) {
+		next = io->next_waiting;
+		list_add(&io->port->again, io);
+		port_wake(engine, io->port);
+	}
 	list_init(&engine->waiting);
 }
 
-struct io *waiting_next(struct engine *engine)
+struct io *waiting_next(struct port *port)
 {
-	struct io *io = engine->again.first;
+	struct io *io = port->again.first;
 
-	if (!io)
-		return NULL;
-	engine->again.first = io->next_waiting;
-	if (!engine->again.first)
-		list_init(&engine->again);
+	port->again.first = io->next_waiting;
+	if (!port->again.first)
+		list_init(&port->again);
 	return io;
 }
 
@@ -69,6 +64,7 @@ void engine_end_waiting(struct engine *engine)
 	engine_enter(engine);
 	engine->is_impatient = true;
 	engine->is_suspended = false;
+	engine->wakes = true; /* others may have been held back */
 	waiting_go_on(engine);
 	engine_leave(engine);
 }
@@ -86,7 +82,7 @@ static bool io_is_under_way(const struct io *io)
 
 bool engine_rests(struct engine *engine)
 {
-	unsigned tag;
+	unsigned i;
 
 	if (!engine->is_suspended)
 		return false;
@@ -94,8 +90,11 @@ bool engine_rests(struct engine *engine)
 	engine_reap_all(engine); /* what was handed down ends unseen */
 	sub_ios_flush(engine);
 	engine_leave(engine);
-	for (tag = 0; tag < engine->config.depth; tag++)
-		if (io_is_under_way(&engine->ios[tag]))
+	for (i = 0; i < engine->port_count; i++)
+		if (port_has_work(engine, &engine->ports[i]))
+			return false; /* an answer that another queue is to give */
+	for (i = 0; i < engine->tag_count; i++)
+		if (io_is_under_way(&engine->ios[i]))
 			return false;
 	engine->is_live = false;
 	return engine->working == 0;
@@ -106,6 +105,7 @@ void engine_let_wait(struct engine *engine)
 	bool was_suspended = engine->is_suspended;
 
 	engine->is_impatient = engine->is_suspended = false;
+	engine->wakes = true; /* others may have been held back */
 	if (was_suspended)
 		engine_begin(engine);
 }
@@ -122,5 +122,9 @@ static unsigned list_count(const struct io_list *list)
 
 unsigned engine_waiting(const struct engine *engine)
 {
-	return list_count(&engine->waiting) + list_count(&engine->again);
+	unsigned count = list_count(&engine->waiting), i;
+
+	for (i = 0; i < engine->port_count; i++)
+		count += list_count(&engine->ports[i].again);
+	return count;
 }

@@ -177,7 +177,7 @@ static void slot_begin(struct watch *watch, struct sub_io *sub)
 	watch->last = slot;
 	if (watch->first == slot)
 		engine_timer(engine, slot->begun + watch->timeout);
-	engine->config.backend->submit(engine->config.context, &slot->copy);
+	engine->config.backend->submit(engine->port->context, &slot->copy);
 }
 
 void watch_submit(struct engine *engine, struct sub_io *sub)
@@ -185,7 +185,7 @@ void watch_submit(struct engine *engine, struct sub_io *sub)
 	struct watch *watch = engine->watches[sub->leaf->place];
 
 	if (!watch) {
-		engine->config.backend->submit(engine->config.context, sub);
+		engine->config.backend->submit(engine->port->context, sub);
 	} else if (leaf_is_hung(sub->leaf)) {
 		give_up(engine, sub);
 	} else if (watch->free) {
@@ -319,7 +319,7 @@ bool child_rejoins(struct node *child)
 /* NULL: out of memory. */
 static struct watch *watch_open(struct engine *engine, struct leaf *leaf)
 {
-	unsigned depth = engine->config.depth, i;
+	unsigned depth = engine->tag_count, i;
 	unsigned count = engine->config.slots ? engine->config.slots
 				: depth < SLOTS_MAX ? depth : SLOTS_MAX;
 	uint32_t most = engine->config.max_io;

@@ -49,7 +49,7 @@ void engine_timer(struct engine *engine, uint64_t when)
 	if (when >= engine->timer_at)
 		return;
 	engine->timer_at = when;
-	engine->config.backend->timer(engine->config.context, when);
+	engine->config.backend->timer(engine->port->context, when);
 }
 
 /* The earliest time at which some worker wants to be asked. */

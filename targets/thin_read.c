@@ -4,7 +4,7 @@
  * into scratch, unpacked there in resume(), and copied into the request; one at a time.
  *
  * Scratch: [0, 2 * fill) is thin_fill.c's, if it can be written to; then the packed bytes and the unpacked cluster, these
- * only where the image has compressed clusters. The decompressor's memory is the node's: one queue has it.
+ * only where the image has compressed clusters. The decompressor's memory is the node's, as one request at a time uses it.
  */
 #include "thin.h"
 

@@ -15,11 +15,9 @@
 static struct pending pending[PENDING_MAX];
 static unsigned pending_count;
 
-static bool poll_wanted;
-
 struct backend backend;
 
-static struct pending *pending_add(struct sub_io *sub)
+static struct pending *pending_add(const void *context, struct sub_io *sub)
 {
 	struct pending *each;
 
@@ -28,6 +26,7 @@ static struct pending *pending_add(struct sub_io *sub)
 	each = &pending[pending_count++];
 	*each = (struct pending){
 		.sub = sub,
+		.queue = queue_of(context),
 		.is_hung = random_one_in(backend.faults.hung),
 		.writes = sub ? backend.images[sub->leaf->place]->writes : 0,
 		.begun = clock_time(NULL),
@@ -38,19 +37,31 @@ static struct pending *pending_add(struct sub_io *sub)
 
 static void sim_submit(void *context, struct sub_io *sub)
 {
-	(void)context;
 	sim_note("  submit tag=%u leaf=%u %s%s %llu %llu%s", sub->io->tag, sub->leaf->place,
 		io_kind_name(sub->kind), sub->flags & IO_FUA ? " fua" : "",
 		(unsigned long long)sub->offset, (unsigned long long)sub->length,
 		sub->linked ? " linked" : "");
-	pending_add(sub);
+	pending_add(context, sub);
 }
 
-static void sim_commit(void *context, unsigned tag, int result, bool linked)
+static void check_thread(const void *context)
 {
+	if (backend.engine->port->context != context)
+		sim_fail("queue %u is asked by another one's thread", queue_of(context));
+}
+
+/* Its number among all queues'. */
+static unsigned tag_of(const void *context, unsigned tag)
+{
+	return queue_of(context) * queue_depth() + tag;
+}
+
+static void sim_commit(void *context, unsigned own_tag, int result, bool linked)
+{
+	unsigned tag = tag_of(context, own_tag);
 	struct pending *last;
 
-	(void)context;
+	check_thread(context);
 	if (!linked) {
 		backend.ended(tag, result);
 		return;
@@ -64,16 +75,16 @@ static void sim_commit(void *context, unsigned tag, int result, bool linked)
 	last->result = result;
 }
 
-static bool sim_pass(void *context, unsigned tag, const struct sub_io *subs)
+static bool sim_pass(void *context, unsigned own_tag, const struct sub_io *subs)
 {
+	unsigned tag = tag_of(context, own_tag), count = 0;
 	const struct sub_io *sub;
-	unsigned count = 0;
 
-	(void)context;
+	check_thread(context);
 	if (!pass_begin(tag, subs))
 		return false;
 	if (!subs) {
-		struct pending *each = pending_add(NULL);
+		struct pending *each = pending_add(context, NULL);
 
 		each->is_passed = true;
 		each->tag = tag;
@@ -81,7 +92,7 @@ static bool sim_pass(void *context, unsigned tag, const struct sub_io *subs)
 		return true;
 	}
 	for (sub = subs; sub; sub = sub->next) {
-		struct pending *each = pending_add((struct sub_io *)sub);
+		struct pending *each = pending_add(context, (struct sub_io *)sub);
 
 		each->is_passed = true;
 		each->tag = tag;
@@ -94,19 +105,13 @@ static bool sim_pass(void *context, unsigned tag, const struct sub_io *subs)
 
 static bool sim_ended(void *context, unsigned tag)
 {
-	(void)context;
-	return pass_has_ended(tag);
-}
-
-static void sim_poll(void *context)
-{
-	(void)context;
-	poll_wanted = true;
+	return pass_has_ended(tag_of(context, tag));
 }
 
 const struct engine_backend sim_backend = {
 	.submit = sim_submit,
 	.commit = sim_commit,
+	.wake = queue_wakes,
 	.now = clock_time,
 	.timer = clock_timer,
 };
@@ -116,7 +121,8 @@ const struct engine_backend sim_passing_backend = {
 	.commit = sim_commit,
 	.pass = sim_pass,
 	.ended = sim_ended,
-	.poll = sim_poll,
+	.poll = queue_polls,
+	.wake = queue_wakes,
 	.now = clock_time,
 	.timer = clock_timer,
 };
@@ -129,7 +135,7 @@ static bool is_late(const struct pending *each)
 
 unsigned backend_pending(void)
 {
-	unsigned i, count = poll_wanted;
+	unsigned i, count = queues_pending();
 
 	for (i = 0; i < pending_count; i++)
 		count += !is_late(&pending[i]);
@@ -164,11 +170,17 @@ void backend_note_time(void)
 void backend_reset(void)
 {
 	pending_count = 0;
-	poll_wanted = false;
 	clock_reset();
 	pass_reset();
 	memset(backend.dead, 0, sizeof(backend.dead));
 	hardship_forget();
+}
+
+static void end_event(unsigned queue, struct sub_io *sub, int result)
+{
+	queue_enter(queue);
+	sub->event.end(&sub->event, result);
+	queue_leave();
 }
 
 static void end_pending(unsigned n)
@@ -192,7 +204,7 @@ static void end_pending(unsigned n)
 	else if (each.has_commit && result == full)
 		backend.ended(each.tag, each.result);
 	else
-		sub->event.end(&sub->event, result);
+		end_event(each.queue, sub, result);
 }
 
 /* After each event: what has come about is judged before anything follows. */
@@ -255,11 +267,8 @@ static void end_one(void)
 	end_guarded(TIMEOUT_MS / 2 * MS);
 	if (clock_tick(backend_pending() == 0))
 		return;
-	if (poll_wanted && (pending_count == 0 || random_one_in(4))) {
-		poll_wanted = false;
-		engine_poll(backend.engine);
+	if (queues_look(pending_count == 0) || queues_poll(pending_count == 0))
 		return;
-	}
 	if (random_one_in(backend.faults.death)) {
 		unsigned place = random_below(backend.tree->leaf_count);
 
@@ -313,7 +322,7 @@ static void land(const struct pending *each)
 		sub->flags |= is_fua ? IO_FUA : 0;
 	}
 	if (is_late(each))
-		sub->event.end(&sub->event, -EIO); /* the engine keeps its memory as long as it has not heard of it */
+		end_event(each->queue, sub, -EIO); /* the engine keeps its memory as long as it has not heard of it */
 }
 
 void backend_land_late(void)

@@ -6,6 +6,7 @@
 #define MS UINT64_C(1000000)
 
 static uint64_t clock_now, timer_at = FOREVER; /* ns */
+static unsigned timer_queue; /* whose it is: another's, set before, would tick too early */
 
 uint64_t clock_time(void *context)
 {
@@ -15,7 +16,7 @@ uint64_t clock_time(void *context)
 
 void clock_timer(void *context, uint64_t when)
 {
-	(void)context;
+	timer_queue = queue_of(context);
 	timer_at = when;
 }
 
@@ -57,6 +58,8 @@ void clock_skip(void)
 	sim_note("  tick");
 	totals.ticks++;
 	backend_note_time();
+	queue_enter(timer_queue);
 	engine_tick(backend.engine);
+	queue_leave();
 	totals.hung += backend_hung() - hung;
 }

@@ -103,7 +103,7 @@ void flatten_ask(unsigned requests)
 		!(life.commits && strstr(err.text, "committed")) && !(life.trims && strstr(err.text, "trimmed")))
 		sim_fail("flatten: %s", err.text);
 	err_finish(&err);
-	engine_wake(backend.engine, root);
+	queue_wake_node(root);
 }
 
 bool commit_is_seed(uint64_t seed)
@@ -156,5 +156,5 @@ void commit_ask(unsigned requests)
 		sim_fail("commit: %s", err.text);
 	json_destroy(json);
 	err_finish(&err);
-	engine_wake(backend.engine, root);
+	queue_wake_node(root);
 }

@@ -37,7 +37,7 @@ static bool ask(struct node *node, const char *verb, const struct node *leg)
 	err_finish(&err);
 	json_destroy(arguments);
 	json_object_put(answer);
-	engine_wake(backend.engine, node);
+	queue_wake_node(node);
 	return result;
 }
 

@@ -139,7 +139,7 @@ void judge_scrub(void)
 			continue;
 		(void)node->type->command(node, "scrub", NULL, NULL, &err); /* or it runs already */
 		err_finish(&err);
-		engine_wake(backend.engine, node);
+		queue_wake_node(node);
 	}
 }
 

@@ -35,7 +35,9 @@ static void open_engine(void)
 	struct engine_config config = {
 		.tree = life.tree,
 		.backend = life.may_pass ? &sim_passing_backend : &sim_backend,
-		.depth = TAGS,
+		.context = queue_context(0),
+		.queues = queues_open(tree_shares_engine(life.tree)),
+		.depth = queue_depth(),
 		.max_io = life.tree->device.max_io_size,
 		.fan_out = life.tree->device.fan_out,
 		.memory_max = UINT64_C(1) << 30, /* small chunks and cells need more than devices do */
@@ -51,6 +53,8 @@ static void open_engine(void)
 			life.tree->leaves[i]->fd < 0 ? NULL : image_of_fd(life.tree->leaves[i]->fd);
 	if (engine_open(&backend.engine, &config, &err) < 0)
 		sim_fail("engine: %s", err.text);
+	for (i = 1; i < config.queues; i++)
+		engine_join(backend.engine, i, queue_context(i));
 }
 
 static bool begin_life(void)
@@ -107,7 +111,9 @@ static bool begin_life(void)
 	judge_labels();
 	past_started();
 	choose_faults();
+	queue_enter(0);
 	engine_begin(backend.engine);
+	queue_leave();
 	requests_again();
 	return true;
 }
@@ -230,7 +236,7 @@ static void end_life(bool may_crash, bool leaves)
 	}
 	totals.brought += brought();
 	remove_find();
-	engine_close(backend.engine);
+	queues_close();
 	tree_destroy(life.tree);
 	if (how == 2 && random_one_in(4)) {
 		images_cut(); /* what was stopped is durable */
@@ -340,6 +346,8 @@ void seed_run(uint64_t seed)
 			.has_spares = (seed * UINT64_C(0x94d049bb133111eb) >> 33) % 3 == 0,
 		});
 	sim_note("%s", life.document.text);
+	if (queues_choose(seed))
+		sim_note("%u queues", TAGS / queue_depth());
 	choose_lies(seed);
 	life.snapshots &= life.document.has_thin && life.lies == LIES_NONE;
 	life.has_faulty_starts = fault_is_seed(seed);

@@ -183,6 +183,8 @@ static void print_totals(double seconds)
 		(unsigned long long)t->misdirected, (unsigned long long)t->flipped,
 		(unsigned long long)t->rotted, (unsigned long long)t->lied_flushes,
 		(unsigned long long)t->lied_reads, (unsigned long long)t->refused);
+	printf("sim: %llu trees had several queues, of which one was woken by another %llu times\n",
+		(unsigned long long)t->of_queues, (unsigned long long)t->woken);
 	printf("sim: %llu spares were in use when all was settled; %llu starts did without one that was away\n",
 		(unsigned long long)t->taken, (unsigned long long)t->without);
 	printf("sim: %llu legs were failed by hand, %llu added, %llu were to be replaced, %llu had been when all was settled\n",

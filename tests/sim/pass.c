@@ -53,11 +53,18 @@ void pass_reset(void)
 	memset(lost, 0, sizeof(lost));
 }
 
+static void restart(unsigned tag)
+{
+	queue_enter(queue_of_tag(tag));
+	engine_restart(backend.engine, tag % queue_depth());
+	queue_leave();
+}
+
 void pass_fetched(unsigned tag)
 {
 	passed[tag].is_under_way = false;
 	backend.fetch(tag);
-	engine_restart(backend.engine, tag);
+	restart(tag);
 }
 
 /* As the driver judges flushes: by the first one of the leaf that has failed. */
@@ -81,7 +88,7 @@ static void passed_back(unsigned tag)
 		if (passed[tag].has_lost[place])
 			engine_flush_failed(backend.tree->leaves[place]);
 	backend.fetch(tag);
-	engine_restart(backend.engine, tag);
+	restart(tag);
 }
 
 void pass_part_ended(const struct pending *each, int result)

@@ -91,7 +91,7 @@ void past_ask(void)
 	}
 	json_destroy(arguments);
 	err_finish(&err);
-	engine_wake(backend.engine, node);
+	queue_wake_node(node);
 }
 
 bool past_were_asked(void)

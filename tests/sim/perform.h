@@ -8,7 +8,7 @@
 struct pending {
 	struct sub_io *sub; /* NULL: a WRITE's bytes are on their way to its buffer */
 	bool has_commit, is_passed, is_hung;
-	unsigned tag;
+	unsigned tag, queue; /* `queue` in whose ring it is */
 	bool has_landed; /* it is done, and the engine hasn't heard of it */
 	int landed; /* what it will hear */
 	int result; /* of the commit behind it */

@@ -160,7 +160,9 @@ static void *page_of(unsigned n, void *at)
 static void start(unsigned n, const char *what)
 {
 	note_request(what, n, 0);
-	engine_start(backend.engine, n, &tags[n].request, data[n]);
+	queue_enter(queue_of_tag(n));
+	engine_start(backend.engine, n % queue_depth(), &tags[n].request, data[n]);
+	queue_leave();
 }
 
 void request_start(enum io_kind kind, unsigned flags, unsigned first, unsigned count)
@@ -244,14 +246,19 @@ static void check_quiet(void)
 {
 	unsigned i;
 
+	queue_enter(0);
 	engine_poll(backend.engine); /* what was handed down keeps its holds until asked */
+	queue_leave();
 	for (i = 0; i < life.tree->node_count; i++)
 		if (backend.engine->holds[i].first)
 			sim_fail("%s holds a range for nobody", life.tree->nodes[i]->id);
 	for (i = 0; i < life.tree->leaf_count; i++)
 		if (life.tree->leaves[i]->record.waiting || life.tree->leaves[i]->record.writing)
 			sim_fail("leaf %u has a record for nobody", i);
-	if (backend.engine->ready || backend.engine->dirty || backend.engine->depth)
+	for (i = 0; i < backend.engine->port_count; i++)
+		if (port_has_work(backend.engine, &backend.engine->ports[i]))
+			sim_fail("queue %u has something to do, and doesn't", i);
+	if (backend.engine->ready || backend.engine->depth)
 		sim_fail("the engine has something to do, and doesn't");
 }
 
@@ -280,7 +287,9 @@ void requests_stop(void)
 {
 	unsigned steps;
 
+	queue_enter(0);
 	engine_quiesce(backend.engine);
+	queue_leave();
 	for (steps = 0; engine_is_working(backend.engine) && steps < STEPS_MAX; steps++) {
 		backend_release_hung();
 		backend_end_one();
@@ -290,12 +299,24 @@ void requests_stop(void)
 	requests_quiesce();
 }
 
+static bool rests(void)
+{
+	bool result;
+
+	queue_enter(0);
+	result = engine_rests(backend.engine);
+	queue_leave();
+	return result;
+}
+
 void requests_leave(void)
 {
 	unsigned steps;
 
+	queue_enter(0);
 	engine_suspend(backend.engine);
-	for (steps = 0; !engine_rests(backend.engine) && steps < STEPS_MAX; steps++) {
+	queue_leave();
+	for (steps = 0; !rests() && steps < STEPS_MAX; steps++) {
 		if (busy < TAGS && random_one_in(6))
 			request_start_random();
 		if (steps % 16 == 0)

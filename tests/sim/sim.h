@@ -24,6 +24,7 @@
  * hand.c     verbs of the user's on legs of a live device
  * start.c    how a run of a device begins
  * life.c     and goes on, to a stop or crash
+ * queues.c   whose thread is in the engine
  * main.c     seeds, totals, the report of a failure
  */
 #ifndef SIM_H
@@ -40,6 +41,7 @@
 #define SECTOR 512u
 #define IMAGES_MAX 32
 #define TAGS 16
+#define QUEUES_MAX 4
 #define FOREVER UINT64_MAX
 #define TIMEOUT_MS 8000u /* of mirrors that have one: twice as long as time may jump, and more */
 
@@ -57,6 +59,7 @@ struct totals {
 	uint64_t stores, stores_awaited; /* became larger; while somebody waited for room */
 	uint64_t failed_by_hand, added, replacing, let_go, to_be_removed, removed, stayed_out;
 	uint64_t brought; /* pages of a thin's map, read again */
+	uint64_t of_queues, woken; /* trees with several; how often one was */
 	uint64_t data_files; /* thins that have one */
 	uint64_t images; /* trees with thins as legs */
 	uint64_t flattened; /* thins that took in all of their backing */
@@ -224,6 +227,23 @@ void backend_note_time(void); /* the engine is about to hear of it */
 void backend_crash(bool is_cut); /* what is under way lands, in part, or not */
 void backend_print(FILE *out); /* what is under way, with its plans */
 void backend_reset(void);
+
+/* queues.c */
+bool queues_choose(uint64_t seed); /* how many. True: several */
+unsigned queues_open(bool is_shared); /* for a new engine. How many */
+void queues_close(void); /* that engine */
+unsigned queue_depth(void);
+unsigned queue_of(const void *context); /* which one's it is */
+void *queue_context(unsigned queue);
+unsigned queue_of_tag(unsigned tag);
+void queue_enter(unsigned queue); /* its thread is in the engine until queue_leave() */
+void queue_leave(void);
+void queue_wake_node(const struct node *node); /* engine_wake() */
+void queue_wakes(void *context); /* an engine_backend's wake() and poll() */
+void queue_polls(void *context);
+unsigned queues_pending(void); /* how many things are to be done in a moment */
+bool queues_poll(bool is_idle); /* perhaps one of them. True: it was done */
+bool queues_look(bool is_idle);
 
 /* clock.c */
 uint64_t clock_time(void *context); /* an engine_backend's now() and timer() */

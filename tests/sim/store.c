@@ -79,7 +79,7 @@ void store_between(void)
 void store_ask(void)
 {
 	struct node *root = life.tree->root, *store;
-	bool is_awaited;
+	bool is_awaited, has_grown;
 	uint64_t wanted;
 
 	if (!life.document.hidden)
@@ -89,7 +89,12 @@ void store_ask(void)
 	if (!random_one_in(is_awaited ? WAITED_EVERY : GROWN_EVERY))
 		return;
 	wanted = larger(store);
-	if (wanted <= store->limits.size || !engine_grow(backend.engine, store, wanted))
+	if (wanted <= store->limits.size)
+		return;
+	queue_enter(0);
+	has_grown = engine_grow(backend.engine, store, wanted);
+	queue_leave();
+	if (!has_grown)
 		return;
 	size = wanted;
 	totals.stores++;

@@ -50,5 +50,5 @@ void trim_ask(unsigned requests)
 		sim_fail("trim: %s", err.text);
 	}
 	err_finish(&err);
-	engine_wake(backend.engine, root);
+	queue_wake_node(root);
 }

@@ -207,7 +207,7 @@ static const struct target_type counter_type = {
 	.name = "counter",
 	.state_size = sizeof(struct counter),
 	.io_state_size = sizeof(uint32_t),
-	.single_queue = true,
+	.stateful = true,
 	.hold = counter_hold,
 	.map = counter_map,
 	.resume = counter_resume,
@@ -309,7 +309,7 @@ static void plain_map(struct node *node, const struct request *request, struct p
 static void a_plain_write_is_planned_without_its_bytes(void **state)
 {
 	static const struct target_type type = { .name = "plain", .state_size = sizeof(struct counter),
-		.map = plain_map, .is_plain = first_is_plain, .single_queue = true };
+		.map = plain_map, .is_plain = first_is_plain, .stateful = true };
 	const struct needs needs = { .ops_fixed = 2, .scratch = 4096 };
 	struct memory memory;
 
@@ -351,7 +351,7 @@ static void chain_map(struct node *node, const struct request *request, struct p
 
 static const struct target_type chain_type = {
 	.name = "chain",
-	.single_queue = true,
+	.stateful = true,
 	.map = chain_map,
 };
 

@@ -89,7 +89,7 @@ static bool copier_work(
 static const struct target_type copier_type = {
 	.name = "copier",
 	.state_size = sizeof(struct copier),
-	.single_queue = true,
+	.stateful = true,
 	.timed = true,
 	.hold = copier_hold,
 	.map = copier_map,
@@ -309,29 +309,6 @@ static void work_without_end_does_not_starve_requests(void **state)
 	close_copier();
 }
 
-static void work_and_self_ops_with_several_queues_are_refused(void **state)
-{
-	static const struct engine_backend backend = { .now = queue_now, .timer = queue_timer_set };
-	struct tree *tree = copier_tree(1);
-	struct engine_config config = { .tree = tree, .backend = &backend, .depth = 1,
-		.max_io = 4096 };
-	struct engine *engine;
-	struct err err = { 0 };
-
-	tree->device.queues = 2;
-	assert_int_equal(engine_open(&engine, &config, &err), -1);
-	assert_string_equal(err.text, "queues 2: copier linear0 works with 1 queue only\n");
-	err_finish(&err);
-	tree->root->needs.work_max = 0; /* its self ops are left */
-	assert_int_equal(engine_open(&engine, &config, &err), -1);
-	err_finish(&err);
-	tree->root->needs.self_fixed = 0;
-	assert_int_equal(engine_open(&engine, &config, &err), 0);
-	engine_close(engine);
-	give_back(tree);
-	tree_destroy(tree);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -346,7 +323,6 @@ int main(void)
 		cmocka_unit_test(work_waits_for_ranges_as_requests_do),
 		cmocka_unit_test(work_may_read_into_scratch),
 		cmocka_unit_test(work_without_end_does_not_starve_requests),
-		cmocka_unit_test(work_and_self_ops_with_several_queues_are_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,7 +33,7 @@ static void no_map(struct node *node, const struct request *request, struct plan
 
 static const struct target_type speaker = {
 	.name = "speaker",
-	.single_queue = true,
+	.stateful = true,
 	.map = no_map,
 	.work = work,
 	.command = speak,

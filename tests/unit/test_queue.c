@@ -32,7 +32,7 @@ static void no_map(struct node *node, const struct request *request, struct plan
 
 static const struct target_type clock_type = {
 	.name = "clock",
-	.single_queue = true,
+	.stateful = true,
 	.map = no_map,
 	.work = clock_work,
 };

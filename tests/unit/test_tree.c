@@ -88,8 +88,6 @@ static void what_the_tree_cannot_be_is_said(void **state)
 			"{'type':'file','path':'x','size':8192,'annotations':{'block':4096}}",
 			"logical_block_size 512 is below the 4096 that the leaves need (t.json:1, "
 			"/device/logical_block_size)\n" },
-		{ "'queues':2", "{'type':'mirror','id':'m','children':[@+8192]}",
-			"queues 2: mirror m works with 1 queue only (t.json:1, /device/queues)\n" },
 		{ "'max_io_size':5000", "@8192",
 			"max_io_size 5000 is not a multiple of 4096 from 4096 to 4194304 "
 			"(t.json:1, /device/max_io_size)\n" },

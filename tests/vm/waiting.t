@@ -10,10 +10,10 @@ cd /legs
 disk=/dev/$disk0
 mib=1048576
 
-# tree NAME TYPE RECOVERY: a thin over two leaves with labels.
+# tree NAME TYPE RECOVERY [QUEUES]: a thin over two leaves with labels.
 tree() {
 	cat >"$1.json" <<END
-{ "format": 1, "name": "vol0", "device": { "recovery": "$3", "queue_depth": 16 },
+{ "format": 1, "name": "vol0", "device": { "recovery": "$3", "queues": ${4:-1}, "queue_depth": 16 },
   "root": { "id": "t0", "type": "thin", "size": "64MiB", "when_full": "queue", "no_space_timeout": 0, "data": { "type": "$2", "children": [
     { "id": "d0", "type": "file", "path": "$1.a" }, { "id": "d1", "type": "file", "path": "$1.b" } ] } } }
 END
@@ -28,8 +28,9 @@ has_waited_on() { # WHAT: neither has it failed, nor does anything else
 }
 dd if=/dev/urandom of=some bs=1M count=24 2>/dev/null
 
+queues=0
 for type in stripe mirror; do
-	tree $type $type reissue
+	tree $type $type reissue $((queues += 1))
 	truncate -s $((type_room = 8 * mib)) $type.a $type.b
 	ubd-compose create $type.json >/dev/null 2>create.err || fail "create: $(cat create.err)"
 	dd if=some of="$disk" bs=64k oflag=direct 2>dd.out &
