@@ -3,11 +3,12 @@
  * Kills a device's daemon under the load of ackload.h, again and again, and times what follows. All
  * blocks are read and compared with the record after each kill.
  *
- *   killstorm [-r] [-n KILLS] [-j JOBS] [-d DEPTH] [-b BLOCKS] RECORD DISK NAME TREE
+ *   killstorm [-rz] [-n KILLS] [-j JOBS] [-d DEPTH] [-b BLOCKS] RECORD DISK NAME TREE
  *   killstorm -s [-r] ... RECORD DISK
  *
  * -s: not the daemon is killed, but recovery_server, which does nothing but serve memory: the driver's
  * part alone, many times as often. Its queues are as deep as the load's.
+ * -z: the disk is a new one, of which the record says nothing yet.
  *
  * Each kill comes when a random number of writes have been acknowledged since the last, so however
  * slow the machine, each finds full queues. Without -r the load sees the disk's end, and `ubd-compose
@@ -265,13 +266,14 @@ static void storm(void)
 
 int main(int argc, char **argv)
 {
-	int option, kind;
+	int option, kind, is_new = 0;
 
 	blocks = 512;
-	while ((option = getopt(argc, argv, "srn:j:d:b:")) != -1) {
+	while ((option = getopt(argc, argv, "szrn:j:d:b:")) != -1) {
 		switch (option) {
 		case 'r': recovers = errors_matter = 1; break;
 		case 's': is_small = may_tear = 1; break;
+		case 'z': is_new = 1; break;
 		case 'n': kills = atoi(optarg); break;
 		case 'j': jobs = atoi(optarg); break;
 		case 'd': depth = atoi(optarg); break;
@@ -285,10 +287,10 @@ int main(int argc, char **argv)
 	name = is_small ? NULL : argv[optind + 2];
 	tree = is_small ? NULL : argv[optind + 3];
 	records_open(argv[optind]);
-	if (is_small) {
-		memset(records, 0, blocks * sizeof(*records)); /* a new disk */
+	if (is_small || is_new)
+		memset(records, 0, blocks * sizeof(*records));
+	if (is_small)
 		small_start(1);
-	}
 	disk_open(disk_path);
 	for (kind = 0; kind < KINDS; kind++)
 		times[kind] = calloc(kills, sizeof(double));

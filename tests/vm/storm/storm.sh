@@ -5,13 +5,21 @@
 
 disk=/dev/ubdb0
 
-# tree FAN_OUT [RECOVERY]: four queues over two disks.
+# tree FAN_OUT [RECOVERY]: four queues over two disks, that are a stripe's, a mirror's, or a thin volume's on a stripe, as ROOT says.
+ROOT=stripe last_root=stripe new=''
 tree() {
+	[ $ROOT = $last_root ] || new=-z # what the record says is another disk's
+	last_root=$ROOT
+	_disks='{ "type": "block", "path": "/dev/vda" }, { "type": "block", "path": "/dev/vdb" }'
+	_stripe="{ \"type\": \"stripe\", \"chunk_size\": \"64KiB\", \"children\": [ $_disks ] }"
+	case $ROOT in
+	stripe) _root=$_stripe ;;
+	mirror) _root="{ \"type\": \"mirror\", \"children\": [ $_disks ] }" ;;
+	thin) _root="{ \"type\": \"thin\", \"size\": \"24MiB\", \"data\": $_stripe }" ;;
+	esac
 	cat >tree.json <<END
 { "format": 1, "name": "vol0", "device": { "queues": 4, "queue_depth": 64, "max_io_size": "16KiB",
-    ${2:+"\"recovery\": \"$2\", \"recovery_timeout\": 300, "}"fan_out": "$1" },
-  "root": { "type": "stripe", "chunk_size": "64KiB", "children": [
-    { "type": "block", "path": "/dev/vda" }, { "type": "block", "path": "/dev/vdb" } ] } }
+    ${2:+"\"recovery\": \"$2\", \"recovery_timeout\": 300, "}"fan_out": "$1" }, "root": $_root }
 END
 }
 create() { ubd-compose create "$@" tree.json >created 2>create.err || fail "create: $(cat create.err)"; }
@@ -34,7 +42,9 @@ record_path() {
 storm() {
 	_what=$1
 	shift
-	killstorm "$@" "$(record_path)" $disk vol0 tree.json >storm.out 2>storm.err || fail "$_what: $(cat storm.out; tail -n 5 storm.err)"
+	# shellcheck disable=SC2086 # no option, or one
+	killstorm $new "$@" "$(record_path)" $disk vol0 tree.json >storm.out 2>storm.err || fail "$_what: $(cat storm.out; tail -n 5 storm.err)"
+	new=''
 	ok "$_what: $(cat storm.out)"
 }
 
@@ -42,7 +52,7 @@ storm() {
 kills() {
 	tree "${2:-auto}"
 	create --force
-	storm 'without recovery' -n "$1"
+	storm "without recovery, $ROOT" -n "$1"
 	ubd-compose delete vol0
 }
 
@@ -50,7 +60,7 @@ kills() {
 recoveries() {
 	tree "${2:-auto}" reissue
 	create --force
-	storm "recovered, ${2:-auto}" -r -n "$1"
+	storm "recovered, $ROOT, ${2:-auto}" -r -n "$1"
 	ubd-compose delete vol0
 }
 

@@ -6,6 +6,11 @@ modprobe ubd
 kills 10
 recoveries 10
 recoveries 5 gathered
+for ROOT in mirror thin; do
+	kills 3
+	recoveries 3
+	recoveries 2 gathered
+done
 servers 10
 churns 20
 openers 2
