@@ -7,8 +7,8 @@
  *   look      the next clusters from the cursor on that are alike and of which the image says something; they
  *             are held alone, to the end
  *   bytes     read from the image, written to backing; a compressed cluster by way of scratch
- *   zeroes    made there without room, or written, whatever backing reads: what it shows since a flush failed in
- *             an earlier life need not be on its disk, nor on all legs of a mirror
+ *   zeroes    made there (without room, unless "discard" is "ignore"), or written, whatever backing reads: what it
+ *             shows since a flush failed in an earlier life need not be on its disk, nor on all legs of a mirror
  *   flush     of backing
  *   drop      their entries become holes, by the commit of all entries (thin_commit.c); what they named goes the
  *             way of thin_space.c's four stations. With `keeps` nothing is dropped
@@ -163,9 +163,8 @@ static bool find_run(const struct node *node, uint64_t offset, uint64_t limit, s
 
 static void write_backing(struct plan *plan, uint64_t from, uint64_t to, uint32_t skip)
 {
-	if (from >= to)
-		return;
-	plan_scratch(plan, IO_WRITE, 0, THIN_BACKING, from, skip, (uint32_t)(to - from));
+	if (from < to)
+		plan_scratch(plan, IO_WRITE, 0, THIN_BACKING, from, skip, (uint32_t)(to - from));
 }
 
 /* What the image has of [from, to) into scratch; or from there to backing. */
@@ -281,13 +280,14 @@ static void zero_backing(struct node *node, struct plan *plan, bool by_bytes)
 	struct thin_io *io = plan->io_state;
 	uint32_t granularity = node->children[THIN_BACKING]->limits.zeroes_granularity;
 	uint64_t offset, next, end = io->offset + io->length;
+	unsigned flags = node->limits.discard_granularity ? 0 : IO_NOUNMAP; /* who has no discard gives no room back */
 
 	plan_then(plan);
 	if (!by_bytes && granularity && io->offset % granularity == 0 && io->length % granularity == 0) {
 		for (offset = io->offset; offset < end; offset = next) {
 			next = piece_end(node, io, offset);
-			plan_add(plan, THIN_BACKING,
-				(struct request){ .kind = IO_WRITE_ZEROES, .offset = offset, .length = next - offset });
+			plan_add(plan, THIN_BACKING, (struct request){ .kind = IO_WRITE_ZEROES, .flags = flags,
+				.offset = offset, .length = next - offset });
 		}
 		plan_ask(plan);
 		io->merge = MERGE_ZERO;

@@ -41,6 +41,17 @@ replay over.json 'write 100352 400384 2' 'write 2097152 65536 3' 'discard 104857
 replay stripe.json 'read 100352 400384 2' 'read 2097152 65536 3' 'save 1048576 131072 got'
 cmp -n 131072 got /dev/zero || fail 'what was discarded is still in the backing'
 ok 'a stripe takes a commit'
+rm -f image
+sed 's/"type":"thin",/&"discard":"ignore",/' over.json >kept.json
+rm s0 s1
+fallocate -l 2M s0
+fallocate -l 2M s1
+replay stripe.json 'write 0 524288 1' 'write 1048576 524288 5'
+blocks=$(stat -c %b s0 s1)
+replay kept.json 'zeroes 1048576 131072' 'write 0 65536 2' wait 'ask thin0 commit'
+replay stripe.json 'read 0 65536 2' 'save 1048576 131072 got'
+cmp -n 131072 got /dev/zero || fail 'what was zeroed is still in the backing'
+expect 'with "discard": "ignore" a backing keeps the room that it was given' "$blocks" "$(stat -c %b s0 s1)"
 
 cp first base
 rm -f image

@@ -165,12 +165,12 @@ static void with_large_clusters_too(void **unused)
  * Where backing reads as zeroes already they are made there all the same, as what it shows may have been lost by a flush
  * that failed in an earlier life; and no bytes are written, but where it turns out not to know how.
  */
-static void zeroes_are_made_in_backing(unsigned kinds[6], int answer)
+static void zeroes_are_made_in_backing(const char *keys, unsigned flags, unsigned kinds[6], int answer)
 {
 	make("");
 	live_stop();
 	scene_remove("x");
-	live_load(document(""));
+	live_load(document(keys));
 	live_begin();
 	memset(kinds, 0, 6 * sizeof(*kinds));
 	read_all("b", expected);
@@ -181,6 +181,8 @@ static void zeroes_are_made_in_backing(unsigned kinds[6], int answer)
 		bool is_backing = sub->leaf->place == 1, is_offload = is_backing && sub->kind == IO_WRITE_ZEROES;
 
 		kinds[sub->kind] += is_backing;
+		if (is_offload)
+			assert_int_equal(sub->flags, flags);
 		if (is_backing && sub->kind != IO_FLUSH) {
 			assert_int_equal(sub->offset, 9 * LIVE_BYTES);
 			assert_int_equal(sub->length, LIVE_BYTES);
@@ -197,17 +199,29 @@ static void zeroes_take_no_room_in_backing(void **unused)
 {
 	unsigned kinds[6];
 
-	zeroes_are_made_in_backing(kinds, 0);
+	zeroes_are_made_in_backing("", 0, kinds, 0);
 	assert_int_equal(kinds[IO_WRITE_ZEROES], 1);
 	assert_int_equal(kinds[IO_WRITE], 0);
 	assert_int_equal(kinds[IO_FLUSH], 1);
+}
+
+/* It was given all of its room beforehand, say. */
+static void zeroes_give_no_room_back_where_nothing_is_to_be(void **unused)
+{
+	unsigned kinds[6];
+
+	zeroes_are_made_in_backing("'discard':'ignore',", IO_NOUNMAP, kinds, 0);
+	assert_int_equal(kinds[IO_WRITE_ZEROES], 1);
+	assert_int_equal(kinds[IO_DISCARD], 0);
+	zeroes_are_made_in_backing("'discard':'ignore',", IO_NOUNMAP, kinds, -EOPNOTSUPP);
+	assert_int_equal(kinds[IO_WRITE], 1);
 }
 
 static void zeroes_are_written_where_backing_can_not_zero(void **unused)
 {
 	unsigned kinds[6];
 
-	zeroes_are_made_in_backing(kinds, -EOPNOTSUPP);
+	zeroes_are_made_in_backing("", 0, kinds, -EOPNOTSUPP);
 	assert_int_equal(kinds[IO_WRITE_ZEROES], 1);
 	assert_int_equal(kinds[IO_WRITE], 1);
 	assert_int_equal(kinds[IO_FLUSH], 1);
@@ -578,6 +592,7 @@ int main(void)
 		TEST(with_small_clusters_and_a_small_cache_too),
 		TEST(with_large_clusters_too),
 		TEST(zeroes_take_no_room_in_backing),
+		TEST(zeroes_give_no_room_back_where_nothing_is_to_be),
 		TEST(zeroes_are_written_where_backing_can_not_zero),
 		TEST(zeroes_of_a_large_cluster_too),
 		TEST(with_keep_the_image_stays_as_it_is),
