@@ -111,9 +111,23 @@ static bool is_of_another(const struct leaf *leaf, const struct label *label, un
 		       (peer->state == LABEL_PEER_IN_SYNC && peer->joins > own->joins));
 }
 
+/* Whether the user vouches for another of the node's legs than the leaf's. */
+static bool vouches_for_another(const struct assembly *assembly, const struct node *node, const struct node *leaf)
+{
+	struct leaf **leaves = assembly->tree->leaves;
+	unsigned i;
+
+	while (leaf->parent != node)
+		leaf = leaf->parent;
+	for (i = 0; i < assembly->tree->leaf_count; i++)
+		if (assembly->members[i].vouched && node_is_below(leaves[i]->node, node) && !node_is_below(leaves[i]->node, leaf))
+			return true;
+	return false;
+}
+
 /*
  * Against a leaf that the user vouches for only those are heard that he vouches for as well, below a node
- * of which he has said which legs to use: if he names several, they still tell of each other.
+ * of which he has said which legs to use: if he names several, they still tell of each other, and each of itself.
  */
 static bool is_heard(const struct assembly *assembly, unsigned place, unsigned accuser)
 {
@@ -122,11 +136,13 @@ static bool is_heard(const struct assembly *assembly, unsigned place, unsigned a
 
 	if (!assembly->members[place].vouched)
 		return true;
-	if (accuser == place || !assembly->members[accuser].vouched)
+	if (!assembly->members[accuser].vouched)
 		return false;
-	while (node && !(assembly->decided[node->index] && node_is_below(tree->leaves[accuser]->node, node)))
-		node = node->parent;
-	return node;
+	for (; node; node = node->parent)
+		if (assembly->decided[node->index] && node_is_below(tree->leaves[accuser]->node, node) &&
+			(accuser != place || vouches_for_another(assembly, node, tree->leaves[place]->node)))
+			return true;
+	return false;
 }
 
 static void accuse(struct assembly *assembly, unsigned place, unsigned accuser)

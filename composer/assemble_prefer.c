@@ -5,11 +5,11 @@
  * A preferred leaf vouches for its leg of each redundant node above it that can't do by itself: as
  * all its legs accuse each other, or as nobody is left to say whether they missed writes. Against
  * it only other legs count that are vouched for as well: where the user names leaves of two legs, what
- * they say of each other still holds, also when he has decided something further below. The legs of that node that have no
- * preferred leaf are given up: their accusations don't count any more, and
- * LABEL_GIVEN_UP on their leaves says so also at later starts. Nothing else is written to them:
- * what they alone hold stays readable until the user takes them back (--take-back): then they are
- * brought up to date like an older copy, once overlay.c has saved it.
+ * they say of each other still holds, and what each says of itself, also when he has decided something
+ * further below. The legs of that node that have no preferred leaf are given up: their accusations don't
+ * count any more, and LABEL_GIVEN_UP on their leaves says so also at later starts. Nothing else is
+ * written to them: what they alone hold stays readable until the user takes them back (--take-back):
+ * then they are brought up to date like an older copy, once overlay.c has saved it.
  *
  * It decides no more than it must: where the labels agree, a preference changes nothing.
  */

@@ -263,6 +263,32 @@ static void a_word_for_all_leaves_leaves_the_first_leg_stale(void **state)
 	a_word_for_all_leaves_does_not_make_a_stale_leg_one_in_sync(0);
 }
 
+/*
+ * A start had the first mirror brought up to date, as nobody could say what it had missed, and the power went
+ * when the first of its labels said so.
+ */
+static void a_word_for_all_leaves_leaves_stale_who_says_so_himself(void **state)
+{
+	static const char *const all[] = { "d0", "d2", "d3" };
+	const struct assemble_options options = { .degraded = true, .prefer = all, .prefer_count = 3 };
+	const struct node *root;
+	struct leaf *leaf;
+
+	two_mirrors();
+	assert_true(scene_start(scene_plain));
+	leaf = scene_assembled()->leaves[0];
+	leaf->label.peers[0].state = leaf->label.peers[1].state = LABEL_PEER_STALE;
+	assert_int_equal(label_update(leaf->fd, &leaf->label), 0);
+	scene_close();
+	scene_rename("b", "away");
+	assert_false(scene_start(scene_plain));
+	assert_true(scene_start(options));
+	root = scene_assembled()->root;
+	assert_true(root->children[0]->rebuilding);
+	assert_true(node_is_in_sync(root->children[1]));
+	scene_close();
+}
+
 /* Nobody has said which: both would be served, each with writes that the other never got. */
 static void a_word_for_both_of_two_mirrors_that_accuse_each_other_decides_nothing(void **state)
 {
@@ -329,6 +355,7 @@ int main(void)
 		TEST(each_mirror_of_a_stripe_is_decided_by_itself),
 		TEST(a_word_for_all_leaves_leaves_the_second_leg_stale),
 		TEST(a_word_for_all_leaves_leaves_the_first_leg_stale),
+		TEST(a_word_for_all_leaves_leaves_stale_who_says_so_himself),
 		TEST(a_word_for_both_of_two_mirrors_that_accuse_each_other_decides_nothing),
 		TEST(a_preference_that_is_not_needed_changes_nothing),
 		TEST(a_stale_leg_that_the_labels_know_is_not_preferred),
